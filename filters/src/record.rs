@@ -1,0 +1,100 @@
+//! The journal row as a plain struct: one per parsed request. Written by `models::journal`, read by training, replay and
+//! the checkers.
+
+use crate::verdict::Reason;
+
+/// What kind of request a row is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A request for the shop.
+    #[default]
+    Visit,
+    /// A poll of a place (`/.tidegate/status`).
+    Poll,
+    /// A claim (`/.tidegate/claim`).
+    Claim,
+    /// Leaving a room or giving back a seat.
+    Leave,
+    /// Any other page or API of ours.
+    Own,
+}
+
+impl Kind {
+    /// Stable name, as in the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Visit => "visit",
+            Kind::Poll => "poll",
+            Kind::Claim => "claim",
+            Kind::Leave => "leave",
+            Kind::Own => "own",
+        }
+    }
+}
+
+/// One decision. Units last; hashes are keyed, so a row names nobody.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// Unix milliseconds at arrival.
+    pub at_ms: u64,
+    /// Monotonic nanoseconds since the gate's start: orders rows exactly.
+    pub mono_ns: u64,
+    /// What kind of request.
+    pub kind: Kind,
+    /// Request method.
+    pub method: String,
+    /// Canonical path, cut to 128 bytes, no query.
+    pub path: String,
+    /// Route name; empty when none matched.
+    pub route: String,
+    /// Keyed hash of the network (IPv4 whole, IPv6 /64); 0 when unknown.
+    pub network: u64,
+    /// Keyed hash of the visitor; 0 when unknown.
+    pub visitor: u64,
+    /// Hash of the connection's and headers' fingerprint.
+    pub fingerprint: u64,
+    /// `forward`, `wait`, …: [`crate::Verdict::name`].
+    pub verdict: &'static str,
+    /// Reason code.
+    pub reason: Option<Reason>,
+    /// Name of the filter that decided.
+    pub filter: String,
+    /// What a shadow filter would have said: `filter:verdict:REASON`; empty when none.
+    pub shadow: String,
+    /// Score in `[0, 1]`; NaN when unknown.
+    pub score: f32,
+    /// Bot class name; empty when the route is not scored.
+    pub class: &'static str,
+    /// Top reasons of the score: `CODE=contribution` separated by commas.
+    pub score_reasons: String,
+    /// Features the score was computed from, in the order of the feature list; empty when not scored.
+    pub features: Vec<f32>,
+    /// First 8 bytes of the model's SHA-256, hex; empty when not scored.
+    pub model: String,
+    /// Room, when one was involved.
+    pub room: String,
+    /// Lane and number of the place: [`crate::seats::queue::Place::to_bits`]; `u64::MAX` when none.
+    pub place: u64,
+    /// A ticket was given by this very answer.
+    pub joined: bool,
+    /// Seat index; `u32::MAX` when none.
+    pub seat: u32,
+    /// Seat generation.
+    pub generation: u32,
+    /// A pass was given by this very answer.
+    pub seated: bool,
+    /// Status sent to the client.
+    pub status: u16,
+    /// Microseconds in the gate's in-flight queue.
+    pub queued_us: u32,
+    /// Microseconds from forwarding to the shop's first byte; 0 when not forwarded.
+    pub shop_us: u32,
+    /// Microseconds from parsed head to the end of the answer.
+    pub total_us: u32,
+    /// Body bytes sent to the client.
+    pub bytes: u64,
+    /// Units the shop reported sold in this answer.
+    pub sold: u32,
+    /// First 8 bytes of the policy's SHA-256, hex.
+    pub policy: String,
+}

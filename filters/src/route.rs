@@ -1,0 +1,171 @@
+//! Which part of the shop a visit is for. First match wins; matched on host, canonical path prefix and method.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One route of the policy.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSettings {
+    /// Name other parts of the policy use; letters, digits, `-` and `_`.
+    pub name: String,
+    /// What must match; everything when left out.
+    #[serde(default, rename = "match")]
+    pub matches: MatchSettings,
+    /// `all` (default) or `none`: forwarded without being asked anything, but recorded and under the in-flight limit.
+    #[serde(default)]
+    pub filters: RouteFilters,
+    /// Most requests of this route at the shop at the same time; more wait in the short queue in front of the shop.
+    /// `1` makes a checkout that races with itself safe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight_max: Option<u32>,
+}
+
+/// What a route matches. All given parts must match.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MatchSettings {
+    /// Exact host without port, or `*.example.com` for any one or more labels before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Path prefix at a segment border: `/cart` matches `/cart` and `/cart/x`, not `/cartoon`. `/static/` matches below it only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Methods, upper case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub method: Vec<String>,
+}
+
+/// Whether a route is filtered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteFilters {
+    /// Every filter of the policy, in order.
+    #[default]
+    All,
+    /// None.
+    None,
+}
+
+/// A route, compiled.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name.
+    pub name: Box<str>,
+    /// Filters apply.
+    pub filtered: bool,
+    /// Most requests in flight at the shop.
+    pub in_flight_max: Option<u32>,
+    matches: MatchSettings,
+}
+
+/// All routes, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Routes(Vec<Route>);
+
+impl Routes {
+    /// Compiles in order.
+    pub fn new(settings: &[RouteSettings]) -> Self {
+        let route = |s: &RouteSettings| Route {
+            name: s.name.as_str().into(),
+            filtered: s.filters == RouteFilters::All,
+            in_flight_max: s.in_flight_max,
+            matches: s.matches.clone(),
+        };
+        Routes(settings.iter().map(route).collect())
+    }
+
+    /// The first route that matches. `host` lower case without port, `path` canonical.
+    pub fn find(&self, host: &str, path: &str, method: &str) -> Option<usize> {
+        self.0.iter().position(|r| r.matches.matches(host, path, method))
+    }
+
+    /// The route at an index that [`Routes::find`] gave.
+    pub fn get(&self, index: usize) -> Option<&Route> {
+        self.0.get(index)
+    }
+
+    /// The index of a name.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|r| &*r.name == name)
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+}
+
+impl MatchSettings {
+    /// Whether host, canonical path and method all match.
+    pub fn matches(&self, host: &str, path: &str, method: &str) -> bool {
+        let host_ok = self.host.as_deref().is_none_or(|h| match h.strip_prefix('*') {
+            Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+            None => host == h,
+        });
+        host_ok
+            && self.prefix.as_deref().is_none_or(|p| under(path, p))
+            && (self.method.is_empty() || self.method.iter().any(|m| m == method))
+    }
+
+    /// Everything `other` matches, this matches too: a later route with `other` can never be reached.
+    pub fn covers(&self, other: &MatchSettings) -> bool {
+        let host = match (self.host.as_deref(), other.host.as_deref()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(a), Some(b)) if a == b => true,
+            (Some(a), Some(b)) => a.strip_prefix('*').is_some_and(|s| b.len() > s.len() && b.ends_with(s)),
+        };
+        let prefix = match (self.prefix.as_deref(), other.prefix.as_deref()) {
+            (None, _) | (Some("/"), _) => true,
+            (Some(_), None) => false,
+            (Some(a), Some(b)) => under(b, a),
+        };
+        let method = self.method.is_empty() || (!other.method.is_empty() && other.method.iter().all(|m| self.method.contains(m)));
+        host && prefix && method
+    }
+}
+
+/// `path` is at or below `prefix`, at a segment border.
+fn under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn m(host: Option<&str>, prefix: Option<&str>, method: &[&str]) -> MatchSettings {
+        MatchSettings {
+            host: host.map(Into::into),
+            prefix: prefix.map(Into::into),
+            method: method.iter().map(|m| (*m).into()).collect(),
+        }
+    }
+
+    #[test]
+    fn prefixes_end_at_segments() {
+        let cart = m(None, Some("/cart"), &[]);
+        assert!(cart.matches("h", "/cart", "GET") && cart.matches("h", "/cart/1", "GET"));
+        assert!(!cart.matches("h", "/cartoon", "GET") && !cart.matches("h", "/", "GET"));
+        let below = m(None, Some("/static/"), &[]);
+        assert!(below.matches("h", "/static/a.css", "GET") && !below.matches("h", "/static", "GET"));
+        assert!(m(None, Some("/"), &[]).matches("h", "/anything", "GET"));
+    }
+
+    #[test]
+    fn hosts_and_methods() {
+        let any = m(Some("*.example.com"), None, &["POST"]);
+        assert!(any.matches("a.example.com", "/", "POST"));
+        assert!(!any.matches("example.com", "/", "POST") && !any.matches("a.example.com", "/", "GET"));
+        assert!(!any.matches("evilexample.com", "/", "POST"));
+    }
+
+    #[test]
+    fn covering_finds_routes_nobody_reaches() {
+        assert!(m(None, Some("/"), &[]).covers(&m(None, Some("/cart"), &["POST"])));
+        assert!(!m(None, Some("/cart"), &[]).covers(&m(None, Some("/cartoon"), &[])));
+        assert!(!m(None, None, &["GET"]).covers(&m(None, None, &[])));
+        assert!(m(Some("*.a.com"), None, &[]).covers(&m(Some("b.a.com"), None, &[])));
+    }
+}

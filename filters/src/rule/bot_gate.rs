@@ -1,0 +1,184 @@
+//! `bot_gate`: a score becomes a class, a class an action. Facts refuse, scores cost places: `refuse_at` is off unless
+//! written.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    verdict::{Reason, Verdict},
+    visit::Score,
+};
+
+/// `bot_gate: { model: builtin, challenge_at: 0.70, to_the_back_at: 0.85, when_unscored: wait }`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BotGateSettings {
+    /// `builtin`, or the path of an `.onnx` file with the documented input.
+    #[serde(default = "builtin")]
+    pub model: String,
+    /// What runs the model.
+    #[serde(default)]
+    pub runtime: Runtime,
+    /// From this score on a visit is *unsure* and must pass the challenge. Left out: nobody is challenged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge_at: Option<f32>,
+    /// From this score on a visit is *suspect*: the slow lane of the room. Left out: nobody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_the_back_at: Option<f32>,
+    /// From this score on a visit is refused. Left out: nobody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refuse_at: Option<f32>,
+    /// What an unscored visit gets. Has no default on purpose: failure is a declared choice.
+    pub when_unscored: WhenUnscored,
+    /// Milliseconds the gate waits for a score before the visit counts as unscored.
+    #[serde(default = "deadline")]
+    pub deadline: crate::units::Span,
+    /// Routes that are scored; all filtered routes when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// Decide and record, but do not enforce.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+}
+
+fn builtin() -> String {
+    "builtin".into()
+}
+
+fn deadline() -> crate::units::Span {
+    crate::units::Span(5)
+}
+
+/// What runs a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// ONNX Runtime when its library is found, else the built-in one.
+    #[default]
+    Auto,
+    /// ONNX Runtime; starting without its library is an error.
+    Onnxruntime,
+    /// The built-in pure Rust runtime.
+    Builtin,
+}
+
+/// What an unscored visit gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenUnscored {
+    /// Treated as human.
+    Admit,
+    /// Treated as unsure: it never walks in, it takes a place.
+    Wait,
+    /// Must pass the challenge.
+    Challenge,
+}
+
+/// What a score makes of a visit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Below every threshold.
+    #[default]
+    Human,
+    /// At or above `challenge_at`, or unknown.
+    Unsure,
+    /// At or above `to_the_back_at`.
+    Suspect,
+}
+
+impl Class {
+    /// Stable name, as in the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Human => "human",
+            Class::Unsure => "unsure",
+            Class::Suspect => "suspect",
+        }
+    }
+}
+
+/// The compiled filter.
+#[derive(Clone, Debug)]
+pub struct BotGate {
+    settings: BotGateSettings,
+    routes: Vec<usize>,
+}
+
+impl BotGate {
+    /// Compiles; route names that do not exist match nothing (`check` in the policy language refuses them).
+    pub fn new(settings: &BotGateSettings, routes: &crate::route::Routes) -> Self {
+        BotGate { routes: settings.routes.iter().filter_map(|n| routes.index(n)).collect(), settings: settings.clone() }
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &BotGateSettings {
+        &self.settings
+    }
+
+    /// Whether visits of this route are scored.
+    pub fn scores(&self, route: Option<usize>) -> bool {
+        self.settings.routes.is_empty() || route.is_some_and(|r| self.routes.contains(&r))
+    }
+
+    /// The class of a score, and an opinion when the score alone decides. `cleared`: the visitor passed a challenge.
+    pub fn check(&self, score: Score, cleared: bool) -> (Class, Option<(Verdict, Reason)>) {
+        let s = &self.settings;
+        let challenge = |reason| (!cleared).then_some((Verdict::Challenge, reason));
+        let Score::Known(p) = score else {
+            return match s.when_unscored {
+                WhenUnscored::Admit => (Class::Human, None),
+                WhenUnscored::Wait => (Class::Unsure, None),
+                WhenUnscored::Challenge => (Class::Unsure, challenge(Reason::Unscored)),
+            };
+        };
+        let reaches = |at: Option<f32>| at.is_some_and(|at| p >= at);
+        if reaches(s.refuse_at) {
+            (Class::Suspect, Some((Verdict::Refuse { retry_after_s: None }, Reason::ScoreRefuse)))
+        } else if reaches(s.to_the_back_at) {
+            (Class::Suspect, None)
+        } else if reaches(s.challenge_at) {
+            (Class::Unsure, challenge(Reason::ScoreChallenge))
+        } else {
+            (Class::Human, None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(when_unscored: WhenUnscored) -> BotGate {
+        let settings = BotGateSettings {
+            model: builtin(),
+            runtime: Runtime::Auto,
+            challenge_at: Some(0.7),
+            to_the_back_at: Some(0.85),
+            refuse_at: Some(0.99),
+            when_unscored,
+            deadline: deadline(),
+            routes: vec![],
+            shadow: false,
+        };
+        BotGate::new(&settings, &crate::route::Routes::default())
+    }
+
+    #[test]
+    fn thresholds_are_inclusive_and_ordered() {
+        let g = gate(WhenUnscored::Wait);
+        let class = |p: f32| g.check(Score::Known(p), false);
+        assert_eq!(class(0.699), (Class::Human, None));
+        assert_eq!(class(0.7), (Class::Unsure, Some((Verdict::Challenge, Reason::ScoreChallenge))));
+        assert_eq!(class(0.85), (Class::Suspect, None));
+        assert_eq!(class(0.99).1.map(|o| o.1), Some(Reason::ScoreRefuse));
+        assert_eq!(g.check(Score::Known(0.7), true), (Class::Unsure, None), "a passed challenge is enough");
+    }
+
+    #[test]
+    fn unknown_is_what_the_policy_says() {
+        assert_eq!(gate(WhenUnscored::Admit).check(Score::Unknown, false), (Class::Human, None));
+        assert_eq!(gate(WhenUnscored::Wait).check(Score::Unknown, false), (Class::Unsure, None));
+        assert_eq!(gate(WhenUnscored::Challenge).check(Score::Unknown, false).1.map(|o| o.1), Some(Reason::Unscored));
+        assert_eq!(gate(WhenUnscored::Challenge).check(Score::Unknown, true).1, None);
+    }
+}

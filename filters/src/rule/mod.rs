@@ -1,0 +1,8 @@
+//! One file per filter: settings, state, rule, tests.
+
+pub mod address;
+pub mod bot_gate;
+pub mod pass;
+pub mod sale_window;
+pub mod visitor_rate;
+pub mod waiting_room;
