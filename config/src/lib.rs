@@ -1,8 +1,18 @@
 //! Tidegate's policy language: parse → check → compile, with errors that say where, what is wrong and what to write
 //! instead.
 
+mod check;
+mod error;
+mod load;
+mod parse;
+mod place;
 pub mod policy;
+mod words;
 
+pub use check::{Checks, DeepCheck};
+pub use error::{Place, PolicyErrors, Problem};
+pub use load::{Loaded, load, load_with, parse, parse_with};
+pub use parse::FILE_BYTES_MAX;
 pub use policy::{
     Policy,
     keep::{Journal, Keys, Log, LogFormat, LogLevel, SaleSettings},

@@ -1,0 +1,4 @@
+//! The policy language from outside: messages, examples, hostile text.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod golden;
