@@ -3,14 +3,18 @@
 
 mod check;
 mod error;
+mod explain;
 mod load;
 mod parse;
 mod place;
 pub mod policy;
+mod restart;
+mod schema;
 mod words;
 
 pub use check::{Checks, DeepCheck};
 pub use error::{Place, PolicyErrors, Problem};
+pub use explain::explain;
 pub use load::{Loaded, load, load_with, parse, parse_with};
 pub use parse::FILE_BYTES_MAX;
 pub use policy::{
@@ -20,3 +24,5 @@ pub use policy::{
     shop::{Health, HostHeader, ReportsSalesBy, Shop, Timeouts, Upstream, UpstreamTls},
     values::{ByteRate, Timestamp},
 };
+pub use restart::diff_needs_restart;
+pub use schema::schema;

@@ -77,7 +77,7 @@ fn syntax(error: &Yaml, text: &str) -> Problem {
     let error = error.without_snippet();
     let place = inside(place_of(error), text);
     let (what, instead) = match error {
-        Yaml::Eof { .. } => ("the file is empty".into(), "the shortest policy has `version`, `listen` and `shop`".into()),
+        Yaml::Eof { .. } => return empty_file(place),
         Yaml::Budget { breach, .. } => budget(breach),
         Yaml::UnknownAnchor { .. } => anchors(),
         Yaml::MultipleDocuments { .. } => {
@@ -93,6 +93,10 @@ fn syntax(error: &Yaml, text: &str) -> Problem {
         other => (format!("not YAML: {}", plain(other)), yaml_hint(other, place, text)),
     };
     Problem::new(place, "", &what, &instead)
+}
+
+fn empty_file(place: Option<Place>) -> Problem {
+    Problem::new(place, "", "the policy is empty", "the shortest one has `version`, `listen` and `shop`")
 }
 
 fn budget(breach: &BudgetBreach) -> (String, String) {
@@ -120,6 +124,8 @@ fn yaml_hint(error: &Yaml, place: Option<Place>, text: &str) -> String {
         "indent with spaces, never with tabs"
     } else if message.contains("mapping values") || line.matches(": ").count() > 1 {
         "a map inside a line needs braces: `key: { inner: value }`"
+    } else if message.contains("placement of ':'") {
+        "a `[`, `{` or quote above may still be open"
     } else if message.contains("quote") {
         "close the quote"
     } else if message.contains("bracket") || message.contains("flow") {
@@ -158,10 +164,15 @@ fn structure(error: &Yaml, places: &Places, text: &str) -> Problem {
         Yaml::SerdeUnknownField { field, expected, .. } => unknown_key(field, expected, place, places),
         Yaml::SerdeUnknownVariant { variant, expected, .. } => unknown_choice(variant, expected, place, places),
         Yaml::SerdeMissingField { field, .. } => {
-            let map = place.and_then(|p| places.map_at(p));
+            // The reader names the last key of the map that lacks one, or the map itself when it is empty.
+            let last = place.and_then(|p| places.key_at(p)).and_then(|s| places.get(parent(&s.path)?));
+            let map = last.or_else(|| place.and_then(|p| places.map_at(p)));
             let path = map.map(|s| s.path.as_str()).unwrap_or_default();
             let at = inside(map.map(Spot::place).or(place), text);
             Problem::new(at, join(path, field), &format!("`{field}` is missing"), &missing(field))
+        }
+        Yaml::Message { .. } if place.is_some_and(|p| places.key_at(p).is_some()) && leaf(value).is_empty() => {
+            wrong_shape("", place, places, text)
         }
         Yaml::Message { msg, .. } => {
             let (what, instead) = msg.split_once("; ").unwrap_or((msg, ""));
@@ -180,16 +191,30 @@ fn structure(error: &Yaml, places: &Places, text: &str) -> Problem {
             let key = place.and_then(|p| places.key_at(p));
             let path = key.map(|s| s.path.as_str()).unwrap_or_default();
             let above = parent(path).unwrap_or_default();
-            let instead = if above.starts_with("filters[") {
-                "each filter is an item of its own: begin a new line with `- `"
-            } else {
-                "keep one of the two keys"
-            };
-            Problem::new(inside(place, text), path, "only one key can stand here", instead)
+            let known = key.and_then(|s| advice(above, s.key.as_deref()?));
+            let (what, instead) = known.unwrap_or_else(|| {
+                let instead = match above.starts_with("filters[") {
+                    true => "each filter is an item of its own: begin a new line with `- `",
+                    false => "keep one of the two keys",
+                };
+                ("only one key can stand here".into(), instead.into())
+            });
+            Problem::new(inside(place, text), path, &what, &instead)
         }
-        Yaml::ExpectedStringKeyForExternallyTaggedEnum { .. } | Yaml::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => {
-            wrong_shape("a choice", place, places, text)
+        Yaml::ExpectedStringKeyForExternallyTaggedEnum { .. } => {
+            let empty = place.and_then(|p| places.last_until(p));
+            let path = empty.map(|s| s.path.as_str()).unwrap_or_default();
+            Problem::new(
+                inside(empty.map(Spot::place).or(place), text),
+                path,
+                "the choice is missing",
+                "write one, or remove the key",
+            )
         }
+        Yaml::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => {
+            Problem::new(at, path, "one word, or a map with one key, is expected here", "write it without `[ ]`")
+        }
+        Yaml::Eof { .. } => empty_file(inside(place, text)),
         other => Problem::new(at, path, &plain(other), ""),
     }
 }

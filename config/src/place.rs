@@ -84,6 +84,11 @@ impl Places {
         self.0.iter().rfind(|s| s.value_at < at && matches!(s.kind, Kind::Leaf(_)))
     }
 
+    /// The last thing that begins at or before a place.
+    pub(crate) fn last_until(&self, at: Place) -> Option<&Spot> {
+        self.0.iter().rfind(|s| s.value_at <= at)
+    }
+
     /// The key at a place.
     pub(crate) fn key_at(&self, at: Place) -> Option<&Spot> {
         self.0.iter().find(|s| s.key_at == Some(at))

@@ -149,7 +149,7 @@ impl Checker<'_> {
         for (i, filter) in policy.filters.iter().enumerate() {
             let FilterSettings::WaitingRoom(s) = filter else { continue };
             for route in self.covered(&s.routes) {
-                if let Some((first, _)) = taken.iter().find(|(_, r)| *r == route) {
+                if let Some((first, _)) = taken.iter().find(|(by, r)| *r == route && *by != i) {
                     let what = format!("route `{route}` already waits in the room of filters[{first}]");
                     self.error(format!("filters[{i}].waiting_room"), what, "one room a route: name other `routes`");
                     break;
@@ -175,7 +175,7 @@ impl Checker<'_> {
         for (i, filter) in self.policy.filters.iter().enumerate() {
             let FilterSettings::BotGate(s) = filter else { continue };
             for route in self.covered(&s.routes) {
-                if let Some((first, _)) = taken.iter().find(|(_, r)| *r == route) {
+                if let Some((first, _)) = taken.iter().find(|(by, r)| *r == route && *by != i) {
                     let what = format!("route `{route}` is already scored by filters[{first}]");
                     self.error(format!("filters[{i}].bot_gate"), what, "one bot_gate a route: name other `routes`");
                     break;

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use tidegate_filters::ByteSize;
+
 use super::{Checker, PARTS_MAX};
 
 /// Largest head of a request, bytes: it is held in memory for every connection that is being read.
-const HEADER_BYTES_MAX: u64 = 256 << 10;
+const HEADER_BYTES_MAX: ByteSize = ByteSize(256 << 10);
 /// Pingora reads no more headers than this.
 const HEADERS_MAX: u64 = 256;
 /// Most connections: 16 KiB of buffers each, 16 GiB.
@@ -88,7 +90,7 @@ impl Checker<'_> {
     pub(super) fn request_limits(&mut self) {
         let l = &self.policy.limits_of_a_request;
         let at = |key: &str| format!("limits_of_a_request.{key}");
-        self.within(at("header_bytes"), l.header_bytes.0, 1 << 10, HEADER_BYTES_MAX, " bytes");
+        self.size(at("header_bytes"), l.header_bytes, ByteSize(1 << 10), HEADER_BYTES_MAX);
         self.within(at("headers"), l.headers.into(), 10, HEADERS_MAX, " headers");
         self.some_time(at("header_deadline"), l.header_deadline);
         self.some_time(at("request_deadline"), l.request_deadline);

@@ -9,7 +9,7 @@ mod shop;
 
 use std::path::Path;
 
-use tidegate_filters::rule::bot_gate::BotGateSettings;
+use tidegate_filters::{ByteSize, rule::bot_gate::BotGateSettings};
 
 use crate::{
     error::Problem,
@@ -105,11 +105,17 @@ impl Checker<'_> {
 
     /// `n` within bounds; `unit` reads after the number.
     fn within(&mut self, path: impl Into<String>, n: u64, min: u64, max: u64, unit: &str) {
-        let instead = || format!("write {min} to {max}{unit}");
-        if n < min {
-            self.error(path, format!("{n}{unit} is too little"), instead());
-        } else if n > max {
-            self.error(path, format!("{n}{unit} is too much"), instead());
+        if n < min || n > max {
+            let word = if n < min { "low" } else { "high" };
+            self.error(path, format!("{n} is too {word}"), format!("write {min} to {max}{unit}"));
+        }
+    }
+
+    /// A size within bounds.
+    fn size(&mut self, path: impl Into<String>, size: ByteSize, min: ByteSize, max: ByteSize) {
+        if size < min || size > max {
+            let word = if size < min { "small" } else { "large" };
+            self.error(path, format!("{size} is too {word}"), format!("write {min} to {max}"));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Upstreams, health, timeouts, capacity, in-flight limit; journal and keys.
 
-use tidegate_filters::plan::InFlightMax;
+use tidegate_filters::{ByteSize, plan::InFlightMax};
 
 use super::{Checker, PARTS_MAX};
 use crate::policy::shop::HostHeader;
@@ -124,7 +124,7 @@ impl Checker<'_> {
         if let Some(journal) = &policy.journal {
             self.some_time("journal.keep", journal.keep);
             self.some_time("journal.file_age", journal.file_age);
-            self.within("journal.file_bytes", journal.file_bytes.0, 64 << 10, 16 << 30, " bytes");
+            self.size("journal.file_bytes", journal.file_bytes, ByteSize(64 << 10), ByteSize(16 << 30));
             if let Some(keys) = &policy.keys
                 && keys.directory == journal.directory
             {
