@@ -298,8 +298,8 @@ mod tests {
         assert_eq!(passes(&old, 7, t, 10), 5);
         let mut new = VisitorRate::new(&settings(2, 5, 1000), (3, 4));
         new.carry_over(&old);
-assert_eq!(passes(&new, 7, t, 10), 0, "5 s are owed at the old rate");
-        assert_eq!(passes(&new, 7, t + 3000, 10), 1, "2 s still are; the new bucket is 2.5 s deep, a visit costs 0.5"); the new bucket is 2.5 s deep and half is not there");
+        assert_eq!(passes(&new, 7, t, 10), 0, "5 s are owed at the old rate");
+        assert_eq!(passes(&new, 7, t + 3000, 10), 1, "2 s still are; the new bucket is 2.5 s deep, a visit costs 0.5");
         assert_eq!(passes(&new, 9, t, 10), 5);
     }
 
