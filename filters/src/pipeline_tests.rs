@@ -1,4 +1,5 @@
 //! The order of filters, shadows, carry-over.
+#![allow(clippy::unwrap_used)]
 
 use crate::{
     FilterSettings, Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,

@@ -1,4 +1,5 @@
 //! A room from the visitor's side.
+#![allow(clippy::unwrap_used)]
 
 use super::{
     queue::{Lane, Place},
