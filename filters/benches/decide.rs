@@ -20,7 +20,7 @@ fn settings() -> PipelineSettings {
         r#"{"waiting_room":{"room":"drop"}}"#,
     ];
     let filters: Vec<FilterSettings> = filters.iter().map(|f| serde_json::from_str(f).unwrap()).collect();
-    let route = |s: &str| serde_json::from_str(s).unwrap();
+    let route = |s: &str| serde_json::from_str::<tidegate_filters::route::RouteSettings>(s).unwrap();
     PipelineSettings {
         routes: vec![
             route(r#"{"name":"assets","match":{"prefix":"/static/"},"filters":"none"}"#),
