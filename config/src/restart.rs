@@ -13,6 +13,7 @@ pub fn diff_needs_restart(old: &Policy, new: &Policy) -> Vec<String> {
         ("connections.max", caps(old).0 != caps(new).0),
         ("connections.per_network_max", caps(old).1 != caps(new).1),
         ("shop.kept_connections", old.shop.kept_connections != new.shop.kept_connections),
+        ("shop.retries_max", old.shop.retries_max != new.shop.retries_max),
         ("journal.directory", journal(old) != journal(new)),
         ("keys.directory", old.keys != new.keys),
         ("log", old.log != new.log),
