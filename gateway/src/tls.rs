@@ -191,8 +191,9 @@ mod tests {
         assert!(!cert.reload().unwrap(), "nothing changed");
         let other = write(dir.path(), "b");
         let touch = |f: &Path, s: u64| {
-            let at = SystemTime::now() + std::time::Duration::from_secs(s);
-            std::fs::File::options().write(true).open(f).unwrap().set_modified(at).unwrap();
+            let file = std::fs::File::options().write(true).open(f).unwrap();
+            let at = file.metadata().unwrap().modified().unwrap() + std::time::Duration::from_secs(s);
+            file.set_modified(at).unwrap();
         };
         std::fs::copy(&other.certificate, &files.certificate).unwrap();
         touch(&files.certificate, 5);
