@@ -20,7 +20,7 @@ fn settings() -> PipelineSettings {
         r#"{"waiting_room":{"room":"drop"}}"#,
     ];
     let filters: Vec<FilterSettings> = filters.iter().map(|f| serde_json::from_str(f).unwrap()).collect();
-    let route = |s: &str| serde_json::from_str(s).unwrap();
+    let route = |s: &str| serde_json::from_str::<tidegate_filters::route::RouteSettings>(s).unwrap();
     PipelineSettings {
         routes: vec![
             route(r#"{"name":"assets","match":{"prefix":"/static/"},"filters":"none"}"#),
@@ -81,7 +81,8 @@ fn benches(c: &mut Criterion) {
         let quota = governor::Quota::per_second(NonZeroU32::new(1_000_000).unwrap());
         let clock = governor::clock::FakeRelativeClock::default();
         let store = governor::state::keyed::HashMapStateStore::<u64>::default();
-        let limiter = governor::RateLimiter::new(quota, store, clock);
+        type Plain = governor::middleware::NoOpMiddleware<governor::nanos::Nanos>;
+        let limiter = governor::RateLimiter::<_, _, _, Plain>::new(quota, store, clock);
         b.iter(|| limiter.check_key(&black_box(step().0)).is_ok());
     });
     g.bench_function("with a pass, no MAC", |b| {

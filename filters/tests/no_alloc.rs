@@ -1,5 +1,5 @@
 //! Deciding allocates nothing: counted, not believed.
-#![allow(unsafe_code, missing_docs)]
+#![allow(unsafe_code, missing_docs, clippy::unwrap_used)]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
