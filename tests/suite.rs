@@ -1,1 +1,4 @@
-//! suite
+//! End to end: real sockets, real files, one binary.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod tidy;

@@ -10,6 +10,8 @@
 pub mod bucket;
 pub mod filter;
 pub mod pipeline;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod pipeline_tests;
 pub mod plan;
 pub mod record;
 pub mod route;

@@ -98,7 +98,7 @@ impl Pipeline {
         };
         let filters = settings.filters.iter().filter_map(compile).collect();
         let plans = Planner::new(settings).first();
-        rooms.iter().zip(&plans.rooms).for_each(|(room, plan)| room.set_plan(plan, now));
+        rooms.iter().zip(&plans.rooms).for_each(|(room, plan)| room.open(plan, now));
         Pipeline { routes, filters, rooms }
     }
 

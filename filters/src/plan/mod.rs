@@ -3,6 +3,8 @@
 pub mod capacity;
 pub mod load;
 mod planner;
+#[cfg(test)]
+mod tests;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

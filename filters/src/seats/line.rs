@@ -28,6 +28,10 @@ const SCAN_MAX: u32 = 1 << 16;
 /// The claim share is never taken lower than this, so that at most 5 are called for one free seat.
 const CLAIM_SHARE_MIN: f64 = 0.2;
 
+/// [`CLAIMS_MAX`] claims are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimsFull;
+
 /// A claim's answer, out of [`Line::tick`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed {
@@ -108,11 +112,11 @@ impl Line {
     }
 
     /// Starts a claim: `true` when it was a called place and is now waiting for the next tick. `Err` when too many are.
-    pub fn claim(&self, place: Place) -> Result<bool, ()> {
+    pub fn claim(&self, place: Place) -> Result<bool, ClaimsFull> {
         let Some(deadline_s) = self.lane(place.lane).begin_claim(place.number) else { return Ok(false) };
         if self.claims.push(place).is_err() {
             self.lane(place.lane).end_claim(place.number, false);
-            return Err(());
+            return Err(ClaimsFull);
         }
         self.settle(deadline_s);
         Ok(true)

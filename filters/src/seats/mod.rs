@@ -4,6 +4,8 @@ pub mod answer;
 pub mod line;
 pub mod queue;
 pub mod room;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod room_tests;
 pub mod seat;
 pub mod settings;
 pub mod sync;

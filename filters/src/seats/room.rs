@@ -9,7 +9,7 @@ use serde::Serialize;
 
 pub use super::{answer::*, settings::*};
 use super::{
-    line::{Claimed, Line, Terms},
+    line::{Claimed, ClaimsFull, Line, Terms},
     queue::{Lane, Place, State},
     seat::{SeatRef, Seats},
     token::{Kind, Token},
@@ -230,7 +230,7 @@ impl Room {
         let Some(place) = self.place_of(visit, now) else { return Claim::NoTicket };
         match self.state.line.claim(place) {
             Ok(true) => Claim::Pending(place),
-            Err(()) => Claim::Busy,
+            Err(ClaimsFull) => Claim::Busy,
             Ok(false) => match self.state.line.state(place) {
                 State::Claiming => Claim::Pending(place),
                 State::Waiting { .. } => Claim::NotYet(self.waiting(place, false, false, now)),
@@ -288,6 +288,12 @@ impl Room {
             self.state.armed.store(true, Ordering::Release);
         }
         op.plan = Some(plan.clone());
+    }
+
+    /// Puts the first plan in force, with a full burst. For rooms that were not carried over.
+    pub fn open(&self, plan: &Plan, now: Now) {
+        self.set_plan(plan, now);
+        self.state.bucket.fill();
     }
 
     /// Stops calling and seating; places are kept.
