@@ -207,6 +207,9 @@ impl Room {
             return (Verdict::Forward(Entrance::Seated { room: self.index, seat }), Reason::WalkIn);
         }
         let w = self.join(class, restarted, now);
+        if w.stage == Stage::Full && self.settings.on_failure == OnFailure::OpenBounded {
+            return (Verdict::Forward(Entrance::Free), Reason::RoomFull);
+        }
         (Verdict::Wait(w), reason_of(w.stage))
     }
 

@@ -224,6 +224,9 @@ fn a_full_room_says_so_and_a_paused_one_calls_nobody() {
     let ticket = join(&full, Class::Human, at(0));
     let (_, reason) = full.visit(&visit("GET", &[]), Class::Human, at(0));
     assert_eq!(reason, Reason::RoomFull);
+    let open = room(&RoomSettings { on_failure: OnFailure::OpenBounded, entries_max: 0, ..settings() }, &[]);
+    let (verdict, _) = open.visit(&visit("GET", &[]), Class::Human, at(0));
+    assert_eq!(verdict, Verdict::Forward(Entrance::Free), "declared: open, under the in-flight limit");
     full.pause(true);
     full.tick(at(100));
     assert!(
