@@ -24,7 +24,10 @@ impl Checker<'_> {
             let at = format!("listen[{i}].tls");
             let certificate = self.certificates(&format!("{at}.certificate"), &tls.certificate);
             let key = self.key(&format!("{at}.key"), &tls.key);
-            if let (true, true, Some(Err(why))) = (certificate, key, self.checks.deep.map(|d| d.certificate(tls))) {
+            if certificate
+                && key
+                && let Some(Err(why)) = self.checks.deep.map(|d| d.certificate(tls))
+            {
                 self.error(format!("{at}.certificate"), why, "certificate and key must be a pair that TLS accepts");
             }
         }
@@ -41,7 +44,7 @@ impl Checker<'_> {
             let FilterSettings::BotGate(s) = filter else { continue };
             let at = format!("filters[{i}].bot_gate.model");
             let there = s.model == "builtin" || s.model.is_empty() || self.model(&at, &s.model);
-            if let (true, Some(Err(why))) = (there, self.checks.deep.map(|d| d.model(s))) {
+            if there && let Some(Err(why)) = self.checks.deep.map(|d| d.model(s)) {
                 self.error(at, why, "write `builtin`, or the path of a model with the documented input");
             }
         }

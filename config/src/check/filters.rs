@@ -11,17 +11,12 @@ use tidegate_filters::{
 
 use super::Checker;
 
-/// Filters are numbered by a byte in verdicts.
-const FILTERS_MAX: usize = 255;
 /// A visit is held for its score no longer than this.
 const SCORE_DEADLINE_MS_MAX: u64 = 1_000;
 
 impl Checker<'_> {
     pub(super) fn filters(&mut self) {
         let filters = &self.policy.filters;
-        if filters.len() > FILTERS_MAX {
-            self.error("filters", format!("{} filters", filters.len()), format!("at most {FILTERS_MAX}"));
-        }
         for (i, filter) in filters.iter().enumerate() {
             match filter {
                 FilterSettings::Address(s) => {

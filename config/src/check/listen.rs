@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tidegate_filters::ByteSize;
 
-use super::{Checker, PARTS_MAX};
+use super::Checker;
 
 /// Largest head of a request, bytes: it is held in memory for every connection that is being read.
 const HEADER_BYTES_MAX: ByteSize = ByteSize(256 << 10);
@@ -20,9 +20,6 @@ impl Checker<'_> {
         let policy = self.policy;
         if policy.listen.is_empty() {
             self.error("listen", "nobody can come in", "write at least one listener: `- address: 127.0.0.1:8080`");
-        }
-        if policy.listen.len() > PARTS_MAX {
-            self.error("listen", format!("{} listeners", policy.listen.len()), format!("at most {PARTS_MAX}"));
         }
         self.same_addresses();
         if !policy.listen.is_empty() && policy.listen.iter().all(|l| l.redirect.is_some()) {

@@ -20,8 +20,10 @@ use crate::{
 
 /// Longest name of a route, room, sale or quota, bytes.
 pub(crate) const NAME_MAX: usize = 64;
-/// Most listeners, upstreams, rooms or sales.
-pub(crate) const PARTS_MAX: usize = 256;
+/// Most listeners, upstreams, routes, rooms or sales, and filters: those are numbered by a byte in verdicts.
+const PARTS_MAX: usize = 255;
+/// Most errors reported at once.
+const ERRORS_MAX: usize = 100;
 
 /// Checks that need more than this crate: loading a key pair into TLS, trying a model file.
 pub trait DeepCheck {
@@ -62,21 +64,27 @@ impl std::fmt::Debug for Checks<'_> {
 
 /// What was found: errors, then warnings, each in the order of the file.
 pub(crate) fn check(policy: &Policy, places: &Places, checks: &Checks<'_>) -> (Vec<Problem>, Vec<Problem>) {
-    let mut c = Checker { policy, places, checks, errors: Vec::new(), warnings: Vec::new() };
-    c.listeners();
-    c.request_limits();
-    c.shop();
-    c.routes();
-    c.filters();
-    c.rooms();
-    c.sales();
-    c.kept();
-    if !checks.skip_files {
-        c.files();
+    let mut c = Checker { policy, places, checks, errors: Vec::new(), warnings: Vec::new(), more: 0 };
+    // Comparing all with all is for policies that a person could have written.
+    if c.few_enough() {
+        c.listeners();
+        c.request_limits();
+        c.shop();
+        c.routes();
+        c.filters();
+        c.rooms();
+        c.sales();
+        c.kept();
+        if !checks.skip_files {
+            c.files();
+        }
     }
     let (mut errors, mut warnings) = (c.errors, c.warnings);
     errors.sort_by_key(|p| p.place);
     warnings.sort_by_key(|p| p.place);
+    if c.more > 0 {
+        errors.push(Problem::new(None, "", &format!("{} more errors", c.more), "mend these first"));
+    }
     (errors, warnings)
 }
 
@@ -86,15 +94,41 @@ pub(crate) struct Checker<'a> {
     checks: &'a Checks<'a>,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
+    more: usize,
 }
 
 impl Checker<'_> {
+    fn few_enough(&mut self) -> bool {
+        let p = self.policy;
+        let parts = [
+            ("listen", "listeners", p.listen.len()),
+            ("shop.upstreams", "upstreams", p.shop.upstreams.len()),
+            ("routes", "routes", p.routes.len()),
+            ("filters", "filters", p.filters.len()),
+            ("rooms", "rooms", p.rooms.len()),
+            ("sales", "sales", p.sales.len()),
+        ];
+        for (path, what, n) in parts {
+            if n > PARTS_MAX {
+                self.error(path, format!("{n} {what}"), format!("at most {PARTS_MAX}"));
+            }
+        }
+        self.errors.is_empty()
+    }
+
     fn error(&mut self, path: impl Into<String>, what: impl AsRef<str>, instead: impl AsRef<str>) {
+        if self.errors.len() >= ERRORS_MAX {
+            self.more += 1;
+            return;
+        }
         let problem = self.problem(path.into(), what.as_ref(), instead.as_ref());
         self.errors.push(problem);
     }
 
     fn warning(&mut self, path: impl Into<String>, what: impl AsRef<str>, instead: impl AsRef<str>) {
+        if self.warnings.len() >= ERRORS_MAX {
+            return;
+        }
         let problem = self.problem(path.into(), what.as_ref(), instead.as_ref());
         self.warnings.push(problem);
     }
@@ -158,6 +192,10 @@ impl Checker<'_> {
     fn known(&mut self, path: impl Into<String>, what: &str, name: &str, all: &[&str]) -> bool {
         if all.contains(&name) {
             return true;
+        }
+        if self.errors.len() >= ERRORS_MAX {
+            self.more += 1;
+            return false;
         }
         let instead = match (nearest(name, all.iter().copied()), all) {
             (Some(near), _) => format!("did you mean `{near}`?"),

@@ -5,7 +5,7 @@ use tidegate_filters::{
     seats::room::{OnFailure, RoomSettings},
 };
 
-use super::{Checker, PARTS_MAX};
+use super::Checker;
 use crate::policy::keep::SaleSettings;
 
 /// Most seats of a room: the table is allocated at the start.
@@ -18,9 +18,6 @@ const WAITING_STATUSES: [u16; 4] = [200, 202, 429, 503];
 impl Checker<'_> {
     pub(super) fn rooms(&mut self) {
         let rooms = &self.policy.rooms;
-        if rooms.len() > PARTS_MAX {
-            self.error("rooms", format!("{} rooms", rooms.len()), format!("at most {PARTS_MAX}"));
-        }
         self.unique("rooms[{}].name", rooms.iter().map(|r| r.name.as_str()));
         for (i, room) in rooms.iter().enumerate() {
             self.name(format!("rooms[{i}].name"), &room.name);
@@ -68,9 +65,6 @@ impl Checker<'_> {
     pub(super) fn sales(&mut self) {
         let policy = self.policy;
         let sales = &policy.sales;
-        if sales.len() > PARTS_MAX {
-            self.error("sales", format!("{} sales", sales.len()), format!("at most {PARTS_MAX}"));
-        }
         self.unique("sales[{}].name", sales.iter().map(|s| s.name.as_str()));
         let rooms: Vec<&str> = policy.rooms.iter().map(|r| r.name.as_str()).collect();
         for (i, sale) in sales.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use tidegate_filters::route::{MatchSettings, RouteSettings};
 
-use super::{Checker, PARTS_MAX};
+use super::Checker;
 
 impl Checker<'_> {
     pub(super) fn routes(&mut self) {
@@ -10,9 +10,6 @@ impl Checker<'_> {
         let routes = &policy.routes;
         if routes.is_empty() {
             self.error("routes", "without a route every visit is refused", "remove `routes` for one route over everything");
-        }
-        if routes.len() > PARTS_MAX {
-            self.error("routes", format!("{} routes", routes.len()), format!("at most {PARTS_MAX}"));
         }
         self.unique("routes[{}].name", routes.iter().map(|r| r.name.as_str()));
         self.own_prefix();

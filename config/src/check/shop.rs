@@ -2,7 +2,7 @@
 
 use tidegate_filters::{ByteSize, plan::InFlightMax};
 
-use super::{Checker, PARTS_MAX};
+use super::Checker;
 use crate::policy::shop::HostHeader;
 
 /// Most requests at the shop or in front of it.
@@ -16,9 +16,6 @@ impl Checker<'_> {
         let shop = &self.policy.shop;
         if shop.upstreams.is_empty() {
             self.error("shop.upstreams", "there is no shop", "write at least one: `- address: 127.0.0.1:3000`");
-        }
-        if shop.upstreams.len() > PARTS_MAX {
-            self.error("shop.upstreams", format!("{} upstreams", shop.upstreams.len()), format!("at most {PARTS_MAX}"));
         }
         for (i, upstream) in shop.upstreams.iter().enumerate() {
             let at = format!("shop.upstreams[{i}]");

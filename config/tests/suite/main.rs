@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod examples;
+mod files;
 mod golden;
+mod hostile;
