@@ -95,7 +95,11 @@ fn plain(b: u8) -> bool {
 
 /// `sub-delims`, `:`, `@`, and what browsers send raw although they should not: `"<>[]^{|}` and `` ` ``.
 fn other_plain(b: u8) -> bool {
-    matches!(b, b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b':' | b'@' | b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}')
+    matches!(
+        b,
+        b'!' | b'$' | b'&'
+            ..=b',' | b';' | b'=' | b':' | b'@' | b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}'
+    )
 }
 
 /// Decodes what is unreserved, upper-cases the rest, refuses what is ambiguous.
@@ -169,7 +173,9 @@ mod tests {
     #[test]
     fn spellings_of_one_path_become_one() {
         let same = |raw: &str, to: &str| assert_eq!(path(raw).as_deref(), Ok(to), "{raw}");
-        for raw in ["/checkout", "/%63heckout", "/./checkout", "//checkout", "/x/../checkout", "/%2e/checkout", "/x/%2E%2e/checkout"] {
+        for raw in
+            ["/checkout", "/%63heckout", "/./checkout", "//checkout", "/x/../checkout", "/%2e/checkout", "/x/%2E%2e/checkout"]
+        {
             same(raw, "/checkout");
         }
         same("/", "/");

@@ -57,8 +57,7 @@ pub struct Observed {
 impl InFlight {
     /// `limit` permits, `queue_max` waiters.
     pub fn new(limit: u32, queue_max: u32) -> Self {
-        let inner =
-            Inner { limit: limit.max(1), queue_max, held: 0, waiting: VecDeque::new(), peak: 0, bound: false };
+        let inner = Inner { limit: limit.max(1), queue_max, held: 0, waiting: VecDeque::new(), peak: 0, bound: false };
         InFlight { inner: Arc::new(Mutex::new(inner)) }
     }
 

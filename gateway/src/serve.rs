@@ -1,11 +1,6 @@
 //! Listeners: bound at once so that errors are errors, run on our own runtime, stopped without cutting anybody off.
 
-use std::{
-    net::SocketAddr,
-    os::fd::IntoRawFd as _,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, os::fd::IntoRawFd as _, sync::Arc, time::Duration};
 
 use pingora::{
     apps::HttpServerOptions,
@@ -92,7 +87,7 @@ pub struct Drained {
 impl Bound {
     /// Binds every listener of a policy and loads its certificates.
     pub fn new(policy: &Policy) -> Result<Self, ServeError> {
-        let bind = |settings: &Listen| {
+        let bind = |settings: &Listen| -> Result<BoundListener, ServeError> {
             let address = settings.address;
             let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
             let certificate = certificate.map_err(|why| ServeError::Certificate { address, why })?;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use tidegate_filters::plan::RouteWindow;
+
 /// Counters of one policy's routes; the last lane is for visits without a route.
 #[derive(Debug)]
 pub struct ShopMeter {
@@ -11,13 +13,10 @@ pub struct ShopMeter {
 #[derive(Debug, Default)]
 struct Lane {
     completed: AtomicU32,
+    inside: AtomicU32,
     errors: AtomicU32,
     timeouts: AtomicU32,
     ttfb_sum_us: AtomicU64,
-    ttfb_sumsq_us2: AtomicU64,
-    inside: AtomicU32,
-    exempt: AtomicU32,
-    sold: AtomicU32,
 }
 
 /// One answer (or none) of the shop.
@@ -33,31 +32,6 @@ pub struct ShopAnswer {
     pub timeout: bool,
     /// The visitor held a pass.
     pub inside: bool,
-    /// The route is not filtered.
-    pub exempt: bool,
-    /// Units reported sold.
-    pub sold: u32,
-}
-
-/// What one route's lane counted since the last drain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneWindow {
-    /// Answers, errors and timeouts included.
-    pub completed: u32,
-    /// 5xx, connection errors, unreadable answers.
-    pub errors: u32,
-    /// No answer in time.
-    pub timeouts: u32,
-    /// Sum of times to first byte over answers that were neither errors nor timeouts, µs.
-    pub ttfb_sum_us: u64,
-    /// Sum of their squares, µs².
-    pub ttfb_sumsq_us2: u64,
-    /// Of `completed`, with a pass.
-    pub inside: u32,
-    /// Of `completed`, on an unfiltered route.
-    pub exempt: u32,
-    /// Units reported sold.
-    pub sold: u32,
 }
 
 impl ShopMeter {
@@ -66,38 +40,33 @@ impl ShopMeter {
         ShopMeter { lanes: (0..=routes).map(|_| Lane::default()).collect() }
     }
 
-    /// Counts one answer.
+    /// Counts one answer. Errors and timeouts are never samples of speed.
     pub fn record(&self, a: &ShopAnswer) {
         let last = self.lanes.len() - 1;
         let lane = &self.lanes[a.route.unwrap_or(last).min(last)];
-        let add = |n: &AtomicU32, by: bool| n.fetch_add(u32::from(by), Ordering::Relaxed);
-        add(&lane.completed, true);
-        add(&lane.errors, a.error);
-        add(&lane.timeouts, a.timeout);
-        add(&lane.inside, a.inside);
-        add(&lane.exempt, a.exempt);
-        if !a.error && !a.timeout {
-            // 2^26 µs are 67 s: the square fits 52 bits, so a second of 4,096 such answers fits 64.
-            let us = a.ttfb_us.min(1 << 26);
-            lane.ttfb_sum_us.fetch_add(us, Ordering::Relaxed);
-            lane.ttfb_sumsq_us2.fetch_add(us * us, Ordering::Relaxed);
+        let one_more = |n: &AtomicU32| n.fetch_add(1, Ordering::Relaxed);
+        if a.timeout {
+            one_more(&lane.timeouts);
+        } else if a.error {
+            one_more(&lane.errors);
+        } else {
+            one_more(&lane.completed);
+            if a.inside {
+                one_more(&lane.inside);
+            }
+            lane.ttfb_sum_us.fetch_add(a.ttfb_us, Ordering::Relaxed);
         }
-        lane.sold.fetch_add(a.sold, Ordering::Relaxed);
     }
 
     /// Takes what was counted since the last call: one entry a route, the last for visits without one.
-    pub fn drain(&self) -> Vec<LaneWindow> {
+    pub fn drain(&self) -> Vec<RouteWindow> {
         let u32 = |n: &AtomicU32| n.swap(0, Ordering::Relaxed);
-        let u64 = |n: &AtomicU64| n.swap(0, Ordering::Relaxed);
-        let window = |l: &Lane| LaneWindow {
+        let window = |l: &Lane| RouteWindow {
             completed: u32(&l.completed),
+            inside: u32(&l.inside),
             errors: u32(&l.errors),
             timeouts: u32(&l.timeouts),
-            ttfb_sum_us: u64(&l.ttfb_sum_us),
-            ttfb_sumsq_us2: u64(&l.ttfb_sumsq_us2),
-            inside: u32(&l.inside),
-            exempt: u32(&l.exempt),
-            sold: u32(&l.sold),
+            ttfb_sum_us: l.ttfb_sum_us.swap(0, Ordering::Relaxed),
         };
         self.lanes.iter().map(window).collect()
     }
@@ -110,23 +79,13 @@ mod tests {
     #[test]
     fn timeouts_and_errors_are_never_fast_samples() {
         let meter = ShopMeter::new(1);
-        meter.record(&ShopAnswer { route: Some(0), ttfb_us: 100, inside: true, sold: 2, ..Default::default() });
-        meter.record(&ShopAnswer { route: Some(0), ttfb_us: 1, error: true, ..Default::default() });
+        meter.record(&ShopAnswer { route: Some(0), ttfb_us: 100, inside: true, ..Default::default() });
+        meter.record(&ShopAnswer { route: Some(0), ttfb_us: 1, error: true, inside: true, ..Default::default() });
         meter.record(&ShopAnswer { route: Some(0), ttfb_us: 1, timeout: true, ..Default::default() });
-        meter.record(&ShopAnswer { route: None, ttfb_us: 5, exempt: true, ..Default::default() });
+        meter.record(&ShopAnswer { route: None, ttfb_us: 5, ..Default::default() });
         let lanes = meter.drain();
-        let first = LaneWindow {
-            completed: 3,
-            errors: 1,
-            timeouts: 1,
-            ttfb_sum_us: 100,
-            ttfb_sumsq_us2: 10_000,
-            inside: 1,
-            exempt: 0,
-            sold: 2,
-        };
-        assert_eq!(lanes[0], first);
-        assert_eq!((lanes[1].completed, lanes[1].exempt), (1, 1));
-        assert_eq!(meter.drain()[0], LaneWindow::default());
+        assert_eq!(lanes[0], RouteWindow { completed: 1, inside: 1, errors: 1, timeouts: 1, ttfb_sum_us: 100 });
+        assert_eq!(lanes[1].completed, 1);
+        assert_eq!(meter.drain()[0], RouteWindow::default());
     }
 }

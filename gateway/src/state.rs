@@ -7,20 +7,16 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use tidegate_config::Policy;
-use tidegate_filters::{Now, Pipeline, Row, Score, Visit, plan::InFlightMax, seats::token::Keyring};
-
-use crate::{
-    claims::ClaimDesk,
-    clock::Clock,
-    counts::Counts,
-    door::caps::Caps,
-    in_flight::InFlight,
-    shop::ShopMeter,
-    upstream::Upstreams,
+use tidegate_filters::{
+    Now, Pipeline, Row, Score, Visit,
+    pipeline::ClaimOutcome,
+    plan::{InFlightMax, capacity::LIMIT_FIRST},
+    seats::token::Keyring,
 };
 
-/// The limit on requests in flight before the planner has measured anything, when the policy says `auto`.
-pub const IN_FLIGHT_START: u32 = 64;
+use crate::{
+    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, in_flight::InFlight, shop::ShopMeter, upstream::Upstreams,
+};
 
 /// One gate. Several may live in one process.
 pub struct Shared {
@@ -39,7 +35,7 @@ pub struct Shared {
     /// The limit on requests in flight to the shop; the planner moves it.
     pub in_flight: InFlight,
     /// Claims that wait for a tick.
-    pub claims: ClaimDesk<tidegate_filters::seats::room::ClaimOutcome>,
+    pub claims: ClaimDesk<ClaimOutcome>,
     /// Connections: how many, and how many there may be.
     pub caps: Arc<Caps>,
     /// What was refused before there was a visit, and other counts of the data plane.
@@ -134,7 +130,7 @@ impl Shared {
     pub fn new(active: Active, keyring: Keyring, hash_key: (u64, u64), rows: Arc<dyn RowSink>) -> Arc<Self> {
         let in_flight = &active.policy.shop.in_flight;
         let limit = match in_flight.max {
-            InFlightMax::Auto => IN_FLIGHT_START,
+            InFlightMax::Auto => LIMIT_FIRST as u32,
             InFlightMax::Fixed(n) => n,
         };
         Arc::new(Shared {

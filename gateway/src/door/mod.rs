@@ -5,9 +5,9 @@
 
 pub mod caps;
 pub mod head;
-mod hello;
-mod preface;
-mod proxy_protocol;
+pub mod hello;
+pub mod preface;
+pub mod proxy_protocol;
 
 use std::{
     net::SocketAddr,
@@ -102,7 +102,8 @@ impl ServerApp for Door {
         let (limits, trusted) = {
             let active = self.shared.active.load();
             let peer = peer_of(&l4);
-            let trusted = peer.is_some_and(|p| active.policy.trusted_proxies.iter().any(|n| n.0.contains(&p.ip().to_canonical())));
+            let trusted =
+                peer.is_some_and(|p| active.policy.trusted_proxies.iter().any(|n| n.0.contains(&p.ip().to_canonical())));
             (active.policy.limits_of_a_request, trusted)
         };
         let deadline = Duration::from_millis(limits.header_deadline.ms());
@@ -245,8 +246,8 @@ impl Door {
         self.shared.counts.head(fault);
         let answer = reply::bad_head(fault);
         let write = async {
-            stream.write_all(&answer).await.ok()?;
-            stream.flush().await.ok()
+            stream.write_all(&answer).await?;
+            stream.flush().await
         };
         let _ = tokio::time::timeout(BODY_SILENCE_MAX, write).await;
         stream.shutdown().await;
