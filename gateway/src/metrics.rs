@@ -10,7 +10,9 @@ use std::sync::{
 
 use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use tidegate_filters::{Reason, Row, record::Kind, seats::token::TokenError};
+use tidegate_filters::{Reason, Row, record::Kind};
+
+use crate::counts::Counts;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,11 @@ const REQUESTS: &str = "tidegate_requests_total";
 const SHADOW: &str = "tidegate_shadow_total";
 const REFUSED_HEADS: &str = "tidegate_refused_heads_total";
 const TOKENS_REFUSED: &str = "tidegate_tokens_refused_total";
+const CONNECTIONS: &str = "tidegate_connections_total";
+const CONNECTIONS_REFUSED: &str = "tidegate_connections_refused_total";
+const PARSED: &str = "tidegate_requests_parsed_total";
+const CLAIMS_REFUSED: &str = "tidegate_claims_refused_total";
+const SHOP_RUBBISH: &str = "tidegate_shop_rubbish_total";
 const SCORED: &str = "tidegate_scored_total";
 const SCORE: &str = "tidegate_score";
 const ROWS: &str = "tidegate_journal_rows_total";
@@ -99,7 +106,12 @@ pub mod gauges {
 pub const CATALOGUE: &[Described] = &[
     counter(REQUESTS, &["kind", "verdict", "reason"], "Parsed requests by kind, verdict and reason code."),
     counter(SHADOW, &["filter", "verdict", "reason"], "What filters in shadow mode would have decided."),
-    counter(REFUSED_HEADS, &["reason"], "Connections and request heads refused before they became a request."),
+    counter(CONNECTIONS, &[], "Connections accepted."),
+    counter(CONNECTIONS_REFUSED, &["reason"], "Connections closed before a request: too many, no TLS, no HTTP."),
+    counter(PARSED, &[], "Request heads accepted; each becomes one request and one journal row."),
+    counter(REFUSED_HEADS, &["reason"], "Request heads refused before they became a request."),
+    counter(CLAIMS_REFUSED, &[], "Claims that found too many others waiting for an answer."),
+    counter(SHOP_RUBBISH, &[], "Answers of the shop that could not be read."),
     counter(TOKENS_REFUSED, &["reason"], "Tickets, passes and other tokens that were not accepted."),
     counter(
         SCORED,
@@ -140,6 +152,17 @@ const KINDS: [Kind; 5] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kin
 const VERDICTS: [&str; 7] = ["forward", "wait", "challenge", "throttle", "refuse", "sold_out", "own"];
 /// Room for reasons; [`Reason`] has fewer. Slot 0 is "none".
 const REASONS_MAX: usize = 64;
+
+/// What [`Counts`] counts, and its metric.
+const COUNTS: [(&str, &str); 7] = [
+    ("refused_heads", REFUSED_HEADS),
+    ("connections_turned_away", CONNECTIONS_REFUSED),
+    ("tokens_refused", TOKENS_REFUSED),
+    ("connections_accepted", CONNECTIONS),
+    ("requests_parsed", PARSED),
+    ("claims_refused", CLAIMS_REFUSED),
+    ("shop_rubbish", SHOP_RUBBISH),
+];
 
 /// A gate's metrics. Handles of the request path are made once and kept.
 pub struct Metrics {
@@ -230,21 +253,13 @@ impl Metrics {
         }
     }
 
-    /// A connection or a head refused before it became a request. `reason` is a fixed code of the door.
-    pub fn refused_head(&self, reason: &'static str) {
-        self.counter(REFUSED_HEADS, &[("reason", reason)]).increment(1);
-    }
-
-    /// A token that was not accepted.
-    pub fn token_refused(&self, error: TokenError) {
-        let reason = match error {
-            TokenError::TooLong => "TOO_LONG",
-            TokenError::Malformed => "MALFORMED",
-            TokenError::UnknownKind => "UNKNOWN_KIND",
-            TokenError::UnknownKey => "UNKNOWN_KEY",
-            TokenError::WrongTag => "WRONG_TAG",
-        };
-        self.counter(TOKENS_REFUSED, &[("reason", reason)]).increment(1);
+    /// Takes over the counts of the data plane. Called before the metrics are read.
+    pub fn counts(&self, counts: &Counts) {
+        counts.each(|what, reason, value| {
+            let Some((_, name)) = COUNTS.iter().find(|(w, _)| *w == what) else { return };
+            let reason = [("reason", reason)];
+            self.counter(name, if reason[0].1.is_empty() { &[] } else { &reason }).absolute(value);
+        });
     }
 
     /// Rows that are in the journal.
@@ -315,6 +330,8 @@ fn seconds(us: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use tidegate_filters::seats::token::TokenError;
+
     use super::*;
 
     fn row() -> Row {
@@ -336,8 +353,11 @@ mod tests {
     fn everything_scraped_is_in_the_catalogue_and_the_other_way_round() {
         let m = Metrics::new().unwrap();
         m.request(&row());
-        m.refused_head("BARE_LF");
-        m.token_refused(TokenError::WrongTag);
+        let counts = Counts::default();
+        counts.token(TokenError::WrongTag);
+        counts.each(|what, _, _| assert!(COUNTS.iter().any(|(w, _)| *w == what), "{what} has no metric"));
+        m.counts(&counts);
+        assert!(m.render().contains("tidegate_tokens_refused_total{reason=\"wrong_tag\"} 1"), "{}", m.render());
         m.rows_written(1);
         m.row_dropped(Kind::Poll, "queue", 1);
         m.policy_load(false);
