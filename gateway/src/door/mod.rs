@@ -51,6 +51,10 @@ const HEAD_BUF: usize = 2_048;
 /// Longest silence while a body is read, and while a slow client takes an answer.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(20);
 
+/// How long, and how often, bytes behind a refused head are still read.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS_MAX: usize = 64;
+
 /// What is known about a connection; reaches the hooks through Pingora's digest.
 #[derive(Debug)]
 pub struct Facts {
@@ -250,7 +254,17 @@ impl Door {
             stream.flush().await
         };
         let _ = tokio::time::timeout(BODY_SILENCE_MAX, write).await;
-        stream.shutdown().await;
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+        // Closing on unread bytes resets the connection, and the client would lose the answer.
+        let linger = async {
+            let mut sink = [0u8; 4_096];
+            for _ in 0..LINGER_READS_MAX {
+                if stream.read(&mut sink).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, linger).await;
         None
     }
 }
