@@ -402,7 +402,8 @@ impl Room {
         clock_s(now).saturating_add(self.settings.seats.pass_age_max.secs_ceil() as u32)
     }
 
-    fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
+    /// The place of the visit's ticket, whatever stands there.
+    pub fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
         Place::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)
     }
 
