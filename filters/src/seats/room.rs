@@ -22,6 +22,7 @@ use crate::{
         pass::{seat_of, token_for},
         sale_window::{Phase, Sale},
     },
+    sabotage::{self, Bug},
     time::Now,
     units::Rate,
     verdict::{Reason, Verdict},
@@ -124,6 +125,8 @@ pub struct RoomStats {
     pub tokens: u64,
     /// Passes the bucket ever minted.
     pub minted: f64,
+    /// Every place below was called, seated or has left: main lane, slow lane.
+    pub frontier: [u32; 2],
     /// People called a second.
     pub call_rate: f64,
     /// Units reported sold in the current sale.
@@ -246,7 +249,7 @@ impl Room {
 
     /// Gives back the visitor's seat or place; `false` when there was none.
     pub fn leave(&self, visit: &Visit<'_>, now: Now) -> bool {
-        let pass = token_for(visit, Kind::Pass, self.name(), self.state.epoch, now);
+        let pass = self.token_of(visit, Kind::Pass, now);
         let released = pass.is_some_and(|t| self.state.seats.release(seat_of(t)));
         released || self.place_of(visit, now).is_some_and(|p| self.state.line.leave(p))
     }
@@ -266,7 +269,8 @@ impl Room {
         }
         let terms = Terms {
             seats_max: s.seats_max.load(Ordering::Acquire),
-            seat_expires_s: self.seat_expires_s(now, now.wall_ms + self.settings.seats.pass_age_max.ms()),
+            seat_expires_s: self.seat_expires_s(now),
+            seat_ends_s: self.seat_ends_s(now),
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
             slow_lane_percent: self.settings.slow_lane_percent,
             closed: self.closed(now),
@@ -345,6 +349,7 @@ impl Room {
             seats_max: s.seats_max.load(Ordering::Acquire),
             tokens: s.bucket.available(),
             minted: s.bucket.minted(),
+            frontier: [Lane::Main, Lane::Slow].map(|l| s.line.lane(l).frontier()),
             call_rate: s.line.pace().0,
             sold: self.current_sale(now).map_or(0, |(_, n)| n.load(Ordering::Acquire)),
             message: op.message.clone(),
@@ -357,9 +362,10 @@ impl Room {
         self.token(Kind::Ticket, place.to_bits(), TICKET_AGE_MAX_MS, host, now)
     }
 
-    /// The pass of a seat.
+    /// The pass of a seat. Asked for again it ends when the first one does.
     pub fn pass_token(&self, seat: SeatRef, host: &str, now: Now) -> Token {
-        self.token(Kind::Pass, seat.to_bits(), self.settings.seats.pass_age_max.ms(), host, now)
+        let left_s = self.state.seats.end(seat).saturating_sub(clock_s(now));
+        self.token(Kind::Pass, seat.to_bits(), u64::from(left_s) * 1000, host, now)
     }
 
     fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
@@ -384,19 +390,26 @@ impl Room {
 
     /// The live seat of the visit's pass, renewed.
     fn seated(&self, visit: &Visit<'_>, now: Now) -> Option<SeatRef> {
-        let token = token_for(visit, Kind::Pass, self.name(), self.state.epoch, now)?;
-        let seat = seat_of(token);
-        self.state.seats.renew(seat, clock_s(now), self.seat_expires_s(now, token.expires_at_ms)).then_some(seat)
+        let seat = seat_of(self.token_of(visit, Kind::Pass, now)?);
+        self.state.seats.renew(seat, clock_s(now), self.seat_expires_s(now)).then_some(seat)
     }
 
-    /// Idle expiry, but never past the pass's own end.
-    fn seat_expires_s(&self, now: Now, pass_ends_ms: u64) -> u32 {
-        let hard_s = pass_ends_ms.saturating_sub(now.wall_ms).div_ceil(1000);
-        clock_s(now).saturating_add(self.settings.seats.pass_idle.secs_ceil().min(hard_s) as u32)
+    fn seat_expires_s(&self, now: Now) -> u32 {
+        clock_s(now).saturating_add(self.settings.seats.pass_idle.secs_ceil() as u32)
     }
 
-    fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
-        Place::from_bits(token_for(visit, Kind::Ticket, self.name(), self.state.epoch, now)?.number)
+    fn seat_ends_s(&self, now: Now) -> u32 {
+        clock_s(now).saturating_add(self.settings.seats.pass_age_max.secs_ceil() as u32)
+    }
+
+    /// The place of the visit's ticket, whatever stands there.
+    pub fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
+        Place::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)
+    }
+
+    fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
+        let sale = self.current_sale(now).map(|(s, _)| &*s.name);
+        token_for(visit, kind, self.name(), self.state.epoch, sale, now)
     }
 
     /// The place of a ticket that still waits, and whether the visit carries a ticket of an earlier life of the room.
@@ -413,8 +426,11 @@ impl Room {
 
     fn walk_in(&self, now: Now) -> Option<SeatRef> {
         let s = &self.state;
-        let expires_s = self.seat_expires_s(now, u64::MAX);
-        let seat = s.bucket.take().then(|| s.seats.acquire(s.seats_max.load(Ordering::Acquire), None, expires_s));
+        let acquire = || {
+            let max = s.seats_max.load(Ordering::Acquire);
+            s.seats.acquire(max, None, self.seat_expires_s(now), self.seat_ends_s(now))
+        };
+        let seat = s.bucket.take().then(acquire);
         match seat {
             Some(Some(seat)) => {
                 s.walk_ins.fetch_add(1, Ordering::AcqRel);
@@ -489,7 +505,8 @@ impl Room {
 
     fn closed(&self, now: Now) -> bool {
         let prequeue = self.current_sale(now).is_some_and(|(s, _)| s.phase(now) == Phase::Prequeue);
-        prequeue || self.state.paused.load(Ordering::Acquire)
+        let paused = self.state.paused.load(Ordering::Acquire);
+        prequeue || paused || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
 }
 
