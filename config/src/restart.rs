@@ -5,17 +5,15 @@ use crate::policy::Policy;
 /// Keys that differ between the running policy and a new one and are read only at the start. Empty: all of the new
 /// policy can be applied live.
 pub fn diff_needs_restart(old: &Policy, new: &Policy) -> Vec<String> {
-    let caps = |p: &Policy| (p.connections.max, p.connections.per_network_max);
-    let journal = |p: &Policy| p.journal.as_ref().map(|j| j.directory.clone());
     let changed = [
         ("listen", old.listen != new.listen),
-        ("admin.address", old.admin.as_ref().map(|a| a.address) != new.admin.as_ref().map(|a| a.address)),
-        ("connections.max", caps(old).0 != caps(new).0),
-        ("connections.per_network_max", caps(old).1 != caps(new).1),
+        ("admin", old.admin != new.admin),
+        ("limits_of_a_request.header_bytes", old.limits_of_a_request.header_bytes != new.limits_of_a_request.header_bytes),
+        ("connections.keepalive", old.connections.keepalive != new.connections.keepalive),
         ("shop.kept_connections", old.shop.kept_connections != new.shop.kept_connections),
         ("shop.retries_max", old.shop.retries_max != new.shop.retries_max),
-        ("journal.directory", journal(old) != journal(new)),
-        ("keys.directory", old.keys != new.keys),
+        ("journal", old.journal != new.journal),
+        ("keys", old.keys != new.keys),
         ("log", old.log != new.log),
         ("threads", old.threads != new.threads),
     ];
@@ -36,11 +34,11 @@ mod tests {
         new.shop.upstreams.push(Upstream::plain("127.0.0.1:3".parse().unwrap()));
         new.filters.clear();
         new.rooms.clear();
-        new.connections.keepalive = tidegate_filters::Span::secs(5);
+        new.connections.max = 5;
         assert_eq!(diff_needs_restart(&old, &new), Vec::<String>::new());
         new.listen[0].address = "127.0.0.1:4".parse().unwrap();
         new.threads = Some(2);
         new.keys = Some(Keys { directory: "k".into() });
-        assert_eq!(diff_needs_restart(&old, &new), ["listen", "keys.directory", "threads"]);
+        assert_eq!(diff_needs_restart(&old, &new), ["listen", "keys", "threads"]);
     }
 }

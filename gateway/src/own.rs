@@ -378,7 +378,7 @@ fn destination(to: Option<&str>) -> String {
     let Some(to) = to.filter(|t| t.len() <= TO_BYTES_MAX) else { return "/".into() };
     let (path, query) = canonical::split(to);
     match (canonical::path(path), query) {
-        (Ok(path), Some(query)) if query.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'#') => format!("{path}?{query}"),
+        (Ok(path), Some(query)) if query.bytes().all(canonical::is_target_byte) => format!("{path}?{query}"),
         (Ok(path), None) => path.into_owned(),
         _ => "/".into(),
     }

@@ -5,14 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
+pub use super::{answer::*, settings::*};
 use super::{
-    answer,
     line::{Claimed, ClaimsFull, Line, Terms},
+    pace::{clock_s, poll_after, wait_interval},
     queue::{Lane, Place, State},
     seat::{SeatRef, Seats},
     token::{Kind, Token},
 };
-pub use super::{answer::*, settings::*};
 use crate::{
     bucket::Bucket,
     plan::Plan,
@@ -408,7 +408,7 @@ impl Room {
         let ahead = u64::from(place.number.saturating_sub(queue.frontier()));
         let (rate, present) = line.pace();
         let share = if place.lane == Lane::Slow { f64::from(self.settings.slow_lane_percent.max(1)) / 100.0 } else { 1.0 };
-        let wait_s = answer::wait_interval(ahead as f64 * present, rate * share);
+        let wait_s = wait_interval(ahead as f64 * present, rate * share);
         let stage = match line.state(place) {
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
             State::Seated => Stage::Called { expires_in_s: 0 },
@@ -421,7 +421,7 @@ impl Room {
                 _ => Stage::Waiting,
             },
         };
-        let poll_after_s = answer::poll_after(stage, wait_s, place.number);
+        let poll_after_s = poll_after(stage, wait_s, place.number);
         queue.touch(place.number, now_s + poll_after_s + PRESENCE_GRACE_S);
         Waiting { room: self.index, place: Some(place), fresh, restarted, stage, ahead, wait_s, poll_after_s }
     }
@@ -444,9 +444,4 @@ impl Room {
         let paused = self.state.paused.load(Ordering::Acquire);
         prequeue || paused || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
-}
-
-/// Seconds of the room's clock; from 1, since 0 has a meaning of its own in the words of places and seats.
-fn clock_s(now: Now) -> u32 {
-    (now.mono_s() + 1).min(u64::from(super::queue::TIME_MAX_S)) as u32
 }
