@@ -7,6 +7,7 @@ use tidegate_filters::{
     plan::{Admission, InFlightMax},
     route::{RouteFilters, RouteSettings},
     rule::{
+        address::Networks,
         bot_gate::{BotGateSettings, WhenUnscored},
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
     },
@@ -45,7 +46,7 @@ fn doors(policy: &Policy) -> String {
         };
         let _ = write!(s, "At {} {how}. ", l.address);
         if let Some(p) = &l.proxy_protocol {
-            let _ = write!(s, "Balancers in {} tell it addresses by the PROXY protocol. ", list(p.from.iter().map(|n| n.0)));
+            let _ = write!(s, "Balancers in {} tell it addresses by the PROXY protocol. ", list(p.from.iter().map(network)));
         }
     }
     match &policy.admin {
@@ -62,7 +63,7 @@ fn doors(policy: &Policy) -> String {
     match policy.trusted_proxies.as_slice() {
         [] => s.push_str("Visitors are known by the address they connect from."),
         nets => {
-            let _ = write!(s, "Proxies in {} are believed about where visitors come from.", list(nets.iter().map(|n| n.0)));
+            let _ = write!(s, "Proxies in {} are believed about where visitors come from.", list(nets.iter().map(network)));
         }
     }
     s
@@ -151,12 +152,12 @@ fn filter(filter: &FilterSettings) -> String {
             let mut parts = Vec::new();
             parts.extend(
                 (!s.allow_first.is_empty())
-                    .then(|| format!("visits from {} are forwarded at once", list(s.allow_first.iter().map(|n| n.0)))),
+                    .then(|| format!("visits from {} are forwarded at once", list(s.allow_first.iter().map(network)))),
             );
-            parts.extend((!s.deny.is_empty()).then(|| format!("visits from {} are refused", list(s.deny.iter().map(|n| n.0)))));
+            parts.extend((!s.deny.is_empty()).then(|| format!("visits from {} are refused", list(s.deny.iter().map(network)))));
             format!("Address: {}.", if parts.is_empty() { "both lists are empty".into() } else { parts.join("; ") })
         }
-        FilterSettings::SaleWindow(s) => format!("{} exist only while sale {} is on.", list(&s.routes), s.sale),
+        FilterSettings::SaleWindow(s) => format!("Only while sale {} is on: {}.", s.sale, list(&s.routes)),
         FilterSettings::VisitorRate(s) => quota(s),
         FilterSettings::BotGate(s) => bots(s),
         FilterSettings::WaitingRoom(s) => {
@@ -295,6 +296,12 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
         [one] => one.clone(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
+}
+
+/// One address without its prefix.
+fn network(n: &Networks) -> String {
+    let net = n.0;
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
 fn per(rate: Rate, what: &str) -> String {

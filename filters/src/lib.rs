@@ -16,6 +16,7 @@ pub mod plan;
 pub mod record;
 pub mod route;
 pub mod rule;
+pub mod sabotage;
 pub mod seats;
 pub mod time;
 pub mod units;

@@ -10,6 +10,7 @@ use crate::{
         sale_window::{Sale, SaleWindow},
         visitor_rate::VisitorRate,
     },
+    sabotage::{self, Bug},
     seats::{
         queue::Place,
         room::{Entrance, Room, RoomSettings},
@@ -104,7 +105,7 @@ impl Pipeline {
 
     /// Takes over limiter tables, lines, seats and tokens of what has the same name. Call before it is put in force.
     pub fn carry_over(&mut self, old: &Pipeline) {
-        for room in &mut self.rooms {
+        for room in self.rooms.iter_mut().filter(|_| !sabotage::is(Bug::CarryOverForgets)) {
             if let Some(old) = old.rooms.iter().find(|o| o.name() == room.name()) {
                 room.carry_over(old);
             }

@@ -93,13 +93,14 @@ fn plain(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_' | b'~') || other_plain(b)
 }
 
-/// `sub-delims`, `:`, `@`, and what browsers send raw although they should not: `"<>[]^{|}` and `` ` ``.
+/// `sub-delims`, `:`, `@`, and what browsers send raw although they should not.
 fn other_plain(b: u8) -> bool {
-    matches!(
-        b,
-        b'!' | b'$' | b'&'
-            ..=b',' | b';' | b'=' | b':' | b'@' | b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}'
-    )
+    matches!(b, b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b':' | b'@' | b'[' | b']' | b'^' | b'{' | b'|' | b'}')
+}
+
+/// Bytes of a request target. The rest must be percent-encoded; browsers do.
+pub fn is_target_byte(b: u8) -> bool {
+    matches!(b, 0x21..=0x7e) && !matches!(b, b'#' | b'"' | b'<' | b'>')
 }
 
 /// Decodes what is unreserved, upper-cases the rest, refuses what is ambiguous.
@@ -209,6 +210,7 @@ mod tests {
             ("/a\u{1}", PathFault::Control),
             ("/caf\u{e9}", PathFault::Control),
             ("/a#b", PathFault::Control),
+            ("/a<b", PathFault::Control),
         ] {
             assert_eq!(path(raw), Err(why), "{raw:?}");
         }
@@ -230,11 +232,20 @@ mod tests {
         #[test]
         fn twice_is_once_and_the_root_is_never_left(raw in "/(%[0-9a-fA-F]{2}|\\.|/|[a-z;%~]){0,24}") {
             if let Ok(once) = path(&raw) {
-                prop_assert_eq!(path(&once).as_deref(), Ok(&*once));
+                let twice = path(&once);
+                prop_assert_eq!(twice.as_deref(), Ok(&*once));
                 prop_assert!(once.starts_with('/'));
                 prop_assert!(!once.contains("//"));
                 prop_assert!(once.split('/').all(|s| s != "." && s != ".."));
                 prop_assert!(once.bytes().all(|b| b == b'%' || plain(b)));
+            }
+        }
+
+        #[test]
+        fn what_is_canonical_can_be_forwarded(path_raw in "/[!-~]{0,20}", query in "[!-~]{0,20}") {
+            if let Ok(p) = path(&path_raw) && query.bytes().all(is_target_byte) {
+                let target = format!("{p}?{query}");
+                prop_assert!(http::uri::PathAndQuery::try_from(target.as_str()).is_ok_and(|pq| pq.as_str() == target));
             }
         }
 
@@ -248,7 +259,8 @@ mod tests {
         #[test]
         fn a_host_is_canonical_after_once(raw in "[a-zA-Z0-9.:\\[\\]-]{0,20}") {
             if let Some(once) = host(&raw) {
-                prop_assert_eq!(host(&once).as_deref(), Some(&*once));
+                let twice = host(&once);
+                prop_assert_eq!(twice.as_deref(), Some(&*once));
             }
         }
     }

@@ -52,20 +52,14 @@ pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) 
     if !intake.authority.is_empty() {
         to_shop.insert_header("x-forwarded-host", intake.authority.as_str())?;
     }
-    if let HostHeader::Set(name) = host {
-        to_shop.insert_header(header::HOST, name.as_str())?;
+    match host {
+        HostHeader::Set(name) => to_shop.insert_header(header::HOST, name.as_str())?,
+        // HTTP/2 has it in `:authority`, which goes with the old target.
+        HostHeader::Keep if !intake.authority.is_empty() => to_shop.insert_header(header::HOST, intake.authority.as_str())?,
+        HostHeader::Keep => {}
     }
     // The path that rules were matched on, in origin form.
-    let target = intake.target();
-    let uri = http::uri::PathAndQuery::try_from(target.as_str()).ok().and_then(|pq| {
-        let mut parts = http::uri::Parts::default();
-        parts.path_and_query = Some(pq);
-        http::Uri::from_parts(parts).ok()
-    });
-    match uri {
-        Some(uri) => to_shop.set_uri(uri),
-        None => to_shop.set_raw_path(target.as_bytes())?,
-    }
+    to_shop.set_raw_path(intake.target().as_bytes())?;
     Ok(())
 }
 
@@ -163,7 +157,7 @@ mod tests {
         }
         let intake = Intake {
             path: "/raw".into(),
-            query: Some("a=\"1\"".into()),
+            query: Some("a={1}|%22".into()),
             authority: "shop.example:8080".into(),
             client: Some("192.0.2.7".parse().unwrap()),
             ..Intake::default()
@@ -197,7 +191,7 @@ mod tests {
             assert!(!r.headers.contains_key(gone), "{gone}");
         }
         assert!(forwarded("POST", &[("x-http-method-override", "PUT")]).headers.contains_key("x-http-method-override"));
-        assert_eq!(r.raw_path(), b"/raw?a=\"1\"");
+        assert_eq!(r.raw_path(), b"/raw?a={1}|%22");
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Intake {
 /// Without scheme and authority, which the door has compared with Host.
 fn origin_form(target: &[u8]) -> Option<&str> {
     let target = std::str::from_utf8(target).ok()?;
-    if !target.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'#') {
+    if !target.bytes().all(canonical::is_target_byte) {
         return None;
     }
     match target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {

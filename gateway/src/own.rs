@@ -10,7 +10,6 @@ use tidegate_filters::{
     Now, Reason, Wants,
     pipeline::ClaimOutcome,
     record::Kind as RowKind,
-    rule::pass::token_for,
     seats::{
         queue::Place,
         room::{Claim, Room, RoomStatus, Waiting},
@@ -249,8 +248,7 @@ async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
 async fn claim_seat(shared: &Shared, trace: &mut Trace, index: usize, room: &Room) -> Option<SeatRef> {
     let now = shared.clock.now();
     // Registered before the claim is made: the tick may answer in between.
-    let token = token_for(&trace.intake.visit(None), Kind::Ticket, room.name(), room.epoch(), now);
-    let place = token.and_then(|t| Place::from_bits(t.number));
+    let place = room.place_of(&trace.intake.visit(None), now);
     let answer = place.and_then(|p| shared.claims.register(index, p));
     if place.is_some() && answer.is_none() {
         shared.counts.claims_refused.add();
@@ -277,7 +275,7 @@ fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answe
     trace.room(index);
     let now = shared.clock.now();
     let visit = trace.intake.visit(None);
-    let place = token_for(&visit, Kind::Ticket, room.name(), room.epoch(), now).and_then(|t| Place::from_bits(t.number));
+    let place = room.place_of(&visit, now);
     let left = room.leave(&visit, now);
     if let Some(place) = place {
         trace.place(place, false);
@@ -360,7 +358,7 @@ fn destination(to: Option<&str>) -> String {
     let Some(to) = to.filter(|t| t.len() <= TO_BYTES_MAX) else { return "/".into() };
     let (path, query) = canonical::split(to);
     match (canonical::path(path), query) {
-        (Ok(path), Some(query)) if query.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'#') => format!("{path}?{query}"),
+        (Ok(path), Some(query)) if query.bytes().all(canonical::is_target_byte) => format!("{path}?{query}"),
         (Ok(path), None) => path.into_owned(),
         _ => "/".into(),
     }

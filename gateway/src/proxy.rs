@@ -16,7 +16,7 @@ use tidegate_filters::{Decision, Filter, Reason, Score, Verdict, Wants, seats::r
 
 use crate::{
     counts::HeadFault,
-    door::Facts,
+    door::{BODY_SILENCE_MAX, Facts},
     forward,
     in_flight::Permit,
     intake, own, pages,
@@ -99,6 +99,8 @@ impl Gate {
             tls: facts.is_some_and(|f| f.tls),
             fingerprint: trace.intake.fingerprint,
             hello: facts.map_or(0, |f| f.hello),
+            network: trace.row.network,
+            body_bytes: content_length(session),
             earlier_on_connection: facts.map_or(0, |f| f.requests.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(1)),
         };
         let scorer = self.shared.scorer.load();
@@ -201,6 +203,9 @@ impl ProxyHttp for Gate {
         if let Some(facts) = Facts::of(session) {
             facts.one_more();
         }
+        if session.is_http2() {
+            session.set_write_timeout(Some(BODY_SILENCE_MAX));
+        }
         if !self.take_in(session, trace).await? {
             return Ok(true);
         }
@@ -208,8 +213,8 @@ impl ProxyHttp for Gate {
             return redirect(session, trace).await;
         }
         let active = trace.active.clone();
-        if let Some(page) = trace.intake.path.clone().strip_prefix(active.policy.own_prefix.as_str()) {
-            own::answer(&self.shared, session, trace, page).await?;
+        if let Some(page) = trace.intake.path.strip_prefix(active.policy.own_prefix.as_str()).map(str::to_owned) {
+            own::answer(&self.shared, session, trace, &page).await?;
             return Ok(true);
         }
         let (decision, notes) = self.decide(session, trace);

@@ -210,6 +210,9 @@ impl Trace {
         row.status = status;
         row.bytes = bytes;
         row.total_us = micros(self.shared.clock.now().mono_ns - self.started.mono_ns);
+        if let Some(visitor) = self.intake.visitor {
+            self.shared.scorer.load().0.answered(visitor, status);
+        }
         self.shared.rows.row(row);
     }
 }

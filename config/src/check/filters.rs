@@ -51,6 +51,7 @@ impl Checker<'_> {
         }
         self.one_room_a_route();
         self.one_score_a_route();
+        self.scores_come_before_rooms();
         self.unique_quotas();
     }
 
@@ -161,6 +162,23 @@ impl Checker<'_> {
                     format!("no filter leads into room `{}`: nobody waits in it", room.name),
                     instead,
                 );
+            }
+        }
+    }
+
+    /// A room answers every visit of its routes: what stands below it is never asked.
+    fn scores_come_before_rooms(&mut self) {
+        let policy = self.policy;
+        for (i, filter) in policy.filters.iter().enumerate() {
+            let FilterSettings::BotGate(gate) = filter else { continue };
+            let scored = self.covered(&gate.routes);
+            let room = policy.filters[..i].iter().position(|f| match f {
+                FilterSettings::WaitingRoom(w) if !w.shadow => self.covered(&w.routes).iter().any(|r| scored.contains(r)),
+                _ => false,
+            });
+            if let Some(room) = room {
+                let what = format!("comes too late: the room of filters[{room}] has answered before");
+                self.error(format!("filters[{i}].bot_gate"), what, "move it above the `waiting_room`");
             }
         }
     }

@@ -1,17 +1,19 @@
 //! Rooms and sales.
 
 use tidegate_filters::{
+    Span,
     plan::Admission,
-    seats::room::{OnFailure, RoomSettings},
+    seats::{
+        line::CLAIM_WINDOW_S_MAX,
+        queue::PLACES_MAX,
+        room::{OnFailure, RoomSettings, TICKET_AGE_MAX_MS},
+        seat::SEATS_MAX,
+    },
 };
 
 use super::Checker;
 use crate::policy::keep::SaleSettings;
 
-/// Most seats of a room: the table is allocated at the start.
-const SEATS_MAX: u64 = 1_000_000;
-/// Most places of a room.
-const ENTRIES_MAX: u64 = 16_000_000;
 /// Statuses that a browser shows as a page and a crawler does not keep.
 const WAITING_STATUSES: [u16; 4] = [200, 202, 429, 503];
 
@@ -28,7 +30,7 @@ impl Checker<'_> {
     fn room(&mut self, i: usize, room: &RoomSettings) {
         let at = |key: &str| format!("rooms[{i}].{key}");
         let seats = &room.seats;
-        self.within(at("seats.max"), seats.max.into(), 1, SEATS_MAX, " seats");
+        self.within(at("seats.max"), seats.max.into(), 1, SEATS_MAX.into(), " seats");
         self.some_time(at("seats.pass_idle"), seats.pass_idle);
         self.some_time(at("seats.pass_age_max"), seats.pass_age_max);
         if seats.pass_idle > seats.pass_age_max {
@@ -45,11 +47,16 @@ impl Checker<'_> {
             );
         }
         self.some_time(at("claim_window"), room.claim_window);
+        let longest = Span::secs(u64::from(CLAIM_WINDOW_S_MAX));
+        if room.claim_window > longest {
+            let what = format!("a called visitor who does not come would block a call for {}", room.claim_window);
+            self.error(at("claim_window"), what, format!("write at most {longest}"));
+        }
         if (1..10_000).contains(&room.claim_window.ms()) {
             let what = format!("a called visitor has only {} before somebody else is called as well", room.claim_window);
             self.warning(at("claim_window"), what, "people look away: write at least 30s");
         }
-        self.within(at("entries_max"), room.entries_max.into(), 1, ENTRIES_MAX, " places");
+        self.within(at("entries_max"), room.entries_max.into(), 1, PLACES_MAX.into(), " places");
         self.within(at("slow_lane_percent"), room.slow_lane_percent.into(), 1, 50, " percent");
         if !WAITING_STATUSES.contains(&room.status_while_waiting) {
             let what = format!("{} is not a status of the waiting page", room.status_while_waiting);
@@ -94,6 +101,15 @@ impl Checker<'_> {
         {
             let what = format!("the pre-queue opens at {prequeue}, after the sale ({})", sale.opens_at);
             self.error(at("prequeue_opens_at"), what, "write an instant before `opens_at`, or remove it");
+        }
+        let early = sale.prequeue_opens_at.map_or(0, |p| sale.opens_at.unix_ms().saturating_sub(p.unix_ms()));
+        if early > TICKET_AGE_MAX_MS {
+            let what = format!(
+                "the pre-queue opens {} before the sale, and a ticket is good for {}",
+                Span(early),
+                Span(TICKET_AGE_MAX_MS)
+            );
+            self.error(at("prequeue_opens_at"), what, "open it later: half an hour is usual");
         }
         if sale.stock == Some(0) {
             self.error(

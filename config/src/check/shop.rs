@@ -1,12 +1,14 @@
 //! Upstreams, health, timeouts, capacity, in-flight limit; journal and keys.
 
-use tidegate_filters::{ByteSize, plan::InFlightMax};
+use tidegate_filters::{ByteSize, Span, plan::InFlightMax};
 
 use super::Checker;
 use crate::policy::shop::HostHeader;
 
 /// Most requests at the shop or in front of it.
 const IN_FLIGHT_MAX: u64 = 100_000;
+/// Shortest time between two health checks.
+const EVERY_MIN: Span = Span(100);
 /// Headers that mean something to HTTP itself.
 const NOT_FOR_SALES: &[&str] =
     &["content-length", "content-type", "connection", "transfer-encoding", "set-cookie", "location", "date", "server", "host"];
@@ -77,7 +79,10 @@ impl Checker<'_> {
         {
             self.error("shop.health.path", format!("`{path}` is not a path"), "write one that begins with `/`, such as /healthz");
         }
-        self.some_time("shop.health.every", health.every);
+        if health.every < EVERY_MIN {
+            let what = format!("{} between two checks would be a load of its own", health.every);
+            self.error("shop.health.every", what, format!("write at least {EVERY_MIN}"));
+        }
         self.some_time("shop.health.timeout", health.timeout);
         self.within("shop.health.unhealthy_after", health.unhealthy_after.into(), 1, 1_000, " checks");
         self.within("shop.health.healthy_after", health.healthy_after.into(), 1, 1_000, " checks");

@@ -15,7 +15,11 @@ use super::{
     queue::{Lane, Place, Queue, State},
     seat::{SeatRef, Seats},
 };
-use crate::{bucket::Bucket, time::Now};
+use crate::{
+    bucket::Bucket,
+    sabotage::{self, Bug},
+    time::Now,
+};
 
 /// Claims that may be under way between two ticks; one more is told to try again.
 pub const CLAIMS_MAX: usize = 16_384;
@@ -48,6 +52,8 @@ pub struct Terms {
     pub seats_max: u32,
     /// Seconds (of the room's clock) at which a seat given now expires.
     pub seat_expires_s: u32,
+    /// Seconds (of the room's clock) at which it ends however much it is used.
+    pub seat_ends_s: u32,
     /// Seconds a called visitor is waited for.
     pub claim_window_s: u32,
     /// Percent of calls for the slow lane while both wait.
@@ -128,7 +134,7 @@ impl Line {
         if let Some(State::Called { deadline_s }) = before {
             self.settle(deadline_s);
         }
-        self.left.fetch_add(u64::from(before.is_some()), Ordering::AcqRel);
+        self.left.fetch_add(u64::from(before.is_some() && !sabotage::is(Bug::LeaveNotCounted)), Ordering::AcqRel);
         before.is_some()
     }
 
@@ -185,6 +191,9 @@ impl Line {
         let first = t.last_s.max(now_s.saturating_sub(CLAIM_WINDOW_S_MAX));
         let expired: u32 =
             (first..now_s).map(|s| self.outstanding[s as usize % self.outstanding.len()].swap(0, Ordering::AcqRel)).sum();
+        if sabotage::is(Bug::CallsNeverExpire) {
+            self.outstanding[first as usize % self.outstanding.len()].store(expired, Ordering::Release);
+        }
         let settled = expired + t.claims_this_s;
         if settled > 0 {
             let share = f64::from(t.claims_this_s) / f64::from(settled);
@@ -202,7 +211,10 @@ impl Line {
     fn serve(&self, t: &mut Tick, now: Now, terms: Terms, seats: &Seats, bucket: &Bucket) -> Vec<Claimed> {
         let mut answers = Vec::new();
         let mut open = !terms.closed;
-        let due = std::mem::take(&mut t.pending);
+        let mut due: Vec<_> = std::mem::take(&mut t.pending).into_iter().collect();
+        if sabotage::is(Bug::ClaimsHighestFirst) {
+            due.reverse();
+        }
         for (place, since_ms) in due {
             let seat = if open { self.seat(place, terms, seats, bucket) } else { None };
             open &= seat.is_some();
@@ -212,7 +224,7 @@ impl Line {
                 t.pending.insert(place, since_ms);
                 continue;
             }
-            self.lane(place.lane).end_claim(place.number, seat.is_some());
+            self.lane(place.lane).end_claim(place.number, seat.is_some() && !sabotage::is(Bug::TicketNotBurnt));
             answers.push(Claimed { place, seat });
         }
         answers
@@ -223,7 +235,7 @@ impl Line {
         if !bucket.take() {
             return None;
         }
-        let seat = seats.acquire(terms.seats_max, Some(place), terms.seat_expires_s);
+        let seat = seats.acquire(terms.seats_max, Some(place), terms.seat_expires_s, terms.seat_ends_s);
         if seat.is_none() {
             bucket.put_back();
         }
@@ -254,7 +266,14 @@ impl Line {
         let queue = self.lane(lane);
         while *scans > 0 && queue.frontier() < queue.taken() {
             *scans -= 1;
-            let n = queue.frontier();
+            let mut n = queue.frontier();
+            if sabotage::is(Bug::CallsOutOfOrder) && n | 7 < queue.taken() {
+                n ^= 7;
+            }
+            if sabotage::is(Bug::FrontierSkipsPresent) && n % 16 == 3 {
+                queue.advance();
+                continue;
+            }
             let present = match queue.state(n) {
                 // The number is taken and its word will be there in nanoseconds: the next tick sees it.
                 State::Unwritten => return false,

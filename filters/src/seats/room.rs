@@ -5,11 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
-use serde::Serialize;
-
 pub use super::{answer::*, settings::*};
 use super::{
     line::{Claimed, ClaimsFull, Line, Terms},
+    pace::{poll_after, reason_of, wait_interval},
     queue::{Lane, Place, State},
     seat::{SeatRef, Seats},
     token::{Kind, Token},
@@ -22,6 +21,7 @@ use crate::{
         pass::{seat_of, token_for},
         sale_window::{Phase, Sale},
     },
+    sabotage::{self, Bug},
     time::Now,
     units::Rate,
     verdict::{Reason, Verdict},
@@ -65,73 +65,6 @@ struct Operator {
     slow: Option<Rate>,
     message: Option<String>,
     plan: Option<Plan>,
-}
-
-/// Where the holder of a ticket or pass stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RoomStatus {
-    /// Neither ticket nor pass of this room.
-    None,
-    /// A live pass.
-    Seated,
-    /// In the line.
-    Waiting(Waiting),
-    /// In the line of a sale that has nothing left.
-    SoldOut,
-}
-
-/// The start of a claim.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Claim {
-    /// The answer comes out of [`Room::tick`] within [`super::line::CLAIM_WAIT_MS`].
-    Pending(Place),
-    /// This ticket's seat: the same pass again (the first answer was lost).
-    Seated(SeatRef),
-    /// Not called yet.
-    NotYet(Waiting),
-    /// No ticket, or one that is used up.
-    NoTicket,
-    /// Too many claims in this instant; try again in a second.
-    Busy,
-}
-
-/// Numbers of a room, for the planner, metrics and checkers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct RoomStats {
-    /// Name.
-    pub name: String,
-    /// Newcomers wait.
-    pub armed: bool,
-    /// Paused by an operator.
-    pub paused: bool,
-    /// Places given out.
-    pub arrived: u64,
-    /// Waiting or called, not seated, not gone.
-    pub waiting: u64,
-    /// Called, in the claim window.
-    pub called: u32,
-    /// Seated by a claim.
-    pub seated: u64,
-    /// Seated without waiting.
-    pub walk_ins: u64,
-    /// Gone of their own will.
-    pub left: u64,
-    /// Live seats.
-    pub seats_live: u32,
-    /// Most live seats.
-    pub seats_max: u32,
-    /// Passes that could be given this instant.
-    pub tokens: u64,
-    /// Passes the bucket ever minted.
-    pub minted: f64,
-    /// People called a second.
-    pub call_rate: f64,
-    /// Units reported sold in the current sale.
-    pub sold: u64,
-    /// The operator's word to those who wait.
-    pub message: Option<String>,
-    /// The plan in force.
-    pub plan: Option<Plan>,
 }
 
 impl Room {
@@ -246,7 +179,7 @@ impl Room {
 
     /// Gives back the visitor's seat or place; `false` when there was none.
     pub fn leave(&self, visit: &Visit<'_>, now: Now) -> bool {
-        let pass = token_for(visit, Kind::Pass, self.name(), self.state.epoch, now);
+        let pass = self.token_of(visit, Kind::Pass, now);
         let released = pass.is_some_and(|t| self.state.seats.release(seat_of(t)));
         released || self.place_of(visit, now).is_some_and(|p| self.state.line.leave(p))
     }
@@ -266,7 +199,8 @@ impl Room {
         }
         let terms = Terms {
             seats_max: s.seats_max.load(Ordering::Acquire),
-            seat_expires_s: self.seat_expires_s(now, now.wall_ms + self.settings.seats.pass_age_max.ms()),
+            seat_expires_s: self.seat_expires_s(now),
+            seat_ends_s: self.seat_ends_s(now),
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
             slow_lane_percent: self.settings.slow_lane_percent,
             closed: self.closed(now),
@@ -345,6 +279,7 @@ impl Room {
             seats_max: s.seats_max.load(Ordering::Acquire),
             tokens: s.bucket.available(),
             minted: s.bucket.minted(),
+            frontier: [Lane::Main, Lane::Slow].map(|l| s.line.lane(l).frontier()),
             call_rate: s.line.pace().0,
             sold: self.current_sale(now).map_or(0, |(_, n)| n.load(Ordering::Acquire)),
             message: op.message.clone(),
@@ -357,9 +292,10 @@ impl Room {
         self.token(Kind::Ticket, place.to_bits(), TICKET_AGE_MAX_MS, host, now)
     }
 
-    /// The pass of a seat.
+    /// The pass of a seat. Asked for again it ends when the first one does.
     pub fn pass_token(&self, seat: SeatRef, host: &str, now: Now) -> Token {
-        self.token(Kind::Pass, seat.to_bits(), self.settings.seats.pass_age_max.ms(), host, now)
+        let left_s = self.state.seats.end(seat).saturating_sub(clock_s(now));
+        self.token(Kind::Pass, seat.to_bits(), u64::from(left_s) * 1000, host, now)
     }
 
     fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
@@ -384,19 +320,26 @@ impl Room {
 
     /// The live seat of the visit's pass, renewed.
     fn seated(&self, visit: &Visit<'_>, now: Now) -> Option<SeatRef> {
-        let token = token_for(visit, Kind::Pass, self.name(), self.state.epoch, now)?;
-        let seat = seat_of(token);
-        self.state.seats.renew(seat, clock_s(now), self.seat_expires_s(now, token.expires_at_ms)).then_some(seat)
+        let seat = seat_of(self.token_of(visit, Kind::Pass, now)?);
+        self.state.seats.renew(seat, clock_s(now), self.seat_expires_s(now)).then_some(seat)
     }
 
-    /// Idle expiry, but never past the pass's own end.
-    fn seat_expires_s(&self, now: Now, pass_ends_ms: u64) -> u32 {
-        let hard_s = pass_ends_ms.saturating_sub(now.wall_ms).div_ceil(1000);
-        clock_s(now).saturating_add(self.settings.seats.pass_idle.secs_ceil().min(hard_s) as u32)
+    fn seat_expires_s(&self, now: Now) -> u32 {
+        clock_s(now).saturating_add(self.settings.seats.pass_idle.secs_ceil() as u32)
     }
 
-    fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
-        Place::from_bits(token_for(visit, Kind::Ticket, self.name(), self.state.epoch, now)?.number)
+    fn seat_ends_s(&self, now: Now) -> u32 {
+        clock_s(now).saturating_add(self.settings.seats.pass_age_max.secs_ceil() as u32)
+    }
+
+    /// The place of the visit's ticket, whatever stands there.
+    pub fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
+        Place::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)
+    }
+
+    fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
+        let sale = self.current_sale(now).map(|(s, _)| &*s.name);
+        token_for(visit, kind, self.name(), self.state.epoch, sale, now)
     }
 
     /// The place of a ticket that still waits, and whether the visit carries a ticket of an earlier life of the room.
@@ -413,8 +356,11 @@ impl Room {
 
     fn walk_in(&self, now: Now) -> Option<SeatRef> {
         let s = &self.state;
-        let expires_s = self.seat_expires_s(now, u64::MAX);
-        let seat = s.bucket.take().then(|| s.seats.acquire(s.seats_max.load(Ordering::Acquire), None, expires_s));
+        let acquire = || {
+            let max = s.seats_max.load(Ordering::Acquire);
+            s.seats.acquire(max, None, self.seat_expires_s(now), self.seat_ends_s(now))
+        };
+        let seat = s.bucket.take().then(acquire);
         match seat {
             Some(Some(seat)) => {
                 s.walk_ins.fetch_add(1, Ordering::AcqRel);
@@ -489,44 +435,12 @@ impl Room {
 
     fn closed(&self, now: Now) -> bool {
         let prequeue = self.current_sale(now).is_some_and(|(s, _)| s.phase(now) == Phase::Prequeue);
-        prequeue || self.state.paused.load(Ordering::Acquire)
+        let paused = self.state.paused.load(Ordering::Acquire);
+        prequeue || paused || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
 }
 
 /// Seconds of the room's clock; from 1, since 0 has a meaning of its own in the words of places and seats.
 fn clock_s(now: Now) -> u32 {
     (now.mono_s() + 1).min(u64::from(super::queue::TIME_MAX_S)) as u32
-}
-
-fn reason_of(stage: Stage) -> Reason {
-    match stage {
-        Stage::Called { .. } | Stage::Next => Reason::Called,
-        Stage::Paused => Reason::RoomPaused,
-        Stage::Full => Reason::RoomFull,
-        Stage::Prequeue { .. } | Stage::Waiting => Reason::Queued,
-    }
-}
-
-/// P10–P90 of the wait for `people` served at `rate` a second: Poisson spread, and ±15 % for a rate that drifts.
-fn wait_interval(people: f64, rate: f64) -> Option<(u32, u32)> {
-    if rate < 1e-3 {
-        return None;
-    }
-    let spread = 1.28 * people.sqrt();
-    let low = 0.85 * (people - spread).max(0.0) / rate;
-    let high = 1.15 * (people + spread) / rate + 1.0;
-    Some((low.min(86_400.0) as u32, high.min(86_400.0).ceil() as u32))
-}
-
-/// Grows with the wait, so that polls a visitor makes are few; spread by number, so that they do not come together.
-fn poll_after(stage: Stage, wait_s: Option<(u32, u32)>, number: u32) -> u32 {
-    let base = match stage {
-        Stage::Called { .. } | Stage::Next => 2,
-        Stage::Prequeue { opens_in_s } if opens_in_s <= 20 => return opens_in_s + 1 + number % 3,
-        Stage::Prequeue { opens_in_s } => (opens_in_s / 4).clamp(5, 60),
-        Stage::Waiting => wait_s.map_or(5, |(low, _)| low / 4).clamp(2, 120),
-        Stage::Paused => 15,
-        Stage::Full => 60,
-    };
-    base + number.wrapping_mul(2_654_435_769) % (1 + base / 4)
 }

@@ -236,3 +236,40 @@ fn a_full_room_says_so_and_a_paused_one_calls_nobody() {
     full.tick(at(200));
     assert!(claim(&full, &ticket, at(200)).is_some());
 }
+
+#[test]
+fn asking_again_makes_no_pass_last_longer() {
+    let room = room(&settings(), &[]);
+    let ticket = join(&room, Class::Human, at(0));
+    room.tick(at(100));
+    let seat = claim(&room, &ticket, at(200)).unwrap();
+    let first = room.pass_token(seat, HOST, at(200));
+    let again = room.pass_token(seat, HOST, at(59_200));
+    assert_eq!(again.expires_at_ms, first.expires_at_ms, "the end belongs to the seat");
+    let mut pass = first;
+    for s in (1..119).step_by(10) {
+        assert_eq!(room.visit(&visit("GET", std::slice::from_ref(&pass)), Class::Human, at(s * 1000)).1, Reason::Pass);
+        pass = room.pass_token(seat, HOST, at(s * 1000));
+    }
+    assert_ne!(room.visit(&visit("GET", &[pass]), Class::Human, at(121_000)).1, Reason::Pass, "pass_age_max is 120 s");
+}
+
+#[test]
+fn when_nothing_is_left_nobody_is_seated_and_places_are_kept() {
+    let sale = |name: &str, opens_ms| Sale {
+        name: name.into(),
+        room: "drop".into(),
+        prequeue_opens_ms: opens_ms,
+        opens_ms,
+        closes_ms: opens_ms + 100_000,
+        stock: Some(1),
+    };
+    let room = room(&settings(), &[sale("one", START_MS), sale("two", START_MS + 200_000)]);
+    let ticket = join(&room, Class::Human, at(0));
+    room.tick(at(100));
+    room.sold(1, at(200));
+    assert_eq!(claim(&room, &ticket, at(300)), None);
+    let (_, reason) = room.visit(&visit("GET", std::slice::from_ref(&ticket)), Class::Human, at(250_000));
+    assert_eq!(reason, Reason::Queued, "a ticket of another sale is foreign: a new place");
+    assert_eq!(room.stats(at(250_000)).arrived, 2);
+}

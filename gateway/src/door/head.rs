@@ -150,7 +150,7 @@ fn authority_and_target(f: &Fields<'_>, target: &str, old: bool) -> Result<(), H
     if f.hosts == 1 && canonical::host(host).is_none() {
         return Err(HeadFault::BadHost);
     }
-    if !target.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'#') {
+    if !target.bytes().all(canonical::is_target_byte) {
         return Err(HeadFault::BadTarget);
     }
     let origin_form = match target.strip_prefix('/') {
@@ -245,7 +245,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nhost: a\r\n: 1\r\n\r\n", BadHeader),
             ("GET / HTTP/1.1\r\nhost: a\r\nnocolon\r\n\r\n", BadHeader),
             ("get / HTTP/1.1\r\nhost: a\r\n\r\n", BadMethod),
-            ("G@T / HTTP/1.1\r\nhost: a\r\n\r\n", BadMethod),
+            ("G@T / HTTP/1.1\r\nhost: a\r\n\r\n", BadRequestLine),
             ("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", MethodRefused),
             ("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", MethodRefused),
             ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", BadTarget),

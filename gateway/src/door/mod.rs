@@ -51,6 +51,10 @@ const HEAD_BUF: usize = 2_048;
 /// Longest silence while a body is read, and while a slow client takes an answer.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(20);
 
+/// How long, and how often, bytes behind a refused head are still read.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS_MAX: usize = 64;
+
 /// What is known about a connection; reaches the hooks through Pingora's digest.
 #[derive(Debug)]
 pub struct Facts {
@@ -218,6 +222,8 @@ impl Door {
             }
             session.set_read_timeout(Some(BODY_SILENCE_MAX));
             session.set_write_timeout(Some(BODY_SILENCE_MAX));
+            // A client that reads too slowly would hold the shop as surely as one that writes too slowly.
+            session.set_min_send_rate(Some(limits.body_min_rate.0 as usize).filter(|r| *r > 0));
             session.set_pipelined_prefix(buf);
             let (reused, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
             (stream, settings) = (reused, kept);
@@ -250,7 +256,17 @@ impl Door {
             stream.flush().await
         };
         let _ = tokio::time::timeout(BODY_SILENCE_MAX, write).await;
-        stream.shutdown().await;
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+        // Closing on unread bytes resets the connection, and the client would lose the answer.
+        let linger = async {
+            let mut sink = [0u8; 4_096];
+            for _ in 0..LINGER_READS_MAX {
+                if stream.read(&mut sink).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, linger).await;
         None
     }
 }
