@@ -163,7 +163,11 @@ impl Control {
     /// Checks a text as deeply as the gate itself would, and says what would need a restart.
     pub fn check(&self, text: &str) -> Result<Applied, LoadError> {
         let loaded = parse_with(text, "(request)", &self.checks())?;
-        Ok(Applied { needs_restart: diff_needs_restart(&self.started, &loaded.policy), sha256: loaded.sha256, warnings: loaded.warnings })
+        Ok(Applied {
+            needs_restart: diff_needs_restart(&self.started, &loaded.policy),
+            sha256: loaded.sha256,
+            warnings: loaded.warnings,
+        })
     }
 
     /// Puts a text in force, in memory: the file stays as it is and wins at the next reload or restart.

@@ -1,6 +1,10 @@
 //! Checks of a policy that need the gate itself: TLS takes the certificates, a model survives a trial in a child process.
 
-use std::{path::{Path, PathBuf}, process::{Command, Stdio}, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use tidegate_config::{DeepCheck, Tls};
 use tidegate_filters::rule::bot_gate::BotGateSettings;

@@ -120,8 +120,7 @@ impl Gate {
         let shared = shared(&loaded, &keys, observer.clone())?;
         shared.scorer.store(Arc::new(ScorerSlot(scoring.slot)));
         let deep = Deep { trial };
-        let parts =
-            Parts { shared: shared.clone(), metrics, deep, loaded, file, certificates, scorer: scoring.name };
+        let parts = Parts { shared: shared.clone(), metrics, deep, loaded, file, certificates, scorer: scoring.name };
         let control = Arc::new(Control::new(parts));
 
         let (stop_serving, serving) = watch::channel(false);
