@@ -77,13 +77,7 @@ pub struct Events {
 impl Events {
     /// An empty run.
     pub fn new(scenario: &Scenario, seed: u64, start_unix_ms: u64) -> Self {
-        Events {
-            scenario: scenario.name.clone(),
-            opens_at_ms: scenario.opens_at.ms(),
-            seed,
-            start_unix_ms,
-            ..Events::default()
-        }
+        Events { scenario: scenario.name.clone(), opens_at_ms: scenario.opens_at.ms(), seed, start_unix_ms, ..Events::default() }
     }
 
     /// Writes JSON lines: one head with the run's facts, then one line an event.

@@ -5,11 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
-use serde::Serialize;
-
 pub use super::{answer::*, settings::*};
 use super::{
     line::{Claimed, ClaimsFull, Line, Terms},
+    pace::{poll_after, reason_of, wait_interval},
     queue::{Lane, Place, State},
     seat::{SeatRef, Seats},
     token::{Kind, Token},
@@ -66,75 +65,6 @@ struct Operator {
     slow: Option<Rate>,
     message: Option<String>,
     plan: Option<Plan>,
-}
-
-/// Where the holder of a ticket or pass stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RoomStatus {
-    /// Neither ticket nor pass of this room.
-    None,
-    /// A live pass.
-    Seated,
-    /// In the line.
-    Waiting(Waiting),
-    /// In the line of a sale that has nothing left.
-    SoldOut,
-}
-
-/// The start of a claim.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Claim {
-    /// The answer comes out of [`Room::tick`] within [`super::line::CLAIM_WAIT_MS`].
-    Pending(Place),
-    /// This ticket's seat: the same pass again (the first answer was lost).
-    Seated(SeatRef),
-    /// Not called yet.
-    NotYet(Waiting),
-    /// No ticket, or one that is used up.
-    NoTicket,
-    /// Too many claims in this instant; try again in a second.
-    Busy,
-}
-
-/// Numbers of a room, for the planner, metrics and checkers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct RoomStats {
-    /// Name.
-    pub name: String,
-    /// Newcomers wait.
-    pub armed: bool,
-    /// Paused by an operator.
-    pub paused: bool,
-    /// Places given out.
-    pub arrived: u64,
-    /// Waiting or called, not seated, not gone.
-    pub waiting: u64,
-    /// Called, in the claim window.
-    pub called: u32,
-    /// Seated by a claim.
-    pub seated: u64,
-    /// Seated without waiting.
-    pub walk_ins: u64,
-    /// Gone of their own will.
-    pub left: u64,
-    /// Live seats.
-    pub seats_live: u32,
-    /// Most live seats.
-    pub seats_max: u32,
-    /// Passes that could be given this instant.
-    pub tokens: u64,
-    /// Passes the bucket ever minted.
-    pub minted: f64,
-    /// Every place below was called, seated or has left: main lane, slow lane.
-    pub frontier: [u32; 2],
-    /// People called a second.
-    pub call_rate: f64,
-    /// Units reported sold in the current sale.
-    pub sold: u64,
-    /// The operator's word to those who wait.
-    pub message: Option<String>,
-    /// The plan in force.
-    pub plan: Option<Plan>,
 }
 
 impl Room {
@@ -513,37 +443,4 @@ impl Room {
 /// Seconds of the room's clock; from 1, since 0 has a meaning of its own in the words of places and seats.
 fn clock_s(now: Now) -> u32 {
     (now.mono_s() + 1).min(u64::from(super::queue::TIME_MAX_S)) as u32
-}
-
-fn reason_of(stage: Stage) -> Reason {
-    match stage {
-        Stage::Called { .. } | Stage::Next => Reason::Called,
-        Stage::Paused => Reason::RoomPaused,
-        Stage::Full => Reason::RoomFull,
-        Stage::Prequeue { .. } | Stage::Waiting => Reason::Queued,
-    }
-}
-
-/// P10–P90 of the wait for `people` served at `rate` a second: Poisson spread, and ±15 % for a rate that drifts.
-fn wait_interval(people: f64, rate: f64) -> Option<(u32, u32)> {
-    if rate < 1e-3 {
-        return None;
-    }
-    let spread = 1.28 * people.sqrt();
-    let low = 0.85 * (people - spread).max(0.0) / rate;
-    let high = 1.15 * (people + spread) / rate + 1.0;
-    Some((low.min(86_400.0) as u32, high.min(86_400.0).ceil() as u32))
-}
-
-/// Grows with the wait, so that polls a visitor makes are few; spread by number, so that they do not come together.
-fn poll_after(stage: Stage, wait_s: Option<(u32, u32)>, number: u32) -> u32 {
-    let base = match stage {
-        Stage::Called { .. } | Stage::Next => 2,
-        Stage::Prequeue { opens_in_s } if opens_in_s <= 20 => return opens_in_s + 1 + number % 3,
-        Stage::Prequeue { opens_in_s } => (opens_in_s / 4).clamp(5, 60),
-        Stage::Waiting => wait_s.map_or(5, |(low, _)| low / 4).clamp(2, 120),
-        Stage::Paused => 15,
-        Stage::Full => 60,
-    };
-    base + number.wrapping_mul(2_654_435_769) % (1 + base / 4)
 }

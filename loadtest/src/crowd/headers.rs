@@ -148,24 +148,105 @@ static FIREFOX: Profile = plain_browser!(
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:144.0) Gecko/20100101 Firefox/144.0",
     "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "en-US,en;q=0.5",
-    ["host", "user-agent", "accept", "accept-language", "accept-encoding", "referer", "connection", "cookie",
-     "upgrade-insecure-requests", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user", "x-forwarded-for"],
-    ["host", "user-agent", "accept", "accept-language", "accept-encoding", "content-type", "content-length", "origin",
-     "connection", "referer", "cookie", "upgrade-insecure-requests", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site",
-     "sec-fetch-user", "x-forwarded-for"],
-    ["host", "user-agent", "accept", "accept-language", "accept-encoding", "referer", "connection", "cookie",
-     "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "x-forwarded-for"]
+    [
+        "host",
+        "user-agent",
+        "accept",
+        "accept-language",
+        "accept-encoding",
+        "referer",
+        "connection",
+        "cookie",
+        "upgrade-insecure-requests",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "sec-fetch-user",
+        "x-forwarded-for"
+    ],
+    [
+        "host",
+        "user-agent",
+        "accept",
+        "accept-language",
+        "accept-encoding",
+        "content-type",
+        "content-length",
+        "origin",
+        "connection",
+        "referer",
+        "cookie",
+        "upgrade-insecure-requests",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "sec-fetch-user",
+        "x-forwarded-for"
+    ],
+    [
+        "host",
+        "user-agent",
+        "accept",
+        "accept-language",
+        "accept-encoding",
+        "referer",
+        "connection",
+        "cookie",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "x-forwarded-for"
+    ]
 );
 static SAFARI_IPHONE: Profile = plain_browser!(
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1",
     "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "de-DE,de;q=0.9",
-    ["host", "sec-fetch-dest", "user-agent", "accept", "referer", "sec-fetch-site", "sec-fetch-mode", "accept-language",
-     "accept-encoding", "connection", "cookie", "x-forwarded-for"],
-    ["host", "content-type", "origin", "accept-encoding", "cookie", "content-length", "connection", "accept", "user-agent",
-     "referer", "accept-language", "sec-fetch-dest", "sec-fetch-site", "sec-fetch-mode", "x-forwarded-for"],
-    ["host", "accept", "sec-fetch-site", "cookie", "sec-fetch-dest", "accept-language", "sec-fetch-mode", "user-agent",
-     "referer", "accept-encoding", "connection", "x-forwarded-for"]
+    [
+        "host",
+        "sec-fetch-dest",
+        "user-agent",
+        "accept",
+        "referer",
+        "sec-fetch-site",
+        "sec-fetch-mode",
+        "accept-language",
+        "accept-encoding",
+        "connection",
+        "cookie",
+        "x-forwarded-for"
+    ],
+    [
+        "host",
+        "content-type",
+        "origin",
+        "accept-encoding",
+        "cookie",
+        "content-length",
+        "connection",
+        "accept",
+        "user-agent",
+        "referer",
+        "accept-language",
+        "sec-fetch-dest",
+        "sec-fetch-site",
+        "sec-fetch-mode",
+        "x-forwarded-for"
+    ],
+    [
+        "host",
+        "accept",
+        "sec-fetch-site",
+        "cookie",
+        "sec-fetch-dest",
+        "accept-language",
+        "sec-fetch-mode",
+        "user-agent",
+        "referer",
+        "accept-encoding",
+        "connection",
+        "x-forwarded-for"
+    ]
 );
 static PYTHON_REQUESTS: Profile = Profile {
     page: &[
@@ -200,7 +281,10 @@ static PYTHON_REQUESTS: Profile = Profile {
 static COPIED_HEADERS: Profile = Profile {
     page: &[
         ("host", ""),
-        ("user-agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
+        ),
         ("accept-encoding", "gzip, deflate, br"),
         ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
         ("connection", "keep-alive"),
@@ -210,7 +294,10 @@ static COPIED_HEADERS: Profile = Profile {
     ],
     form: &[
         ("host", ""),
-        ("user-agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
+        ),
         ("accept-encoding", "gzip, deflate, br"),
         ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
         ("connection", "keep-alive"),
@@ -222,7 +309,10 @@ static COPIED_HEADERS: Profile = Profile {
     ],
     script: &[
         ("host", ""),
-        ("user-agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
+        ),
         ("accept-encoding", "gzip, deflate, br"),
         ("accept", "application/json"),
         ("connection", "keep-alive"),

@@ -6,6 +6,8 @@ mod headers;
 mod scenario;
 mod step;
 mod visitor;
+#[cfg(test)]
+mod walks;
 
 use std::net::Ipv4Addr;
 

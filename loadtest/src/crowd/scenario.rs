@@ -8,10 +8,8 @@ pub const VISITORS_MAX: u32 = 50_000;
 /// Longest scenario.
 pub const ENDS_AT_MAX: Span = Span::secs(3_600);
 
-const BUILTIN: [(&str, &str); 2] = [
-    ("drop-day", include_str!("../../scenarios/drop-day.yaml")),
-    ("calm-day", include_str!("../../scenarios/calm-day.yaml")),
-];
+const BUILTIN: [(&str, &str); 2] =
+    [("drop-day", include_str!("../../scenarios/drop-day.yaml")), ("calm-day", include_str!("../../scenarios/calm-day.yaml"))];
 
 /// One scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,15 +172,15 @@ impl Scenario {
         if let Some((name, text)) = BUILTIN.iter().find(|(n, _)| *n == name_or_path) {
             return Scenario::parse(name, text);
         }
-        let text = std::fs::read_to_string(name_or_path)
-            .map_err(|source| ScenarioError::Read { path: name_or_path.into(), source })?;
+        let text =
+            std::fs::read_to_string(name_or_path).map_err(|source| ScenarioError::Read { path: name_or_path.into(), source })?;
         Scenario::parse(name_or_path, &text)
     }
 
     /// Parses and checks.
     pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
-        let scenario: Scenario = serde_saphyr::from_str(text)
-            .map_err(|e| ScenarioError::Parse { path: path.into(), message: e.to_string() })?;
+        let scenario: Scenario =
+            serde_saphyr::from_str(text).map_err(|e| ScenarioError::Parse { path: path.into(), message: e.to_string() })?;
         scenario.check().map_err(|message| ScenarioError::Range { path: path.into(), message })?;
         Ok(scenario)
     }

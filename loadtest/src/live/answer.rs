@@ -67,7 +67,8 @@ fn told(answer: &mut Answer, w: WaitingJson) {
 }
 
 fn page_note(headers: &HeaderMap, body: &[u8]) -> Note {
-    let refresh = headers.get("refresh").and_then(|v| v.to_str().ok()).and_then(|v| v.split([';', ',']).next()?.trim().parse().ok());
+    let refresh =
+        headers.get("refresh").and_then(|v| v.to_str().ok()).and_then(|v| v.split([';', ',']).next()?.trim().parse().ok());
     let room = headers.get_all(SET_COOKIE).iter().find_map(|v| {
         let (name, _, gone) = jar::parse(v.to_str().ok()?)?;
         let (_, room) = name.split_once("tidegate-ticket-")?;
@@ -91,9 +92,10 @@ fn input_value(html: &str, name: &str) -> Option<String> {
 }
 
 fn sets_pass(headers: &HeaderMap) -> bool {
-    headers.get_all(SET_COOKIE).iter().any(|v| {
-        v.to_str().ok().and_then(jar::parse).is_some_and(|(name, _, gone)| name.contains("tidegate-pass-") && !gone)
-    })
+    headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .any(|v| v.to_str().ok().and_then(jar::parse).is_some_and(|(name, _, gone)| name.contains("tidegate-pass-") && !gone))
 }
 
 fn by_status(status: u16) -> AnswerKind {
@@ -149,10 +151,17 @@ mod tests {
         );
         let note = page.note.unwrap();
         assert_eq!((note.room.as_deref(), note.poll_after_s, note.claimable), (Some("drop"), 9, true));
-        let seated =
-            heard(Action::Claim, 303, &[("tidegate-verdict", "own"), ("location", "/"), ("set-cookie", "tidegate-pass-drop=BB")], "");
+        let seated = heard(
+            Action::Claim,
+            303,
+            &[("tidegate-verdict", "own"), ("location", "/"), ("set-cookie", "tidegate-pass-drop=BB")],
+            "",
+        );
         assert_eq!((seated.kind, seated.pass), (AnswerKind::Redirect, true));
-        assert_eq!(heard(Action::Home, 429, &[("tidegate-verdict", "throttle"), ("retry-after", "2")], "").kind, AnswerKind::Throttled);
+        assert_eq!(
+            heard(Action::Home, 429, &[("tidegate-verdict", "throttle"), ("retry-after", "2")], "").kind,
+            AnswerKind::Throttled
+        );
         assert_eq!(heard(Action::Home, 503, &[("tidegate-verdict", "refuse")], "").kind, AnswerKind::Busy);
         assert_eq!(heard(Action::Cart, 403, &[("tidegate-verdict", "refuse")], "").kind, AnswerKind::Refused);
     }

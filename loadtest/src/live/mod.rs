@@ -54,7 +54,7 @@ pub struct Progress {
 
 struct Field {
     target: Target,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: HttpClient,
     sockets: Semaphore,
     start: Instant,
     start_unix_ms: u64,
@@ -65,24 +65,31 @@ struct Field {
     everybody_home: Notify,
 }
 
+/// A pooling HTTP/1.1 client.
+pub type HttpClient = Client<HttpConnector, Full<Bytes>>;
+
+/// A client that keeps up to [`SOCKETS_MAX`] connections.
+pub fn client() -> HttpClient {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(Duration::from_secs(5)));
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(SOCKETS_MAX)
+        .http1_title_case_headers(true)
+        .build(connector)
+}
+
 /// Runs a scenario against a target and returns everything that happened. Ends when the last person has gone home, or at
 /// the scenario's end.
 pub async fn run(scenario: &Scenario, seed: u64, target: &Target, progress: Arc<Progress>) -> Events {
     let crowd = Crowd::new(scenario, seed);
     let people = crowd.visitors.iter().filter(|v| v.kind() == Kind::Person).count() as u64;
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(Duration::from_secs(5)));
-    let client = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(SOCKETS_MAX)
-        .http1_title_case_headers(true)
-        .build(connector);
     let start = Instant::now();
     let start_unix_ms = crate::unix_ms();
     let field = Arc::new(Field {
         target: target.clone(),
-        client,
+        client: client(),
         sockets: Semaphore::new(SOCKETS_MAX),
         start,
         start_unix_ms,
@@ -216,6 +223,8 @@ impl Field {
                 "referer" => request
                     .referer
                     .and_then(|path| HeaderValue::from_str(&format!("http://{}{path}", self.target.authority())).ok()),
+                // Typed, or from a bookmark.
+                "sec-fetch-site" if request.referer.is_none() => Some(HeaderValue::from_static("none")),
                 "content-length" => Some(HeaderValue::from(request.body.as_ref().map_or(0, String::len))),
                 _ => Some(HeaderValue::from_static(value)),
             };

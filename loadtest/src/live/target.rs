@@ -12,7 +12,9 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// Not this machine.
-    #[error("{0} is not on this machine: a crowd is a weapon, so it only goes to loopback addresses such as http://127.0.0.1:8080")]
+    #[error(
+        "{0} is not on this machine: a crowd is a weapon, so it only goes to loopback addresses such as http://127.0.0.1:8080"
+    )]
     NotLoopback(String),
     /// Not a URL the crowd can use.
     #[error("`{0}` is not a target; write http://ADDRESS:PORT, for instance http://127.0.0.1:8080")]
@@ -79,7 +81,9 @@ mod tests {
         for good in ["http://127.0.0.1:80", "http://127.8.8.8:80/", "http://[::1]:8080", "http://localhost:3000"] {
             assert!(Target::parse(good).is_ok(), "{good}");
         }
-        for away in ["http://192.0.2.1:80", "http://0.0.0.0:80", "http://[2001:db8::1]:80", "http://example.com:80", "http://example.com"] {
+        for away in
+            ["http://192.0.2.1:80", "http://0.0.0.0:80", "http://[2001:db8::1]:80", "http://example.com:80", "http://example.com"]
+        {
             assert!(matches!(Target::parse(away), Err(TargetError::NotLoopback(_))), "{away}");
         }
         // Not a way round: user part, another host behind a loopback name.

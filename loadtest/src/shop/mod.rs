@@ -5,6 +5,8 @@
 mod pages;
 mod pool;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::SocketAddr,
@@ -209,13 +211,6 @@ impl Shop {
         }
         drop(self.task.await);
     }
-
-    /// Serves until the process ends.
-    pub async fn wait(self) {
-        let Shop { task, stop, .. } = self;
-        drop(task.await);
-        drop(stop);
-    }
 }
 
 impl Inner {
@@ -245,8 +240,7 @@ impl TemporaryDirectory {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let n = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("tidegate-shop-{}-{n}", std::process::id()));
-        std::fs::create_dir_all(&path)
-            .map_err(|source| ShopError::Io { what: format!("making {}", path.display()), source })?;
+        std::fs::create_dir_all(&path).map_err(|source| ShopError::Io { what: format!("making {}", path.display()), source })?;
         Ok(TemporaryDirectory(path))
     }
 }

@@ -22,7 +22,8 @@ use super::{
 type Shared = State<Arc<Inner>>;
 
 const CSS: &str = "body{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem}.sold{color:#a00}button{padding:.6rem 1.2rem}";
-const JS: &str = "document.querySelectorAll('form').forEach(f=>f.addEventListener('submit',()=>f.querySelector('button').disabled=true));";
+const JS: &str =
+    "document.querySelectorAll('form').forEach(f=>f.addEventListener('submit',()=>f.querySelector('button').disabled=true));";
 /// A transparent pixel.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\0\x01\0\0\x05\0\x01\r\n-\xb4\0\0\0\0IEND\xaeB`\x82";
 
