@@ -26,17 +26,17 @@ impl Failure {
         let timeout = matches!(e.etype(), ErrorType::ReadTimedout | ErrorType::ConnectTimedout | ErrorType::WriteTimedout);
         let (status, reason) = match (e.etype(), e.esource()) {
             (ErrorType::HTTPStatus(413), _) => (413, Reason::BodyTooLarge),
-            (ErrorType::HTTPStatus(status), _) => (*status, Reason::NoObjection),
+            (ErrorType::HTTPStatus(status), _) => (*status, Reason::BadRequest),
             (ErrorType::Custom("ShopDown"), _) => (503, Reason::ShopDown),
-            (ErrorType::Custom(_), _) => (504, Reason::ShopDown),
-            (_, ErrorSource::Upstream) if timeout => (504, Reason::ShopDown),
-            (_, ErrorSource::Upstream) => (502, Reason::ShopDown),
+            (ErrorType::Custom(_), _) => (504, Reason::ShopFailed),
+            (_, ErrorSource::Upstream) if timeout => (504, Reason::ShopFailed),
+            (_, ErrorSource::Upstream) => (502, Reason::ShopFailed),
             (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
-                (0, Reason::NoObjection)
+                (0, Reason::BadRequest)
             }
-            (_, ErrorSource::Downstream) if timeout => (408, Reason::NoObjection),
-            (_, ErrorSource::Downstream) => (400, Reason::NoObjection),
-            _ => (500, Reason::NoObjection),
+            (_, ErrorSource::Downstream) if timeout => (408, Reason::BadRequest),
+            (_, ErrorSource::Downstream) => (400, Reason::BadRequest),
+            _ => (500, Reason::BadRequest),
         };
         Failure { status, reason, timeout }
     }
