@@ -1,7 +1,13 @@
 //! Every finished request is counted and, where the policy has a journal, written down: a bounded queue, one thread that
 //! writes Parquet. The request path never waits for the disk; what does not fit is dropped and counted.
 
-use std::{fs, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tidegate_config::Journal;
@@ -205,6 +211,7 @@ impl Writer {
             Ok(rows) => self.metrics.rows_written(rows),
             Err(e) => {
                 self.count_lost(&open.rows);
+                let _ = fs::remove_file(&open.part);
                 self.survive(Err(e));
             }
         }
@@ -226,13 +233,25 @@ impl Writer {
         }
     }
 
-    /// Deletes files whose name says that they are older than `keep`.
+    /// Deletes files whose name says that they are older than `keep`, unfinished ones of a power cut among them.
     fn sweep(&self) -> Result<(), JournalError> {
+        let directory = &self.settings.directory;
         let oldest_ms = self.clock.now().wall_ms.saturating_sub(self.settings.keep.ms());
-        let oldest = self.settings.directory.join(file_name(oldest_ms, 0));
-        for file in list(&self.settings.directory)?.into_iter().take_while(|f| *f < oldest) {
-            let io = |source| JournalError::Io { path: file.clone(), doing: "delete an old journal", source };
-            fs::remove_file(&file).map_err(io)?;
+        let oldest = directory.join(file_name(oldest_ms, 0));
+        let io = |file: &Path, doing| {
+            let path = file.to_owned();
+            move |source| JournalError::Io { path, doing, source }
+        };
+        let mut old: Vec<_> = list(directory)?.into_iter().take_while(|f| *f < oldest).collect();
+        for entry in fs::read_dir(directory).map_err(io(directory, "list journals"))? {
+            let file = entry.map_err(io(directory, "list journals"))?.path();
+            let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with("journal-2") && name.ends_with(".parquet.part") && file < oldest {
+                old.push(file);
+            }
+        }
+        for file in old {
+            fs::remove_file(&file).map_err(io(&file, "delete an old journal"))?;
         }
         Ok(())
     }
@@ -365,12 +384,14 @@ mod tests {
         assert!(writer.is_full());
         writer.look();
         assert_eq!(files(), 2);
+        fs::write(settings.directory.join("journal-20200101T000000-000.parquet.part"), "").unwrap();
         clock.advance(3_700_000);
         writer.write(&[row(Kind::Visit, 1)]);
         writer.look();
         assert_eq!(files(), 0, "the old two are gone, the open one is not finished");
         writer.close();
         assert_eq!(files(), 1);
+        assert_eq!(fs::read_dir(&settings.directory).unwrap().count(), 1, "nor is anything else left");
     }
 
     #[test]
