@@ -1,1 +1,7 @@
-//! suite
+//! End to end: real sockets, real files, one binary.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod program;
+mod sale;
+mod support;
+mod tidy;

@@ -1,1 +1,28 @@
-//! config
+//! Tidegate's policy language: parse → check → compile, with errors that say where, what is wrong and what to write
+//! instead.
+
+mod check;
+mod error;
+mod explain;
+mod load;
+mod parse;
+mod place;
+pub mod policy;
+mod restart;
+mod schema;
+mod words;
+
+pub use check::{Checks, DeepCheck};
+pub use error::{Place, PolicyErrors, Problem};
+pub use explain::explain;
+pub use load::{Loaded, load, load_with, parse, parse_with};
+pub use parse::FILE_BYTES_MAX;
+pub use policy::{
+    Policy,
+    keep::{Journal, Keys, Log, LogFormat, LogLevel, SaleSettings},
+    listen::{Admin, Connections, Listen, ProxyProtocol, Redirect, RequestLimits, Tls, Underscores},
+    shop::{Health, HostHeader, ReportsSalesBy, Shop, Timeouts, Upstream, UpstreamTls},
+    values::{ByteRate, Timestamp},
+};
+pub use restart::diff_needs_restart;
+pub use schema::schema;

@@ -10,10 +10,13 @@
 pub mod bucket;
 pub mod filter;
 pub mod pipeline;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod pipeline_tests;
 pub mod plan;
 pub mod record;
 pub mod route;
 pub mod rule;
+pub mod sabotage;
 pub mod seats;
 pub mod time;
 pub mod units;

@@ -1,1 +1,39 @@
-//! gateway
+//! The gate: connections in, decisions by `tidegate-filters`, requests to the shop.
+//!
+//! A visit meets, in this order: [`door`] → [`proxy`] (`request_filter`) → [`intake`] → the filters → [`in_flight`] →
+//! the shop, or [`reply`] with one of [`pages`]; [`own`] answers below the gate's own prefix. [`serve`] starts and stops it.
+//!
+//! Beside the visits, on threads of their own: [`observe`] writes the journal, [`planner`] ticks the rooms and plans each
+//! second, [`admin`] and [`reload`] reach the gate through [`control`]. [`gate`] puts it all together; [`cli`] is the program.
+
+pub mod admin;
+pub mod canonical;
+pub mod claims;
+pub mod cli;
+pub mod clock;
+pub mod control;
+pub mod counts;
+pub mod credentials;
+pub mod deep;
+pub mod door;
+pub mod failure;
+pub mod forward;
+pub mod gate;
+pub mod in_flight;
+pub mod intake;
+pub mod keys;
+pub mod metrics;
+pub mod observe;
+pub mod own;
+pub mod pages;
+pub mod planner;
+pub mod proxy;
+pub mod reload;
+pub mod reply;
+pub mod scoring;
+pub mod serve;
+pub mod shop;
+pub mod state;
+pub mod tls;
+pub mod trace;
+pub mod upstream;

@@ -1,1 +1,15 @@
-//! loadtest
+//! The demo shop, the crowd that storms it, and what is measured while it does.
+
+pub mod capacity;
+pub mod crowd;
+pub mod demo;
+pub mod events;
+pub mod live;
+pub mod measure;
+pub mod report;
+pub mod shop;
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn unix_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}

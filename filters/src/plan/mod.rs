@@ -1,8 +1,18 @@
 //! How far the gate opens: capacity, load, refill, burst, seats, in-flight limit. Pure arithmetic, once a second.
 
+pub mod capacity;
+pub mod load;
+mod planner;
+#[cfg(test)]
+mod tests;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    capacity::{RouteWindow, ShopWindow},
+    planner::{Planner, Plans},
+};
 use crate::units::{Rate, Span};
 
 /// What the shop can take, as far as the operator knows.

@@ -1,6 +1,7 @@
 //! `pass`: whether a visit is inside a room. Only marks: rate and score apply inside too.
 
 use crate::{
+    sabotage::{self, Bug},
     seats::{
         seat::SeatRef,
         token::{Kind, Token},
@@ -9,15 +10,17 @@ use crate::{
     visit::Visit,
 };
 
-/// The visit's token of a kind for a room, of this epoch and host, inside its times.
-pub fn token_for<'v>(visit: &Visit<'v>, kind: Kind, room: &str, epoch: u64, now: Now) -> Option<&'v Token> {
+/// The visit's token of a kind for a room, of this epoch and host, inside its times. A token of a sale is foreign while
+/// another sale is on: `sale` is the one that is.
+pub fn token_for<'v>(visit: &Visit<'v>, kind: Kind, room: &str, epoch: u64, sale: Option<&str>, now: Now) -> Option<&'v Token> {
     let good = |t: &&Token| {
         t.kind == kind
-            && *t.room == *room
-            && t.epoch == epoch
-            && *t.host == *visit.host
+            && (*t.room == *room || sabotage::is(Bug::ForeignRoomAccepted))
+            && (t.epoch == epoch || sabotage::is(Bug::OldEpochAccepted))
+            && (*t.host == *visit.host || sabotage::is(Bug::ForeignHostAccepted))
+            && (t.sale.is_empty() || sale.is_none_or(|s| *t.sale == *s))
             && t.not_before_ms <= now.wall_ms
-            && now.wall_ms < t.expires_at_ms
+            && (now.wall_ms < t.expires_at_ms || sabotage::is(Bug::ExpiryNotChecked))
     };
     visit.tokens.iter().find(good)
 }

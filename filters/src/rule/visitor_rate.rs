@@ -238,3 +238,103 @@ impl StateStore for SharedTable {
         self.0.measure(*key, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::visit::{Network, VisitorId, Wants};
+
+    fn settings(events: u32, burst: u32, keys_max: u32) -> VisitorRateSettings {
+        VisitorRateSettings {
+            name: "v".into(),
+            key: RateKey::Visitor,
+            rate: Rate::per_s(events),
+            burst,
+            keys_max,
+            ipv6_prefix: 64,
+            on_missing_key: OnMissingKey::Shared,
+            shadow: false,
+        }
+    }
+
+    fn visit(visitor: Option<u64>) -> Visit<'static> {
+        Visit {
+            method: "GET",
+            host: "h",
+            path: "/",
+            route: Some(0),
+            network: Some(Network::new([192, 0, 2, 1].into())),
+            visitor: visitor.map(VisitorId),
+            visitor_by_cookie: false,
+            wants: Wants::Html,
+            prefetch: false,
+            tokens: &[],
+        }
+    }
+
+    fn passes(f: &VisitorRate, key: u64, ms: u64, n: usize) -> usize {
+        (0..n).filter(|_| f.check(&visit(Some(key)), 0, Now::at(0, ms)).is_ok()).count()
+    }
+
+    #[test]
+    fn burst_then_rate_and_headers_that_are_true() {
+        let f = VisitorRate::new(&settings(10, 30, 1000), (1, 2));
+        let t = 3_600_000;
+        let first = f.check(&visit(Some(7)), 3, Now::at(0, t)).expect("first");
+        assert_eq!(first, Quota { filter: 3, remaining: 29, wait_ms: 0 });
+        assert_eq!(passes(&f, 7, t, 100), 29);
+        let Err((Verdict::Throttle(q), Reason::RateExceeded, _)) = f.check(&visit(Some(7)), 3, Now::at(0, t)) else { panic!() };
+        assert_eq!(passes(&f, 7, t + q.wait_ms - 2, 1), 0);
+        assert_eq!(passes(&f, 7, t + q.wait_ms, 1), 1, "Retry-After is enough");
+        assert_eq!(passes(&f, 8, t, 100), 30, "another visitor has a bucket of its own");
+    }
+
+    #[test]
+    fn a_reload_after_an_hour_keeps_used_up_buckets() {
+        let t = 3_600_000;
+        let old = VisitorRate::new(&settings(1, 5, 1000), (1, 2));
+        assert_eq!(passes(&old, 7, t, 10), 5);
+        let mut new = VisitorRate::new(&settings(2, 5, 1000), (3, 4));
+        new.carry_over(&old);
+        assert_eq!(passes(&new, 7, t, 10), 0, "5 s are owed at the old rate");
+        assert_eq!(passes(&new, 7, t + 3000, 10), 1, "2 s still are; the new bucket is 2.5 s deep, a visit costs 0.5");
+        assert_eq!(passes(&new, 9, t, 10), 5);
+    }
+
+    #[test]
+    fn eviction_never_hands_out_a_fresh_bucket() {
+        // Two sets of seven slots and far more busy keys: what does not fit shares, nobody gets more than a bucket.
+        let f = VisitorRate::new(&settings(1, 3, 4), (1, 2));
+        assert_eq!(passes(&f, 1, 1000, 10), 3);
+        for stranger in 100..10_000 {
+            passes(&f, stranger, 1001, 1);
+        }
+        assert_eq!(passes(&f, 1, 1002, 10), 0, "a flood of keys does not wash a used-up bucket out");
+    }
+
+    #[test]
+    fn without_a_key() {
+        let shared = VisitorRate::new(&settings(1, 3, 100), (1, 2));
+        let check = |f: &VisitorRate| f.check(&visit(None), 0, Now::at(0, 1)).map_err(|e| e.1);
+        assert_eq!((0..5).filter(|_| check(&shared).is_ok()).count(), 3);
+        let refuse =
+            VisitorRate::new(&VisitorRateSettings { on_missing_key: OnMissingKey::Refuse, ..settings(1, 3, 100) }, (1, 2));
+        assert_eq!(check(&refuse), Err(Reason::KeyMissing));
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_rate_and_burst(rate in 1u32..50, burst in 1u32..50, gaps in prop::collection::vec(0u64..3000, 1..200)) {
+            let f = VisitorRate::new(&settings(rate, burst, 100), (1, 2));
+            let (mut now, mut passed) = (10_000u64, 0usize);
+            for gap in &gaps {
+                now += gap;
+                passed += passes(&f, 5, now, 3);
+            }
+            let allowed = f64::from(burst) + f64::from(rate) * (now - 10_000) as f64 / 1000.0;
+            prop_assert!(passed as f64 <= allowed + 1e-6, "{passed} > {allowed}");
+        }
+    }
+}

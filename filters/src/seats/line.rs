@@ -1,1 +1,301 @@
-//! The line: two lanes, claims, calls.
+//! The line of a room: two lanes, claims, calls. A call is an invitation; token and seat are taken at the claim, so that
+//! people who do not come cost nobody an admission.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use crossbeam_queue::ArrayQueue;
+
+use super::{
+    queue::{Lane, Place, Queue, State},
+    seat::{SeatRef, Seats},
+};
+use crate::{
+    bucket::Bucket,
+    sabotage::{self, Bug},
+    time::Now,
+};
+
+/// Claims that may be under way between two ticks; one more is told to try again.
+pub const CLAIMS_MAX: usize = 16_384;
+/// How long a claim waits for token and seat before it is answered "you are next", milliseconds.
+pub const CLAIM_WAIT_MS: u64 = 2_000;
+/// Longest claim window, seconds.
+pub const CLAIM_WINDOW_S_MAX: u32 = 900;
+/// Places one tick looks at: 2^16 absent ones are passed over in a millisecond.
+const SCAN_MAX: u32 = 1 << 16;
+/// The claim share is never taken lower than this, so that at most 5 are called for one free seat.
+const CLAIM_SHARE_MIN: f64 = 0.2;
+
+/// [`CLAIMS_MAX`] claims are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimsFull;
+
+/// A claim's answer, out of [`Line::tick`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Who claimed.
+    pub place: Place,
+    /// The seat, or `None`: next, nothing was free in [`CLAIM_WAIT_MS`].
+    pub seat: Option<SeatRef>,
+}
+
+/// What a tick may give out, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Most live seats.
+    pub seats_max: u32,
+    /// Seconds (of the room's clock) at which a seat given now expires.
+    pub seat_expires_s: u32,
+    /// Seconds (of the room's clock) at which it ends however much it is used.
+    pub seat_ends_s: u32,
+    /// Seconds a called visitor is waited for.
+    pub claim_window_s: u32,
+    /// Percent of calls for the slow lane while both wait.
+    pub slow_lane_percent: u8,
+    /// Nobody is called or seated: before the opening, paused.
+    pub closed: bool,
+}
+
+/// The line.
+#[derive(Debug)]
+pub struct Line {
+    lanes: [Queue; 2],
+    claims: ArrayQueue<Place>,
+    /// Calls whose deadline is at second `i % len`, not yet claimed.
+    outstanding: Box<[AtomicU32]>,
+    left: AtomicU64,
+    seated: AtomicU64,
+    /// Call rate and present share of the last tick, as bits: read by every waiting visit, so not behind the lock.
+    pace: [AtomicU64; 2],
+    tick: Mutex<Tick>,
+}
+
+#[derive(Debug, Default)]
+struct Tick {
+    /// Claims that found nothing free, lowest place first, and since when.
+    pending: BTreeMap<Place, u64>,
+    last_s: u32,
+    /// Share of calls that are claimed, smoothed.
+    claim_share: Option<f64>,
+    claims_this_s: u32,
+    /// Present people called a second, smoothed over about 10 s.
+    call_rate: f64,
+    calls_this_s: u32,
+    /// Share of the places passed that had somebody present, smoothed.
+    present_share: Option<f64>,
+    slow_credit: f64,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Line {
+            lanes: Default::default(),
+            claims: ArrayQueue::new(CLAIMS_MAX),
+            outstanding: (0..=CLAIM_WINDOW_S_MAX).map(|_| AtomicU32::new(0)).collect(),
+            left: AtomicU64::new(0),
+            seated: AtomicU64::new(0),
+            pace: [AtomicU64::new(0f64.to_bits()), AtomicU64::new(1f64.to_bits())],
+            tick: Mutex::default(),
+        }
+    }
+}
+
+impl Line {
+    /// A lane.
+    pub fn lane(&self, lane: Lane) -> &Queue {
+        &self.lanes[lane as usize]
+    }
+
+    /// What stands at a place.
+    pub fn state(&self, place: Place) -> State {
+        self.lane(place.lane).state(place.number)
+    }
+
+    /// Starts a claim: `true` when it was a called place and is now waiting for the next tick. `Err` when too many are.
+    pub fn claim(&self, place: Place) -> Result<bool, ClaimsFull> {
+        let Some(deadline_s) = self.lane(place.lane).begin_claim(place.number) else { return Ok(false) };
+        if self.claims.push(place).is_err() {
+            self.lane(place.lane).end_claim(place.number, false);
+            return Err(ClaimsFull);
+        }
+        self.settle(deadline_s);
+        Ok(true)
+    }
+
+    /// Gives a place back.
+    pub fn leave(&self, place: Place) -> bool {
+        let before = self.lane(place.lane).leave(place.number);
+        if let Some(State::Called { deadline_s }) = before {
+            self.settle(deadline_s);
+        }
+        self.left.fetch_add(u64::from(before.is_some() && !sabotage::is(Bug::LeaveNotCounted)), Ordering::AcqRel);
+        before.is_some()
+    }
+
+    /// Serves the claims since the last tick, lowest place first, then calls as many as will find token and seat.
+    pub fn tick(&self, now_s: u32, now: Now, terms: Terms, seats: &Seats, bucket: &Bucket) -> Vec<Claimed> {
+        let mut t = self.tick.lock().unwrap_or_else(PoisonError::into_inner);
+        self.each_second(&mut t, now_s);
+        while let Some(place) = self.claims.pop() {
+            t.pending.insert(place, now.mono_ms());
+            t.claims_this_s += 1;
+        }
+        let answers = self.serve(&mut t, now, terms, seats, bucket);
+        if !terms.closed {
+            self.call(&mut t, now_s, terms, seats, bucket);
+        }
+        self.pace[0].store(t.call_rate.to_bits(), Ordering::Relaxed);
+        self.pace[1].store(t.present_share.unwrap_or(1.0).to_bits(), Ordering::Relaxed);
+        answers
+    }
+
+    /// People called a second, and the share of places that have somebody: for waiting times.
+    pub fn pace(&self) -> (f64, f64) {
+        (f64::from_bits(self.pace[0].load(Ordering::Relaxed)), f64::from_bits(self.pace[1].load(Ordering::Relaxed)))
+    }
+
+    /// `(taken, seated, left)` of both lanes.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let taken = self.lanes.iter().map(|l| u64::from(l.taken())).sum();
+        (taken, self.seated.load(Ordering::Acquire), self.left.load(Ordering::Acquire))
+    }
+
+    /// Called, deadline not over, not claimed yet.
+    pub fn outstanding(&self) -> u32 {
+        self.outstanding.iter().map(|c| c.load(Ordering::Acquire)).sum()
+    }
+
+    /// Nobody has a place that was not called yet, and no claim is under way.
+    pub fn is_idle(&self) -> bool {
+        self.lanes.iter().all(|l| l.frontier() >= l.taken()) && self.claims.is_empty() && self.outstanding() == 0
+    }
+
+    fn settle(&self, deadline_s: u32) {
+        let slot = &self.outstanding[deadline_s as usize % self.outstanding.len()];
+        // 0 is "passed over while absent": never counted. An expired one was reset: stays at 0.
+        if deadline_s > 0 {
+            let _ = slot.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        }
+    }
+
+    fn each_second(&self, t: &mut Tick, now_s: u32) {
+        if now_s == t.last_s {
+            return;
+        }
+        let first = t.last_s.max(now_s.saturating_sub(CLAIM_WINDOW_S_MAX));
+        let expired: u32 =
+            (first..now_s).map(|s| self.outstanding[s as usize % self.outstanding.len()].swap(0, Ordering::AcqRel)).sum();
+        if sabotage::is(Bug::CallsNeverExpire) {
+            self.outstanding[first as usize % self.outstanding.len()].store(expired, Ordering::Release);
+        }
+        let settled = expired + t.claims_this_s;
+        if settled > 0 {
+            let share = f64::from(t.claims_this_s) / f64::from(settled);
+            // Weighs 20 calls as much as all before: quick to learn, slow to panic over one no-show.
+            let weight = f64::from(settled) / (f64::from(settled) + 20.0);
+            let old = t.claim_share.unwrap_or(1.0);
+            t.claim_share = Some((old + weight * (share - old)).clamp(CLAIM_SHARE_MIN, 1.0));
+        }
+        let span = f64::from((now_s - t.last_s).min(60));
+        let keep = 0.9f64.powf(span);
+        t.call_rate = t.call_rate * keep + f64::from(t.calls_this_s) / span * (1.0 - keep);
+        (t.claims_this_s, t.calls_this_s, t.last_s) = (0, 0, now_s);
+    }
+
+    fn serve(&self, t: &mut Tick, now: Now, terms: Terms, seats: &Seats, bucket: &Bucket) -> Vec<Claimed> {
+        let mut answers = Vec::new();
+        let mut open = !terms.closed;
+        let mut due: Vec<_> = std::mem::take(&mut t.pending).into_iter().collect();
+        if sabotage::is(Bug::ClaimsHighestFirst) {
+            due.reverse();
+        }
+        for (place, since_ms) in due {
+            let seat = if open { self.seat(place, terms, seats, bucket) } else { None };
+            open &= seat.is_some();
+            if seat.is_some() {
+                self.seated.fetch_add(1, Ordering::AcqRel);
+            } else if now.mono_ms() < since_ms + CLAIM_WAIT_MS {
+                t.pending.insert(place, since_ms);
+                continue;
+            }
+            self.lane(place.lane).end_claim(place.number, seat.is_some() && !sabotage::is(Bug::TicketNotBurnt));
+            answers.push(Claimed { place, seat });
+        }
+        answers
+    }
+
+    /// A token, then a seat: the scarce thing is spent last and a token that bought nothing is put back.
+    fn seat(&self, place: Place, terms: Terms, seats: &Seats, bucket: &Bucket) -> Option<SeatRef> {
+        if !bucket.take() {
+            return None;
+        }
+        let seat = seats.acquire(terms.seats_max, Some(place), terms.seat_expires_s, terms.seat_ends_s);
+        if seat.is_none() {
+            bucket.put_back();
+        }
+        seat
+    }
+
+    fn call(&self, t: &mut Tick, now_s: u32, terms: Terms, seats: &Seats, bucket: &Bucket) {
+        let free = u64::from(terms.seats_max.saturating_sub(seats.live())).min(bucket.available());
+        let expected = free as f64 / t.claim_share.unwrap_or(1.0);
+        let under_way = self.outstanding() as usize + t.pending.len();
+        let mut calls = (expected as usize).saturating_sub(under_way);
+        let deadline_s = now_s + terms.claim_window_s.clamp(1, CLAIM_WINDOW_S_MAX - 1);
+        let mut scans = SCAN_MAX;
+        while calls > 0 && scans > 0 {
+            t.slow_credit = (t.slow_credit + f64::from(terms.slow_lane_percent) / 100.0).min(1.0);
+            let slow_first = t.slow_credit >= 1.0;
+            let order = if slow_first { [Lane::Slow, Lane::Main] } else { [Lane::Main, Lane::Slow] };
+            let Some(lane) = order.into_iter().find(|l| self.call_one(t, *l, now_s, deadline_s, &mut scans)) else { return };
+            if lane == Lane::Slow {
+                t.slow_credit = 0.0;
+            }
+            calls -= 1;
+        }
+    }
+
+    /// Calls the next present visitor of a lane; absent ones on the way are passed over but stay called.
+    fn call_one(&self, t: &mut Tick, lane: Lane, now_s: u32, deadline_s: u32, scans: &mut u32) -> bool {
+        let queue = self.lane(lane);
+        while *scans > 0 && queue.frontier() < queue.taken() {
+            *scans -= 1;
+            let mut n = queue.frontier();
+            if sabotage::is(Bug::CallsOutOfOrder) && n | 7 < queue.taken() {
+                n ^= 7;
+            }
+            if sabotage::is(Bug::FrontierSkipsPresent) && n % 16 == 3 {
+                queue.advance();
+                continue;
+            }
+            let present = match queue.state(n) {
+                // The number is taken and its word will be there in nanoseconds: the next tick sees it.
+                State::Unwritten => return false,
+                State::Waiting { present_until_s } => {
+                    let present = present_until_s >= now_s;
+                    present && queue.call(n, deadline_s)
+                        || !present && {
+                            queue.call(n, 0);
+                            false
+                        }
+                }
+                _ => false,
+            };
+            queue.advance();
+            let old = t.present_share.unwrap_or(1.0);
+            t.present_share = Some(old + 0.02 * (f64::from(u8::from(present)) - old));
+            if present {
+                self.outstanding[deadline_s as usize % self.outstanding.len()].fetch_add(1, Ordering::AcqRel);
+                t.calls_this_s += 1;
+                return true;
+            }
+        }
+        false
+    }
+}

@@ -1,8 +1,13 @@
 //! The heart of the gate: the waiting room's line, its seats, the tokens that prove a place or a seat.
 
+pub mod answer;
 pub mod line;
+mod pace;
 pub mod queue;
 pub mod room;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod room_tests;
 pub mod seat;
+pub mod settings;
 pub mod sync;
 pub mod token;

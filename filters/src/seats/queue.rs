@@ -1,11 +1,16 @@
-//! One lane of the line.
+//! One lane of the line: an atomic counter, and one 32-bit word a place. A place never changes.
+
+use std::sync::OnceLock;
+
+use super::sync::{AtomicU32, Ordering};
+use crate::sabotage::{self, Bug};
 
 /// A lane and a number in it. Never changes; the lower number of a lane goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Which lane.
     pub lane: Lane,
-    /// Number in the lane, from 0; < 2^32.
+    /// Number in the lane, from 0.
     pub number: u32,
 }
 
@@ -33,5 +38,195 @@ impl Place {
             _ => return None,
         };
         Some(Place { lane, number: bits as u32 })
+    }
+}
+
+/// What stands at a place. Times are whole seconds since the room's state began, at most [`TIME_MAX_S`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Number taken, word not yet written (nanoseconds), or a number nobody took.
+    Unwritten,
+    /// In the line; counts as present until then.
+    Waiting {
+        /// Seconds.
+        present_until_s: u32,
+    },
+    /// Called; somebody else is called as well after the deadline (0: passed over while absent). The claim stays good.
+    Called {
+        /// Seconds.
+        deadline_s: u32,
+    },
+    /// A claim is under way: one winner.
+    Claiming,
+    /// The ticket is burnt.
+    Seated,
+    /// Gone of its own will.
+    Left,
+}
+
+/// 29 bits of seconds: 17 years.
+pub const TIME_MAX_S: u32 = (1 << TIME_BITS) - 1;
+const TIME_BITS: u32 = 29;
+
+/// Places a segment: 256 KiB, allocated when the first of them is taken.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+const SEGMENT: usize = 1 << 16;
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+const SEGMENT: usize = 8;
+/// Most places a lane: 64 MiB of words.
+pub const PLACES_MAX: u32 = 1 << 24;
+/// Bytes of room state a waiting visitor costs.
+pub const BYTES_A_PLACE: usize = size_of::<u32>();
+
+/// A lane.
+#[derive(Debug)]
+pub struct Queue {
+    next: AtomicU32,
+    /// Every place below it was called, seated or has left. Moved by `tick` alone.
+    frontier: AtomicU32,
+    segments: Box<[OnceLock<Box<[AtomicU32]>>]>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let segments = (0..(PLACES_MAX as usize / SEGMENT).min(256)).map(|_| OnceLock::new()).collect();
+        Queue { next: AtomicU32::new(0), frontier: AtomicU32::new(0), segments }
+    }
+}
+
+impl Queue {
+    /// Takes the next number, unless `max` were taken.
+    pub fn take(&self, present_until_s: u32, max: u32) -> Option<u32> {
+        let max = max.min((self.segments.len() * SEGMENT) as u32);
+        let n = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < max).then_some(n + 1)).ok()?;
+        let n = if sabotage::is(Bug::PlaceGivenTwice) && n % 8 == 7 { n - 1 } else { n };
+        let segment = self.segments[n as usize / SEGMENT].get_or_init(|| (0..SEGMENT).map(|_| AtomicU32::new(0)).collect());
+        segment[n as usize % SEGMENT].store(pack(State::Waiting { present_until_s }), Ordering::Release);
+        Some(n)
+    }
+
+    /// What stands at a place.
+    pub fn state(&self, n: u32) -> State {
+        self.word(n).map_or(State::Unwritten, |w| unpack(w.load(Ordering::Acquire)))
+    }
+
+    /// The visitor was here: present until then (where that is later). No effect once called.
+    pub fn touch(&self, n: u32, until_s: u32) {
+        self.step(n, |s| match s {
+            State::Waiting { present_until_s } if present_until_s < until_s => Some(State::Waiting { present_until_s: until_s }),
+            _ => None,
+        });
+    }
+
+    /// Waiting → called.
+    pub fn call(&self, n: u32, deadline_s: u32) -> bool {
+        self.step(n, |s| matches!(s, State::Waiting { .. }).then_some(State::Called { deadline_s })).is_some()
+    }
+
+    /// Called → claiming. One of any number of callers gets `Some(deadline_s)`.
+    pub fn begin_claim(&self, n: u32) -> Option<u32> {
+        match self.step(n, |s| matches!(s, State::Called { .. }).then_some(State::Claiming)) {
+            Some(State::Called { deadline_s }) => Some(deadline_s),
+            _ => None,
+        }
+    }
+
+    /// Claiming → seated (the ticket is burnt) or back to called, without a deadline.
+    pub fn end_claim(&self, n: u32, seated: bool) {
+        let to = if seated { State::Seated } else { State::Called { deadline_s: 0 } };
+        self.step(n, |s| (s == State::Claiming).then_some(to));
+    }
+
+    /// Waiting or called → left. Gives what it was.
+    pub fn leave(&self, n: u32) -> Option<State> {
+        self.step(n, |s| matches!(s, State::Waiting { .. } | State::Called { .. }).then_some(State::Left))
+    }
+
+    /// Numbers taken.
+    pub fn taken(&self) -> u32 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// Every place below was called, seated or has left.
+    pub fn frontier(&self) -> u32 {
+        self.frontier.load(Ordering::Acquire)
+    }
+
+    /// Moves the frontier one on; for the one caller of `tick`.
+    pub fn advance(&self) {
+        self.frontier.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One compare-and-swap step of a place's word. Gives the state before, `None` when `f` did not want to move.
+    fn step(&self, n: u32, f: impl Fn(State) -> Option<State>) -> Option<State> {
+        let word = self.word(n)?;
+        word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |w| f(unpack(w)).map(pack)).ok().map(unpack)
+    }
+
+    fn word(&self, n: u32) -> Option<&AtomicU32> {
+        self.segments.get(n as usize / SEGMENT)?.get()?.get(n as usize % SEGMENT)
+    }
+}
+
+fn pack(state: State) -> u32 {
+    let (kind, time) = match state {
+        State::Unwritten => (0, 0),
+        State::Waiting { present_until_s } => (1, present_until_s),
+        State::Called { deadline_s } => (2, deadline_s),
+        State::Claiming => (3, 0),
+        State::Seated => (4, 0),
+        State::Left => (5, 0),
+    };
+    kind << TIME_BITS | time.min(TIME_MAX_S)
+}
+
+fn unpack(word: u32) -> State {
+    let time = word & TIME_MAX_S;
+    match word >> TIME_BITS {
+        1 => State::Waiting { present_until_s: time },
+        2 => State::Called { deadline_s: time },
+        3 => State::Claiming,
+        4 => State::Seated,
+        5 => State::Left,
+        _ => State::Unwritten,
+    }
+}
+
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_claims_one_winner() {
+        let q = Queue::default();
+        let n = q.take(10, 100).expect("room");
+        assert!(q.begin_claim(n).is_none(), "not called yet");
+        assert!(q.call(n, 20) && !q.call(n, 20));
+        let winners: usize = std::thread::scope(|s| {
+            let hs: Vec<_> = (0..8).map(|_| s.spawn(|| (0..1250).filter(|_| q.begin_claim(n).is_some()).count())).collect();
+            hs.into_iter().map(|h| h.join().expect("no panic")).sum()
+        });
+        assert_eq!(winners, 1);
+        q.end_claim(n, true);
+        assert_eq!((q.state(n), q.begin_claim(n), q.leave(n)), (State::Seated, None, None));
+    }
+
+    #[test]
+    fn words_survive_packing() {
+        let t = TIME_MAX_S;
+        for s in
+            [State::Waiting { present_until_s: t }, State::Called { deadline_s: 0 }, State::Claiming, State::Seated, State::Left]
+        {
+            assert_eq!(unpack(pack(s)), s);
+        }
+        assert_eq!(Place::from_bits(2 << 32), None);
+    }
+
+    #[test]
+    fn strangers_cannot_grow_it_past_max() {
+        let q = Queue::default();
+        assert_eq!((0..10).filter_map(|_| q.take(0, 3)).count(), 3);
+        assert_eq!(q.state(99), State::Unwritten);
+        assert_eq!(q.state(u32::MAX), State::Unwritten);
     }
 }

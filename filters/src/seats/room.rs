@@ -1,195 +1,447 @@
-//! A waiting room: settings, state that outlives a reload, and the answers it gives.
+//! A waiting room: its settings, and the state that outlives a reload.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
 
-use super::{queue::Place, seat::SeatRef};
-use crate::{plan::Admission, units::Span};
+pub use super::{answer::*, settings::*};
+use super::{
+    line::{Claimed, ClaimsFull, Line, Terms},
+    pace::{clock_s, poll_after, wait_interval},
+    queue::{Lane, Place, State},
+    seat::{SeatRef, Seats},
+    token::{Kind, Token},
+};
+use crate::{
+    bucket::Bucket,
+    plan::Plan,
+    rule::{
+        bot_gate::Class,
+        pass::{seat_of, token_for},
+        sale_window::{Phase, Sale},
+    },
+    sabotage::{self, Bug},
+    time::Now,
+    units::Rate,
+    verdict::{Reason, Verdict},
+    visit::{Visit, Wants},
+};
 
-/// One room of the policy.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RoomSettings {
-    /// Its name: letters, digits, `-` and `_`. State is carried over a reload by it.
-    pub name: String,
-    /// How many may be in the shop at the same time, and for how long.
-    #[serde(default)]
-    pub seats: SeatSettings,
-    /// `measured`, or `{ fixed: 120/min }`.
-    #[serde(default)]
-    pub admission: Admission,
-    /// How places are ordered.
-    #[serde(default)]
-    pub order: Order,
-    /// When the room makes people wait.
-    #[serde(default)]
-    pub arm: Arm,
-    /// How long a called visitor is waited for before somebody else is called as well.
-    #[serde(default = "claim_window")]
-    pub claim_window: Span,
-    /// Most places given out between restarts; newcomers after that are told so.
-    #[serde(default = "entries_max")]
-    pub entries_max: u32,
-    /// Share of calls, in percent, that go to the slow lane while both lanes wait.
-    #[serde(default = "slow_lane_percent")]
-    pub slow_lane_percent: u8,
-    /// Status of the waiting page: 200, 202, 429 or 503.
-    #[serde(default = "status_while_waiting")]
-    pub status_while_waiting: u16,
-    /// What happens when the room cannot decide (its state is lost or full).
-    #[serde(default)]
-    pub on_failure: OnFailure,
+/// How long a ticket is good, milliseconds. The place itself lives as long as the room's state.
+pub const TICKET_AGE_MAX_MS: u64 = 24 * 3_600_000;
+/// A visitor counts as present until the poll it was told plus this.
+pub const PRESENCE_GRACE_S: u32 = 15;
+/// An armed room that nobody waits in opens again after this long, milliseconds.
+pub const DISARM_AFTER_MS: u64 = 10_000;
+
+/// A room: this policy's settings over carried state.
+#[derive(Debug)]
+pub struct Room {
+    index: usize,
+    settings: RoomSettings,
+    sales: Vec<(Sale, Arc<AtomicU64>)>,
+    state: Arc<RoomState>,
 }
 
-/// `seats: { max: 300, pass_idle: 5m, pass_age_max: 20m }`
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SeatSettings {
-    /// Most visitors in the shop at the same time.
-    #[serde(default = "seats_max")]
-    pub max: u32,
-    /// A seat is given back after this long without a visit.
-    #[serde(default = "pass_idle")]
-    pub pass_idle: Span,
-    /// A seat is given back after this long in any case.
-    #[serde(default = "pass_age_max")]
-    pub pass_age_max: Span,
+#[derive(Debug)]
+struct RoomState {
+    epoch: u64,
+    line: Line,
+    seats: Seats,
+    bucket: Bucket,
+    armed: AtomicBool,
+    /// Monotonic milliseconds since which nobody waits.
+    idle_since_ms: AtomicU64,
+    seats_max: AtomicU32,
+    swept_s: AtomicU32,
+    walk_ins: AtomicU64,
+    operator: Mutex<Operator>,
+    paused: AtomicBool,
 }
 
-impl Default for SeatSettings {
-    fn default() -> Self {
-        SeatSettings { max: seats_max(), pass_idle: pass_idle(), pass_age_max: pass_age_max() }
+#[derive(Debug, Default)]
+struct Operator {
+    slow: Option<Rate>,
+    message: Option<String>,
+    plan: Option<Plan>,
+}
+
+impl Room {
+    /// A fresh room; `epoch` is random, so tokens of an earlier life never match.
+    pub fn new(index: usize, settings: &RoomSettings, sales: &[Sale], epoch: u64, now: Now) -> Self {
+        let state = RoomState {
+            epoch,
+            line: Line::default(),
+            seats: Seats::default(),
+            bucket: Bucket::new(now),
+            armed: AtomicBool::new(false),
+            idle_since_ms: AtomicU64::new(now.mono_ms()),
+            seats_max: AtomicU32::new(settings.seats.max),
+            swept_s: AtomicU32::new(0),
+            walk_ins: AtomicU64::new(0),
+            operator: Mutex::default(),
+            paused: AtomicBool::new(false),
+        };
+        let sales = sales.iter().filter(|s| *s.room == *settings.name).map(|s| (s.clone(), Arc::default())).collect();
+        Room { index, settings: settings.clone(), sales, state: Arc::new(state) }
     }
-}
 
-fn seats_max() -> u32 {
-    1_000
-}
-fn pass_idle() -> Span {
-    Span::secs(300)
-}
-fn pass_age_max() -> Span {
-    Span::secs(1_200)
-}
-fn claim_window() -> Span {
-    Span::secs(120)
-}
-fn entries_max() -> u32 {
-    1_000_000
-}
-fn slow_lane_percent() -> u8 {
-    5
-}
-fn status_while_waiting() -> u16 {
-    200
-}
-
-/// How places are ordered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Order {
-    /// First come, first served.
-    #[default]
-    Fifo,
-}
-
-/// When the room makes people wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Arm {
-    /// When tokens or seats run out, and during its sales; visitors walk in otherwise.
-    #[default]
-    Auto,
-    /// Always: everybody takes a place and claims.
-    Always,
-}
-
-/// What happens when the room cannot decide.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// Newcomers are told to come back; those inside stay.
-    #[default]
-    Closed,
-    /// Newcomers are forwarded under the in-flight limit. Never for a room with stock.
-    OpenBounded,
-}
-
-/// How a forwarded visit got in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entrance {
-    /// No room covers it.
-    Free,
-    /// It holds a live pass.
-    Inside {
-        /// Index of the room.
-        room: usize,
-        /// Its seat.
-        seat: SeatRef,
-    },
-    /// It gets a pass with this answer.
-    Seated {
-        /// Index of the room.
-        room: usize,
-        /// Its new seat.
-        seat: SeatRef,
-    },
-}
-
-/// A place in the room, and what to tell about it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Waiting {
-    /// Index of the room.
-    pub room: usize,
-    /// The place; `None` when none was given.
-    pub place: Option<Place>,
-    /// The ticket is new: the answer must carry it.
-    pub fresh: bool,
-    /// The visit carried a ticket of an older epoch: the room was restarted and the place is a new one.
-    pub restarted: bool,
-    /// What stage the visitor is in.
-    pub stage: Stage,
-    /// People ahead, at most.
-    pub ahead: u64,
-    /// Seconds until the turn, from P10 to P90; `None` while nobody is called.
-    pub wait_s: Option<(u32, u32)>,
-    /// When to ask again, seconds, ≥ 1.
-    pub poll_after_s: u32,
-}
-
-/// The stage of a waiting visitor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The sale has not opened; seconds until it does.
-    Prequeue {
-        /// Seconds until the opening.
-        opens_in_s: u32,
-    },
-    /// In the line.
-    Waiting,
-    /// The turn has come.
-    Called {
-        /// Seconds left of the claim window; 0 when it is over (the claim is still good).
-        expires_in_s: u32,
-    },
-    /// Claimed when nothing was free: next in line.
-    Next,
-    /// The operator paused the room.
-    Paused,
-    /// No places left to give.
-    Full,
-}
-
-impl Stage {
-    /// Stable name, as in the JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Prequeue { .. } => "prequeue",
-            Stage::Waiting => "waiting",
-            Stage::Called { .. } => "called",
-            Stage::Next => "next",
-            Stage::Paused => "paused",
-            Stage::Full => "full",
+    /// Takes over the line, seats, tokens and sold units of the room of the same name.
+    pub fn carry_over(&mut self, old: &Room) {
+        self.state = old.state.clone();
+        for (sale, sold) in &mut self.sales {
+            if let Some((_, was)) = old.sales.iter().find(|(s, _)| s.name == sale.name) {
+                *sold = was.clone();
+            }
         }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &RoomSettings {
+        &self.settings
+    }
+
+    /// The epoch its tokens carry.
+    pub fn epoch(&self) -> u64 {
+        self.state.epoch
+    }
+
+    /// Answers a visit of a covered route.
+    pub fn visit(&self, visit: &Visit<'_>, class: Class, now: Now) -> (Verdict, Reason) {
+        if let Some(seat) = self.seated(visit, now) {
+            return (Verdict::Forward(Entrance::Inside { room: self.index, seat }), Reason::Pass);
+        }
+        if self.sold_out(now) {
+            return (Verdict::SoldOut, Reason::StockGone);
+        }
+        let (ticket, restarted) = self.ticket(visit, now);
+        if let Some(place) = ticket {
+            if !visit.may_join() {
+                return (Verdict::Refuse { retry_after_s: None }, Reason::NoPass);
+            }
+            let w = self.waiting(place, false, false, now);
+            return (Verdict::Wait(w), w.stage.reason());
+        }
+        let waits = self.closed(now) || self.armed(now) || class != Class::Human;
+        if !visit.may_join() || visit.wants == Wants::Other {
+            // While nobody waits, probes, assets and posts of people without cookies pass and cost no seat.
+            return match waits {
+                false => (Verdict::Forward(Entrance::Free), Reason::WalkIn),
+                true => (Verdict::Refuse { retry_after_s: None }, Reason::NoPass),
+            };
+        }
+        if !waits && let Some(seat) = self.walk_in(now) {
+            return (Verdict::Forward(Entrance::Seated { room: self.index, seat }), Reason::WalkIn);
+        }
+        let w = self.join(class, restarted, now);
+        if w.stage == Stage::Full && self.settings.on_failure == OnFailure::OpenBounded {
+            return (Verdict::Forward(Entrance::Free), Reason::RoomFull);
+        }
+        (Verdict::Wait(w), w.stage.reason())
+    }
+
+    /// Where the visitor stands. Never joins; refreshes presence.
+    pub fn status(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
+        if let Some(seat) = self.seated(visit, now) {
+            return RoomStatus::Seated(seat);
+        }
+        match self.ticket(visit, now).0 {
+            None => RoomStatus::None,
+            Some(_) if self.sold_out(now) => RoomStatus::SoldOut,
+            Some(place) => RoomStatus::Waiting(self.waiting(place, false, false, now)),
+        }
+    }
+
+    /// Starts the claim of the visitor's ticket.
+    pub fn claim(&self, visit: &Visit<'_>, now: Now) -> Claim {
+        if let Some(seat) = self.seated(visit, now) {
+            return Claim::Inside(seat);
+        }
+        let Some(place) = self.place_of(visit, now) else { return Claim::NoTicket };
+        match self.state.line.claim(place) {
+            Ok(true) => Claim::Pending(place),
+            Err(ClaimsFull) => Claim::Busy,
+            Ok(false) => match self.state.line.state(place) {
+                State::Claiming => Claim::Pending(place),
+                State::Waiting { .. } => Claim::NotYet(self.waiting(place, false, false, now)),
+                State::Seated => self.state.seats.of(place, clock_s(now)).map_or(Claim::NoTicket, Claim::Seated),
+                State::Called { .. } => Claim::Busy,
+                State::Left | State::Unwritten => Claim::NoTicket,
+            },
+        }
+    }
+
+    /// Gives back the visitor's seat or else its place; `None` when there was neither.
+    pub fn leave(&self, visit: &Visit<'_>, now: Now) -> Option<GivenBack> {
+        let pass = self.token_of(visit, Kind::Pass, now);
+        if let Some(seat) = pass.map(seat_of).filter(|s| self.state.seats.release(*s)) {
+            return Some(GivenBack::Seat(seat));
+        }
+        self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place)
+    }
+
+    /// Revokes a seat at once.
+    pub fn revoke(&self, seat: SeatRef) -> bool {
+        self.state.seats.release(seat)
+    }
+
+    /// Serves claims, calls people, expires seats, opens an idle room. Ten times a second.
+    pub fn tick(&self, now: Now) -> Vec<Claimed> {
+        let s = &self.state;
+        let now_s = clock_s(now);
+        s.bucket.refill(now);
+        if s.swept_s.swap(now_s, Ordering::AcqRel) != now_s {
+            s.seats.sweep(now_s);
+        }
+        let terms = Terms {
+            seats_max: s.seats_max.load(Ordering::Acquire),
+            seat_expires_s: self.seat_expires_s(now),
+            seat_ends_s: self.seat_ends_s(now),
+            claim_window_s: self.settings.claim_window.secs_ceil() as u32,
+            slow_lane_percent: self.settings.slow_lane_percent,
+            closed: self.closed(now),
+        };
+        let answers = s.line.tick(now_s, now, terms, &s.seats, &s.bucket);
+        if !s.line.is_idle() {
+            s.idle_since_ms.store(now.mono_ms(), Ordering::Release);
+        } else if now.mono_ms() >= s.idle_since_ms.load(Ordering::Acquire) + DISARM_AFTER_MS && s.bucket.available() > 0 {
+            s.armed.store(false, Ordering::Release);
+        }
+        answers
+    }
+
+    /// Puts a plan in force.
+    pub fn set_plan(&self, plan: &Plan, now: Now) {
+        let mut op = self.operator();
+        let slow = op.slow.map_or(f64::INFINITY, Rate::as_per_s);
+        let mut plan = plan.clone();
+        if plan.refill_per_s > slow {
+            let reason = format!("refill {slow:.2}/s: slowed by an operator; without it {}", plan.reason);
+            plan = Plan { refill_per_s: slow, burst: 1.0, reason, ..plan };
+        }
+        self.state.bucket.set_rate(plan.refill_per_s, plan.burst, now);
+        self.state.seats_max.store(plan.seats, Ordering::Release);
+        if plan.armed {
+            self.state.armed.store(true, Ordering::Release);
+        }
+        op.plan = Some(plan);
+    }
+
+    /// Puts the first plan in force, with a full burst. For rooms that were not carried over.
+    pub fn open(&self, plan: &Plan, now: Now) {
+        self.set_plan(plan, now);
+        self.state.bucket.fill();
+    }
+
+    /// Stops calling and seating; places are kept.
+    pub fn pause(&self, paused: bool) {
+        self.state.paused.store(paused, Ordering::Release);
+    }
+
+    /// Caps the refill until called with `None`; in force with the next plan.
+    pub fn slow(&self, rate: Option<Rate>) {
+        self.operator().slow = rate;
+    }
+
+    /// The operator's word to those who wait, at most 500 characters.
+    pub fn message(&self, text: Option<String>) {
+        self.operator().message = text.map(|t| t.chars().take(500).collect());
+    }
+
+    /// The operator's word to those who wait.
+    pub fn current_message(&self) -> Option<String> {
+        self.operator().message.clone()
+    }
+
+    /// The shop reported units sold.
+    pub fn sold(&self, units: u32, now: Now) {
+        if let Some((_, sold)) = self.current_sale(now) {
+            sold.fetch_add(u64::from(units), Ordering::AcqRel);
+        }
+    }
+
+    /// Numbers.
+    pub fn stats(&self, now: Now) -> RoomStats {
+        let s = &self.state;
+        let (arrived, seated, left) = s.line.counts();
+        let op = self.operator();
+        RoomStats {
+            name: self.name().to_owned(),
+            armed: self.armed(now),
+            paused: s.paused.load(Ordering::Acquire),
+            arrived,
+            waiting: arrived.saturating_sub(seated + left),
+            called: s.line.outstanding(),
+            seated,
+            walk_ins: s.walk_ins.load(Ordering::Acquire),
+            left,
+            seats_live: s.seats.live(),
+            seats_max: s.seats_max.load(Ordering::Acquire),
+            tokens: s.bucket.available(),
+            minted: s.bucket.minted(),
+            frontier: [Lane::Main, Lane::Slow].map(|l| s.line.lane(l).frontier()),
+            call_rate: s.line.pace().0,
+            sold: self.current_sale(now).map_or(0, |(_, n)| n.load(Ordering::Acquire)),
+            message: op.message.clone(),
+            plan: op.plan.clone(),
+        }
+    }
+
+    /// The ticket of a place.
+    pub fn ticket_token(&self, place: Place, host: &str, now: Now) -> Token {
+        self.token(Kind::Ticket, place.to_bits(), TICKET_AGE_MAX_MS, host, now)
+    }
+
+    /// The pass of a seat. Asked for again it ends when the first one does.
+    pub fn pass_token(&self, seat: SeatRef, host: &str, now: Now) -> Token {
+        let left_s = self.state.seats.end(seat).saturating_sub(clock_s(now));
+        self.token(Kind::Pass, seat.to_bits(), u64::from(left_s) * 1000, host, now)
+    }
+
+    fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
+        let sale = self.current_sale(now).map_or("".into(), |(s, _)| s.name.clone());
+        Token {
+            kind,
+            room: self.name().into(),
+            sale,
+            host: host.into(),
+            epoch: self.state.epoch,
+            number,
+            binding: 0,
+            issued_at_ms: now.wall_ms,
+            not_before_ms: now.wall_ms,
+            expires_at_ms: now.wall_ms + age_max_ms,
+        }
+    }
+
+    fn operator(&self) -> std::sync::MutexGuard<'_, Operator> {
+        self.state.operator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The live seat of the visit's pass, renewed.
+    fn seated(&self, visit: &Visit<'_>, now: Now) -> Option<SeatRef> {
+        let seat = seat_of(self.token_of(visit, Kind::Pass, now)?);
+        self.state.seats.renew(seat, clock_s(now), self.seat_expires_s(now)).then_some(seat)
+    }
+
+    fn seat_expires_s(&self, now: Now) -> u32 {
+        clock_s(now).saturating_add(self.settings.seats.pass_idle.secs_ceil() as u32)
+    }
+
+    fn seat_ends_s(&self, now: Now) -> u32 {
+        clock_s(now).saturating_add(self.settings.seats.pass_age_max.secs_ceil() as u32)
+    }
+
+    /// The place of the visit's ticket, whatever stands there.
+    pub fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
+        Place::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)
+    }
+
+    fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
+        let sale = self.current_sale(now).map(|(s, _)| &*s.name);
+        token_for(visit, kind, self.name(), self.state.epoch, sale, now)
+    }
+
+    /// The place of a ticket that still waits, and whether the visit carries a ticket of an earlier life of the room.
+    fn ticket(&self, visit: &Visit<'_>, now: Now) -> (Option<Place>, bool) {
+        let place = self.place_of(visit, now).filter(|p| match self.state.line.state(*p) {
+            State::Waiting { .. } | State::Called { .. } | State::Claiming => true,
+            // Seated, but the pass did not come back: the claim gives the same one again.
+            State::Seated => self.state.seats.of(*p, clock_s(now)).is_some(),
+            State::Left | State::Unwritten => false,
+        });
+        let earlier = |t: &&Token| t.kind == Kind::Ticket && *t.room == *self.settings.name && t.epoch != self.state.epoch;
+        (place, place.is_none() && visit.tokens.iter().any(|t| earlier(&t)))
+    }
+
+    fn walk_in(&self, now: Now) -> Option<SeatRef> {
+        let s = &self.state;
+        let acquire = || {
+            let max = s.seats_max.load(Ordering::Acquire);
+            s.seats.acquire(max, None, self.seat_expires_s(now), self.seat_ends_s(now))
+        };
+        let seat = s.bucket.take().then(acquire);
+        match seat {
+            Some(Some(seat)) => {
+                s.walk_ins.fetch_add(1, Ordering::AcqRel);
+                return Some(seat);
+            }
+            Some(None) => s.bucket.put_back(),
+            None => {}
+        }
+        // Tokens or seats ran out: from now on people wait, in order.
+        s.idle_since_ms.store(now.mono_ms(), Ordering::Release);
+        s.armed.store(true, Ordering::Release);
+        None
+    }
+
+    fn join(&self, class: Class, restarted: bool, now: Now) -> Waiting {
+        let lane = if class == Class::Suspect { Lane::Slow } else { Lane::Main };
+        // Written as present for a minute; `waiting` extends it by what the visitor is told.
+        let number = self.state.line.lane(lane).take(clock_s(now) + 60, self.settings.entries_max);
+        match number {
+            Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
+            None => Waiting {
+                room: self.index,
+                place: None,
+                fresh: false,
+                restarted,
+                stage: Stage::Full,
+                ahead: 0,
+                wait_s: None,
+                poll_after_s: 60,
+            },
+        }
+    }
+
+    /// What to tell the holder of a place; refreshes its presence.
+    fn waiting(&self, place: Place, fresh: bool, restarted: bool, now: Now) -> Waiting {
+        let line = &self.state.line;
+        let queue = line.lane(place.lane);
+        let now_s = clock_s(now);
+        let ahead = u64::from(place.number.saturating_sub(queue.frontier()));
+        let (rate, present) = line.pace();
+        let share = if place.lane == Lane::Slow { f64::from(self.settings.slow_lane_percent.max(1)) / 100.0 } else { 1.0 };
+        let wait_s = wait_interval(ahead as f64 * present, rate * share);
+        let stage = match line.state(place) {
+            State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
+            State::Seated => Stage::Called { expires_in_s: 0 },
+            State::Claiming => Stage::Next,
+            _ => match self.current_sale(now) {
+                Some((sale, _)) if sale.phase(now) == Phase::Prequeue => {
+                    Stage::Prequeue { opens_in_s: (sale.opens_ms - now.wall_ms).div_ceil(1000).min(u64::from(u32::MAX)) as u32 }
+                }
+                _ if self.state.paused.load(Ordering::Acquire) => Stage::Paused,
+                _ => Stage::Waiting,
+            },
+        };
+        let poll_after_s = poll_after(stage, wait_s, place.number);
+        queue.touch(place.number, now_s + poll_after_s + PRESENCE_GRACE_S);
+        Waiting { room: self.index, place: Some(place), fresh, restarted, stage, ahead, wait_s, poll_after_s }
+    }
+
+    fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<AtomicU64>)> {
+        self.sales.iter().find(|(s, _)| matches!(s.phase(now), Phase::Prequeue | Phase::Open))
+    }
+
+    fn sold_out(&self, now: Now) -> bool {
+        let Some((sale, sold)) = self.current_sale(now) else { return false };
+        sale.stock.is_some_and(|stock| sold.load(Ordering::Acquire) >= stock)
+    }
+
+    fn armed(&self, now: Now) -> bool {
+        self.settings.arm == Arm::Always || self.state.armed.load(Ordering::Acquire) || self.current_sale(now).is_some()
+    }
+
+    fn closed(&self, now: Now) -> bool {
+        let prequeue = self.current_sale(now).is_some_and(|(s, _)| s.phase(now) == Phase::Prequeue);
+        let paused = self.state.paused.load(Ordering::Acquire);
+        prequeue || paused || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
 }

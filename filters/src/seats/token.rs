@@ -10,6 +10,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
+use crate::sabotage::{self, Bug};
+
 /// Tokens looked at in one visit; more are ignored.
 pub const TOKENS_MAX: usize = 8;
 /// Longest token text accepted, bytes. Name lengths are ≤ 64 each, so a real one is ≤ 330 bytes ≈ 440 characters.
@@ -154,7 +156,7 @@ impl Keyring {
         let (_, mac) = self.keys.iter().find(|(id, _)| *id == signed[2]).ok_or(TokenError::UnknownKey)?;
         let mut mac = mac.clone();
         mac.update(signed);
-        if !bool::from(mac.finalize().into_bytes().ct_eq(tag)) {
+        if !bool::from(mac.finalize().into_bytes().ct_eq(tag)) && !sabotage::is(Bug::TagNotChecked) {
             return Err(TokenError::WrongTag);
         }
         Body(&signed[3..]).token(kind).ok_or(TokenError::Malformed)

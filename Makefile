@@ -1,0 +1,32 @@
+# `make demo` and `make test` are all the set-up a fresh machine needs.
+.PHONY: help demo build test soak bench onnxruntime
+.DEFAULT_GOAL := help
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SEED ?= 1
+SEEDS ?= 20000
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## the gate and the crowd, release build
+	@.ci/prepare
+	cargo build --locked --release -p tidegate-gateway -p tidegate-loadtest
+
+demo: build ## one flash sale, without and with Tidegate; ends with a table and an HTML report
+	$(TARGET)/release/tidegate-loadtest demo --gate $(TARGET)/release/tidegate --seed $(SEED) --out .demo
+
+test: ## formatting, clippy, all tests, documentation links, dependency audit
+	@.ci/test
+
+soak: ## long runs: simulation seeds, model checks, mutations (SEEDS=20000)
+	@.ci/prepare
+	TIDEGATE_SEEDS=$(SEEDS) PROPTEST_CASES=20000 cargo test --locked --release --workspace -- --include-ignored
+	cargo test --locked --release -p tidegate-filters --lib --features shuttle model
+
+bench: build ## what a decision costs, and CPU per request beside bare Pingora, nginx and HAProxy
+	cargo bench --locked -p tidegate-filters -p tidegate-models
+	cargo build --locked --release -p tidegate-gateway --example bare
+	$(TARGET)/release/tidegate-loadtest bench --gate $(TARGET)/release/tidegate --bare $(TARGET)/release/examples/bare
+
+onnxruntime: ## brings ONNX Runtime's library, so that models run on it instead of the built-in runtime
+	@.ci/onnxruntime

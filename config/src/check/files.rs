@@ -1,0 +1,202 @@
+//! Files the policy names: certificates, keys, tokens, models, directories.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::Read as _,
+    path::Path,
+};
+
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tidegate_filters::FilterSettings;
+
+use super::Checker;
+
+/// Largest certificate, key or token file, bytes.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+/// Shortest admin token, characters.
+const TOKEN_MIN: usize = 16;
+
+impl Checker<'_> {
+    pub(super) fn files(&mut self) {
+        let policy = self.policy;
+        for (i, listen) in policy.listen.iter().enumerate() {
+            let Some(tls) = &listen.tls else { continue };
+            let at = format!("listen[{i}].tls");
+            let certificate = self.certificates(&format!("{at}.certificate"), &tls.certificate);
+            let key = self.key(&format!("{at}.key"), &tls.key);
+            if certificate
+                && key
+                && let Some(Err(why)) = self.checks.deep.map(|d| d.certificate(tls))
+            {
+                self.error(format!("{at}.certificate"), why, "certificate and key must be a pair that TLS accepts");
+            }
+        }
+        for (i, upstream) in policy.shop.upstreams.iter().enumerate() {
+            let Some(file) = upstream.tls.as_ref().and_then(|t| t.authorities.as_ref()) else { continue };
+            let at = format!("shop.upstreams[{i}].tls.authorities");
+            if self.certificates(&at, file)
+                && let Some(Err(why)) = self.checks.deep.map(|d| d.authorities(file))
+            {
+                self.error(at, why, "write a PEM file of authorities");
+            }
+        }
+        for (i, filter) in policy.filters.iter().enumerate() {
+            let FilterSettings::BotGate(s) = filter else { continue };
+            let at = format!("filters[{i}].bot_gate.model");
+            let there = s.model == "builtin" || s.model.is_empty() || self.model(&at, &s.model);
+            if there && let Some(Err(why)) = self.checks.deep.map(|d| d.model(s)) {
+                self.error(at, why, "write `builtin`, or the path of a model with the documented input");
+            }
+        }
+        if let Some(token) = policy.admin.as_ref().and_then(|a| a.token_file.as_ref()) {
+            self.token(token);
+        }
+        if let Some(journal) = &policy.journal {
+            self.directory("journal.directory", &journal.directory);
+        }
+        if let Some(keys) = &policy.keys
+            && self.directory("keys.directory", &keys.directory)
+        {
+            self.private("keys.directory", &keys.directory, "700");
+        }
+    }
+
+    fn certificates(&mut self, at: &str, file: &Path) -> bool {
+        let Some(bytes) = self.small_file(at, file) else { return false };
+        let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        match parsed {
+            Ok(chain) if !chain.is_empty() => true,
+            Ok(_) if PrivateKeyDer::from_pem_slice(&bytes).is_ok() => {
+                self.error(
+                    at,
+                    format!("{} holds a private key", file.display()),
+                    "the certificate goes here, the key into `key`",
+                );
+                false
+            }
+            Ok(_) => {
+                self.error(
+                    at,
+                    format!("{} holds no certificate", file.display()),
+                    "write a PEM file with -----BEGIN CERTIFICATE-----",
+                );
+                false
+            }
+            Err(e) => {
+                self.error(
+                    at,
+                    format!("{} is not PEM: {e}", file.display()),
+                    "write a PEM file with -----BEGIN CERTIFICATE-----",
+                );
+                false
+            }
+        }
+    }
+
+    fn key(&mut self, at: &str, file: &Path) -> bool {
+        let Some(bytes) = self.small_file(at, file) else { return false };
+        if PrivateKeyDer::from_pem_slice(&bytes).is_err() {
+            let encrypted = String::from_utf8_lossy(&bytes).contains("ENCRYPTED");
+            let instead = if encrypted {
+                "decrypt it: nobody can type a password here"
+            } else {
+                "write a PEM file with -----BEGIN PRIVATE KEY-----"
+            };
+            self.error(at, format!("{} holds no private key that can be read", file.display()), instead);
+            return false;
+        }
+        self.private(at, file, "600");
+        true
+    }
+
+    fn token(&mut self, file: &Path) {
+        let at = "admin.token_file";
+        if !file.exists() {
+            // The gate makes it, with a random token, when it starts.
+            if let Some(directory) = file.parent().filter(|d| !d.as_os_str().is_empty()) {
+                self.directory(at, directory);
+            }
+            return;
+        }
+        let Some(bytes) = self.small_file(at, file) else { return };
+        let text = String::from_utf8_lossy(&bytes);
+        let token = text.lines().next().unwrap_or_default().trim();
+        if token.chars().count() < TOKEN_MIN || !token.chars().all(|c| c.is_ascii_graphic()) {
+            let what = format!("the first line of {} is no token", file.display());
+            self.error(at, what, format!("{TOKEN_MIN} or more letters and digits: `openssl rand -hex 32 > {}`", file.display()));
+        }
+        self.private(at, file, "600");
+    }
+
+    fn model(&mut self, at: &str, file: &str) -> bool {
+        let path = Path::new(file);
+        match fs::metadata(path).and_then(|m| File::open(path).map(|_| m)) {
+            Ok(m) if m.is_file() => return true,
+            Ok(_) => self.error(at, format!("{file} is not a file"), "write `builtin`, or the path of an .onnx file"),
+            Err(e) => self.error(at, format!("{file} cannot be read: {e}"), "write `builtin`, or the path of an .onnx file"),
+        }
+        false
+    }
+
+    /// A directory that exists, or can be made because something above it is a directory.
+    fn directory(&mut self, at: &str, directory: &Path) -> bool {
+        if directory.as_os_str().is_empty() {
+            self.error(at, "no directory is named", "write a path");
+            return false;
+        }
+        let existing = directory.ancestors().find(|a| a.exists());
+        let found = existing.and_then(|a| fs::metadata(a).ok());
+        match (existing, found) {
+            (Some(a), Some(m)) if !m.is_dir() => {
+                self.error(at, format!("{} is not a directory", a.display()), "write another path");
+                false
+            }
+            (Some(a), Some(m)) if m.permissions().readonly() => {
+                self.error(at, format!("{} cannot be written to", a.display()), "change its permissions, or write another path");
+                false
+            }
+            // A relative path without any part that exists lies in the working directory.
+            _ => directory.exists(),
+        }
+    }
+
+    /// A secret that others on this machine can read.
+    fn private(&mut self, at: &str, file: &Path, mode: &str) {
+        if fs::metadata(file).is_ok_and(|m| open_to_others(&m)) {
+            let what = format!("{} can be read by others on this machine", file.display());
+            self.warning(at, what, format!("chmod {mode} {}", file.display()));
+        }
+    }
+
+    fn small_file(&mut self, at: &str, file: &Path) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = fs::metadata(file).and_then(|m| match m.is_file() {
+            true => File::open(file)?.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes),
+            false => Err(std::io::Error::other("not a file")),
+        });
+        match read {
+            Ok(n) if n as u64 <= PEM_BYTES_MAX => return Some(bytes),
+            Ok(_) => self.error(at, format!("{} is larger than 1 MiB", file.display()), "is this the right file?"),
+            Err(e) => self.error(at, format!("{} cannot be read: {e}", file.display()), relative_hint(file)),
+        }
+        None
+    }
+}
+
+fn relative_hint(file: &Path) -> String {
+    match (file.is_relative(), std::env::current_dir()) {
+        (true, Ok(dir)) => format!("relative paths begin in the working directory, {}", dir.display()),
+        _ => "check the path and its permissions".to_owned(),
+    }
+}
+
+#[cfg(unix)]
+fn open_to_others(m: &Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    m.permissions().mode() & 0o007 != 0
+}
+
+#[cfg(not(unix))]
+fn open_to_others(_: &Metadata) -> bool {
+    false
+}

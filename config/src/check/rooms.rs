@@ -1,0 +1,138 @@
+//! Rooms and sales.
+
+use tidegate_filters::{
+    Span,
+    plan::Admission,
+    seats::{
+        line::CLAIM_WINDOW_S_MAX,
+        queue::PLACES_MAX,
+        room::{OnFailure, RoomSettings, TICKET_AGE_MAX_MS},
+        seat::SEATS_MAX,
+    },
+};
+
+use super::Checker;
+use crate::policy::keep::SaleSettings;
+
+/// Statuses that a browser shows as a page and a crawler does not keep.
+const WAITING_STATUSES: [u16; 4] = [200, 202, 429, 503];
+
+impl Checker<'_> {
+    pub(super) fn rooms(&mut self) {
+        let rooms = &self.policy.rooms;
+        self.unique("rooms[{}].name", rooms.iter().map(|r| r.name.as_str()));
+        for (i, room) in rooms.iter().enumerate() {
+            self.name(format!("rooms[{i}].name"), &room.name);
+            self.room(i, room);
+        }
+    }
+
+    fn room(&mut self, i: usize, room: &RoomSettings) {
+        let at = |key: &str| format!("rooms[{i}].{key}");
+        let seats = &room.seats;
+        self.within(at("seats.max"), seats.max.into(), 1, SEATS_MAX.into(), " seats");
+        self.some_time(at("seats.pass_idle"), seats.pass_idle);
+        self.some_time(at("seats.pass_age_max"), seats.pass_age_max);
+        if seats.pass_idle > seats.pass_age_max {
+            let what = format!("{} of idleness is longer than a pass lives ({})", seats.pass_idle, seats.pass_age_max);
+            self.error(at("seats.pass_idle"), what, "write less than `pass_age_max`");
+        }
+        if let Admission::Fixed(rate) = room.admission
+            && rate.events == 0
+        {
+            self.error(
+                at("admission.fixed"),
+                "nobody would ever be let in",
+                "write a rate above zero; `pause` exists for stopping",
+            );
+        }
+        self.some_time(at("claim_window"), room.claim_window);
+        let longest = Span::secs(u64::from(CLAIM_WINDOW_S_MAX));
+        if room.claim_window > longest {
+            let what = format!("a called visitor who does not come would block a call for {}", room.claim_window);
+            self.error(at("claim_window"), what, format!("write at most {longest}"));
+        }
+        if (1..10_000).contains(&room.claim_window.ms()) {
+            let what = format!("a called visitor has only {} before somebody else is called as well", room.claim_window);
+            self.warning(at("claim_window"), what, "people look away: write at least 30s");
+        }
+        self.within(at("entries_max"), room.entries_max.into(), 1, PLACES_MAX.into(), " places");
+        self.within(at("slow_lane_percent"), room.slow_lane_percent.into(), 1, 50, " percent");
+        if !WAITING_STATUSES.contains(&room.status_while_waiting) {
+            let what = format!("{} is not a status of the waiting page", room.status_while_waiting);
+            self.error(at("status_while_waiting"), what, "write 200, 202, 429 or 503");
+        }
+        let stock = self.policy.sales.iter().find(|s| s.room == room.name && s.stock.is_some());
+        if let (OnFailure::OpenBounded, Some(sale)) = (room.on_failure, stock) {
+            let what = format!("sale `{}` has stock: a room that opens when it fails hands it to the fastest", sale.name);
+            self.error(at("on_failure"), what, "write `closed`");
+        }
+    }
+
+    pub(super) fn sales(&mut self) {
+        let policy = self.policy;
+        let sales = &policy.sales;
+        self.unique("sales[{}].name", sales.iter().map(|s| s.name.as_str()));
+        let rooms: Vec<&str> = policy.rooms.iter().map(|r| r.name.as_str()).collect();
+        for (i, sale) in sales.iter().enumerate() {
+            self.name(format!("sales[{i}].name"), &sale.name);
+            self.known(format!("sales[{i}].room"), "room", &sale.room, &rooms);
+            self.sale(i, sale);
+            let (begin, end) = hours(sale);
+            let overlaps = |s: &&SaleSettings| s.room == sale.room && hours(s).0 < end && begin < hours(s).1;
+            if let Some(other) = sales[..i].iter().find(overlaps) {
+                let what = format!("overlaps with sale `{}` in room `{}`", other.name, sale.room);
+                self.error(format!("sales[{i}]"), what, "one sale at a time in a room: move it, or give it a room of its own");
+            }
+        }
+    }
+
+    fn sale(&mut self, i: usize, sale: &SaleSettings) {
+        let at = |key: &str| format!("sales[{i}].{key}");
+        if sale.opens_at.unix_ms() >= sale.closes_at.unix_ms() {
+            self.error(
+                at("closes_at"),
+                format!("closes at {}, not after it opens ({})", sale.closes_at, sale.opens_at),
+                "write a later instant",
+            );
+        }
+        if let Some(prequeue) = sale.prequeue_opens_at
+            && prequeue.unix_ms() > sale.opens_at.unix_ms()
+        {
+            let what = format!("the pre-queue opens at {prequeue}, after the sale ({})", sale.opens_at);
+            self.error(at("prequeue_opens_at"), what, "write an instant before `opens_at`, or remove it");
+        }
+        let early = sale.prequeue_opens_at.map_or(0, |p| sale.opens_at.unix_ms().saturating_sub(p.unix_ms()));
+        if early > TICKET_AGE_MAX_MS {
+            let what = format!(
+                "the pre-queue opens {} before the sale, and a ticket is good for {}",
+                Span(early),
+                Span(TICKET_AGE_MAX_MS)
+            );
+            self.error(at("prequeue_opens_at"), what, "open it later: half an hour is usual");
+        }
+        if sale.stock == Some(0) {
+            self.error(
+                at("stock"),
+                "there is nothing to sell",
+                "write the number of units, or remove `stock` when it is not limited",
+            );
+        }
+        if sale.stock.is_some() && self.policy.shop.reports_sales_by.is_none() {
+            let what = "the gate never hears of a sale, so it cannot count the stock";
+            self.warning(at("stock"), what, "add `reports_sales_by: { header: Tidegate-Sold }` to `shop`");
+        }
+        if self.checks.now_unix_ms.is_some_and(|now| sale.closes_at.unix_ms() <= now) {
+            self.warning(
+                at("closes_at"),
+                format!("sale `{}` is over since {}", sale.name, sale.closes_at),
+                "remove it, or write the next date",
+            );
+        }
+    }
+}
+
+/// From the first place given to the end.
+fn hours(sale: &SaleSettings) -> (u64, u64) {
+    (sale.prequeue_opens_at.unwrap_or(sale.opens_at).unix_ms(), sale.closes_at.unix_ms())
+}

@@ -1,0 +1,98 @@
+//! The whole way from a file to a policy that the gate can run.
+
+use std::{fs::File, io::Read as _, path::Path, sync::Arc};
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    check::{Checks, check},
+    error::{PolicyErrors, Problem, render},
+    parse::{FILE_BYTES_MAX, read},
+    place::Places,
+    policy::Policy,
+};
+
+/// A policy without errors.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loaded {
+    /// The policy.
+    #[serde(skip)]
+    pub policy: Policy,
+    /// What is doubtful, in the order of the file.
+    pub warnings: Vec<Problem>,
+    /// SHA-256 of the text, hex.
+    pub sha256: String,
+    /// The file, as it was named.
+    pub file: String,
+    /// The text.
+    #[serde(skip)]
+    pub text: Arc<str>,
+}
+
+impl Loaded {
+    /// The warnings with their source lines, for people.
+    pub fn render_warnings(&self) -> String {
+        render("warning", &self.warnings, &self.file, &self.text)
+    }
+
+    /// A policy that was never text, such as [`Policy::zero_config`]: checked, with its JSON (which is YAML) as text.
+    pub fn from_policy(policy: Policy, checks: &Checks<'_>) -> Result<Loaded, PolicyErrors> {
+        let file = "(no policy file)".to_owned();
+        let text: Arc<str> = serde_json::to_string_pretty(&policy).unwrap_or_default().into();
+        let (errors, warnings) = check(&policy, &Places::default(), checks);
+        finish(policy, errors, warnings, file, text)
+    }
+}
+
+/// Reads and checks a file, without the gate's own deeper checks.
+pub fn load(path: impl AsRef<Path>) -> Result<Loaded, PolicyErrors> {
+    load_with(path, &Checks::default())
+}
+
+/// Reads and checks a file.
+pub fn load_with(path: impl AsRef<Path>, checks: &Checks<'_>) -> Result<Loaded, PolicyErrors> {
+    let path = path.as_ref();
+    let file = path.display().to_string();
+    let fail = |what: String, instead: &str| PolicyErrors {
+        file: file.clone(),
+        errors: vec![Problem::new(None, "", &what, instead)],
+        warnings: vec![],
+        text: "".into(),
+    };
+    let mut bytes = Vec::new();
+    let opened = File::open(path).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    opened.map_err(|e| fail(format!("cannot be read: {e}"), "check the path and its permissions"))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let lines = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        fail(format!("not UTF-8 text: line {} has other bytes", lines + 1), "save the file as UTF-8")
+    })?;
+    parse_with(&text, &file, checks)
+}
+
+/// Checks a text, without the gate's own deeper checks; `file_name` is for the messages.
+pub fn parse(text: &str, file_name: &str) -> Result<Loaded, PolicyErrors> {
+    parse_with(text, file_name, &Checks::default())
+}
+
+/// Checks a text.
+pub fn parse_with(text: &str, file_name: &str, checks: &Checks<'_>) -> Result<Loaded, PolicyErrors> {
+    let text: Arc<str> = text.into();
+    let (policy, places) = read(&text, file_name)?;
+    let (errors, warnings) = check(&policy, &places, checks);
+    finish(policy, errors, warnings, file_name.to_owned(), text)
+}
+
+fn finish(
+    policy: Policy,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    file: String,
+    text: Arc<str>,
+) -> Result<Loaded, PolicyErrors> {
+    if !errors.is_empty() {
+        return Err(PolicyErrors { file, errors, warnings, text });
+    }
+    let sha256 = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    Ok(Loaded { policy, warnings, sha256, file, text })
+}

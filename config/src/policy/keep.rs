@@ -1,0 +1,150 @@
+//! Sales, and what the gate keeps: journal, keys, log.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tidegate_filters::{ByteSize, Span, rule::sale_window::Sale};
+
+use super::values::Timestamp;
+
+/// A scheduled event in a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaleSettings {
+    /// Its name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// The room it happens in.
+    pub room: String,
+    /// From here on people take places and nobody is called; `opens_at` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prequeue_opens_at: Option<Timestamp>,
+    /// From here on people are called.
+    pub opens_at: Timestamp,
+    /// From here on it is over.
+    pub closes_at: Timestamp,
+    /// Units on sale; not limited by the gate when left out. Needs `shop.reports_sales_by`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stock: Option<u64>,
+}
+
+impl SaleSettings {
+    /// As the filters want it.
+    pub fn compile(&self) -> Sale {
+        Sale {
+            name: self.name.as_str().into(),
+            room: self.room.as_str().into(),
+            prequeue_opens_ms: self.prequeue_opens_at.unwrap_or(self.opens_at).unix_ms(),
+            opens_ms: self.opens_at.unix_ms(),
+            closes_ms: self.closes_at.unix_ms(),
+            stock: self.stock,
+        }
+    }
+}
+
+/// The log of decisions, Parquet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// Directory of its files; made when missing.
+    pub directory: PathBuf,
+    /// Files older than this are deleted.
+    #[serde(default = "keep")]
+    pub keep: Span,
+    /// A file is closed at this size.
+    #[serde(default = "file_bytes")]
+    pub file_bytes: ByteSize,
+    /// A file is closed after this time, full or not.
+    #[serde(default = "file_age")]
+    pub file_age: Span,
+    /// How visitors and networks appear.
+    #[serde(default)]
+    pub addresses: Addresses,
+}
+
+impl Journal {
+    /// A journal in a directory, everything else at its default.
+    pub fn at(directory: PathBuf) -> Self {
+        Journal { directory, keep: keep(), file_bytes: file_bytes(), file_age: file_age(), addresses: Addresses::Hashed }
+    }
+}
+
+fn keep() -> Span {
+    Span::secs(30 * 86_400)
+}
+
+fn file_bytes() -> ByteSize {
+    ByteSize(64 << 20)
+}
+
+fn file_age() -> Span {
+    Span::secs(600)
+}
+
+/// How visitors and networks appear in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Addresses {
+    /// As keyed hashes: a row names nobody.
+    #[default]
+    Hashed,
+}
+
+/// The secrets that sign tickets and passes and key the hashes of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Directory of the key files, readable by the gate alone; keys are made at the first start.
+    pub directory: PathBuf,
+}
+
+/// The program's own log, on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// How much.
+    pub level: LogLevel,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One line of text.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// What is broken.
+    Error,
+    /// And what will break.
+    Warn,
+    /// And what happens.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As written.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The policy as typed values. The same types are the YAML, its JSON Schema and what the gate runs from.
+
+pub mod keep;
+pub mod listen;
+pub mod shop;
+pub mod values;
+mod zero;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tidegate_filters::{
+    FilterSettings, PipelineSettings,
+    route::{MatchSettings, RouteFilters, RouteSettings},
+    rule::address::Networks,
+    seats::room::RoomSettings,
+};
+
+use keep::{Journal, Keys, Log, SaleSettings};
+use listen::{Admin, Connections, Listen, RequestLimits};
+use shop::Shop;
+
+/// The version of the language this gate reads.
+pub const VERSION: u32 = 1;
+
+/// One YAML file: listeners, upstreams, routes, filters, rooms, sales.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Version of the language: 1.
+    pub version: u32,
+    /// Where visitors come in; at least one.
+    pub listen: Vec<Listen>,
+    /// Where operators come in; nowhere when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// Proxies in front whose `X-Forwarded-For` is believed, read from right to left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<Networks>,
+    /// What one request may be.
+    #[serde(default)]
+    pub limits_of_a_request: RequestLimits,
+    /// How many connections, and for how long.
+    #[serde(default)]
+    pub connections: Connections,
+    /// What stands behind the gate.
+    pub shop: Shop,
+    /// Parts of the shop; the first that matches wins. One route `shop` over everything when left out.
+    #[serde(default = "routes")]
+    pub routes: Vec<RouteSettings>,
+    /// What is asked of a visit, in this order.
+    #[serde(default)]
+    pub filters: Vec<FilterSettings>,
+    /// Waiting rooms.
+    #[serde(default)]
+    pub rooms: Vec<RoomSettings>,
+    /// Scheduled events.
+    #[serde(default)]
+    pub sales: Vec<SaleSettings>,
+    /// The log of decisions; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Journal>,
+    /// Signing keys; when left out they live in memory and a restart makes new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
+    /// Path of the gate's own pages and APIs on the public listeners.
+    #[serde(default = "own_prefix")]
+    pub own_prefix: String,
+    /// The program's own log.
+    #[serde(default)]
+    pub log: Log,
+    /// Worker threads; one a core when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u16>,
+}
+
+fn routes() -> Vec<RouteSettings> {
+    vec![RouteSettings {
+        name: "shop".into(),
+        matches: MatchSettings::default(),
+        filters: RouteFilters::All,
+        in_flight_max: None,
+    }]
+}
+
+fn own_prefix() -> String {
+    "/.tidegate/".into()
+}
+
+impl Policy {
+    /// What the filters need, with times resolved.
+    pub fn pipeline_settings(&self) -> PipelineSettings {
+        PipelineSettings {
+            routes: self.routes.clone(),
+            filters: self.filters.clone(),
+            rooms: self.rooms.clone(),
+            sales: self.sales.iter().map(SaleSettings::compile).collect(),
+            capacity: self.shop.capacity,
+            in_flight: self.shop.in_flight,
+        }
+    }
+}

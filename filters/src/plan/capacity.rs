@@ -1,0 +1,190 @@
+//! What the shop can take: the limit on requests in flight, and the cost rate behind it. From live answers, no probes that
+//! pin concurrency.
+
+use super::{CapacitySettings, InFlightMax, InFlightSettings};
+
+/// What one second of one route showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RouteWindow {
+    /// Answers with a status below 500.
+    pub completed: u32,
+    /// Of those, visits with a pass.
+    pub inside: u32,
+    /// Answers of 500 and above, and broken connections.
+    pub errors: u32,
+    /// No first byte in time.
+    pub timeouts: u32,
+    /// Sum of the times to first byte of `completed`, microseconds.
+    pub ttfb_sum_us: u64,
+}
+
+/// What one second at the shop showed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ShopWindow {
+    /// Length, milliseconds.
+    pub span_ms: u64,
+    /// By route index.
+    pub routes: Vec<RouteWindow>,
+    /// Most requests in flight at one time.
+    pub in_flight_max: u32,
+    /// A request had to wait for the in-flight limit.
+    pub limit_was_binding: bool,
+    /// Some upstream is healthy.
+    pub healthy: bool,
+}
+
+/// The in-flight limit never goes below this: one slow request must not shut everybody out.
+pub const LIMIT_MIN: f64 = 2.0;
+/// Nor above.
+pub const LIMIT_MAX: f64 = 10_000.0;
+/// In-flight limit before anything was measured.
+pub const LIMIT_FIRST: f64 = 16.0;
+/// Answers slower than this times the unloaded time mean that requests queue inside the shop.
+const TOLERANCE: f64 = 1.6;
+/// More errors than this share are overload.
+const ERRORS_MAX: f64 = 0.05;
+
+/// The estimator.
+#[derive(Clone, Debug)]
+pub struct Capacity {
+    floor: f64,
+    ceiling: f64,
+    fixed_limit: Option<u32>,
+    limit: f64,
+    /// Cost units a second; `None` until the limit was binding once.
+    learnt: Option<f64>,
+    /// Unloaded time to first byte by route, microseconds.
+    unloaded_us: Vec<Option<f64>>,
+    /// Unloaded time of the average request, microseconds: the cost unit.
+    unit_us: Option<f64>,
+    healthy: bool,
+}
+
+/// Cost rates of a window, in cost units a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CostRates {
+    /// All completed requests.
+    pub all: f64,
+    /// Those with a pass.
+    pub inside: f64,
+}
+
+impl Capacity {
+    /// Knows nothing but the operator's bounds.
+    pub fn new(capacity: &CapacitySettings, in_flight: &InFlightSettings) -> Self {
+        let fixed_limit = match in_flight.max {
+            InFlightMax::Auto => None,
+            InFlightMax::Fixed(n) => Some(n),
+        };
+        Capacity {
+            floor: capacity.floor.as_per_s(),
+            ceiling: capacity.ceiling.as_per_s(),
+            fixed_limit,
+            limit: LIMIT_FIRST,
+            learnt: None,
+            unloaded_us: Vec::new(),
+            unit_us: None,
+            healthy: true,
+        }
+    }
+
+    /// Learns from a second; gives its cost rates.
+    pub fn observe(&mut self, w: &ShopWindow) -> CostRates {
+        self.healthy = w.healthy;
+        let completed: u32 = w.routes.iter().map(|r| r.completed).sum();
+        let failed: u32 = w.routes.iter().map(|r| r.errors + r.timeouts).sum();
+        self.learn_unloaded(w);
+        let rates = self.cost_rates(w);
+        let answered = completed + failed;
+        let limit = f64::from(self.limit());
+        let binding = w.limit_was_binding || f64::from(w.in_flight_max) >= 0.9 * limit;
+        if failed >= 3 && f64::from(failed) > ERRORS_MAX * f64::from(answered) {
+            self.limit *= 0.7;
+            self.learn(rates.all, 0.5);
+        } else if binding && completed > 0 {
+            let slowdown = self.slowdown(w);
+            if slowdown > TOLERANCE {
+                self.limit *= (TOLERANCE / slowdown).max(0.7);
+                self.learn(rates.all, 0.3);
+            } else {
+                // Room left: widen by about a square root, the usual step of gradient limiters.
+                self.limit += (self.limit.sqrt() / 2.0).max(1.0);
+                self.learnt = self.learnt.map(|c| c.max(rates.all) * 1.03);
+            }
+        } else if let Some(c) = self.learnt {
+            // Not binding: what was seen is a lower bound, and a shop that recovered must be found out.
+            self.learnt = Some((c * 1.01).max(rates.all));
+        }
+        self.limit = self.limit.clamp(LIMIT_MIN, LIMIT_MAX);
+        rates
+    }
+
+    /// Requests in flight allowed now.
+    pub fn limit(&self) -> u32 {
+        self.fixed_limit.unwrap_or(self.limit as u32)
+    }
+
+    /// Cost units a second the shop can take now: between the operator's bounds, and 0 while it is down.
+    pub fn per_s(&self) -> f64 {
+        if !self.healthy {
+            return 0.0;
+        }
+        self.learnt.unwrap_or(self.ceiling).clamp(self.floor.min(self.ceiling), self.ceiling)
+    }
+
+    /// Whether the capacity was measured, not merely assumed from the ceiling.
+    pub fn is_measured(&self) -> bool {
+        self.learnt.is_some()
+    }
+
+    fn learn(&mut self, seen: f64, weight: f64) {
+        let old = self.learnt.unwrap_or(seen);
+        self.learnt = Some(old + weight * (seen - old));
+    }
+
+    /// The unloaded time of a route follows its fastest seconds down quickly and drifts up slowly.
+    fn learn_unloaded(&mut self, w: &ShopWindow) {
+        self.unloaded_us.resize(w.routes.len().max(self.unloaded_us.len()), None);
+        let light = f64::from(w.in_flight_max) <= 0.5 * f64::from(self.limit());
+        for (r, unloaded) in w.routes.iter().zip(&mut self.unloaded_us).filter(|(r, _)| r.completed > 0) {
+            let mean = r.ttfb_sum_us as f64 / f64::from(r.completed);
+            *unloaded = Some(match *unloaded {
+                None => mean,
+                Some(u) if mean < u => u + 0.5 * (mean - u),
+                Some(u) if light => u + 0.1 * (mean - u),
+                // 0.1 % a second: a shop that got slower for good is believed after some minutes.
+                Some(u) => (u * 1.001).min(mean),
+            });
+        }
+        let (mut sum, mut n) = (0.0, 0.0);
+        for (r, unloaded) in w.routes.iter().zip(&self.unloaded_us) {
+            sum += f64::from(r.completed) * unloaded.unwrap_or(0.0);
+            n += f64::from(r.completed);
+        }
+        if n > 0.0 {
+            let seen = sum / n;
+            let old = self.unit_us.unwrap_or(seen);
+            self.unit_us = Some(old + (n / (n + 500.0)) * (seen - old));
+        }
+    }
+
+    fn cost_rates(&self, w: &ShopWindow) -> CostRates {
+        let unit = self.unit_us.unwrap_or(1.0).max(1.0);
+        let per_s = 1000.0 / w.span_ms.max(1) as f64;
+        let sum = |count: fn(&RouteWindow) -> u32| {
+            let cost = |(r, u): (&RouteWindow, &Option<f64>)| f64::from(count(r)) * u.unwrap_or(unit) / unit;
+            w.routes.iter().zip(&self.unloaded_us).map(cost).sum::<f64>() * per_s
+        };
+        CostRates { all: sum(|r| r.completed), inside: sum(|r| r.inside) }
+    }
+
+    /// Measured over unloaded time, weighted by cost.
+    fn slowdown(&self, w: &ShopWindow) -> f64 {
+        let (mut took, mut unloaded) = (0.0, 0.0);
+        for (r, u) in w.routes.iter().zip(&self.unloaded_us) {
+            took += r.ttfb_sum_us as f64;
+            unloaded += f64::from(r.completed) * u.unwrap_or(0.0);
+        }
+        if unloaded > 0.0 { took / unloaded } else { 1.0 }
+    }
+}

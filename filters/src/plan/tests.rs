@@ -1,0 +1,117 @@
+//! The planner against shops of paper.
+
+use super::{capacity::Capacity, load::LoadModel, *};
+use crate::{pipeline::PipelineSettings, seats::room::RoomStats};
+
+fn settings(capacity: CapacitySettings) -> PipelineSettings {
+    PipelineSettings { rooms: vec![serde_json::from_str(r#"{"name":"drop"}"#).unwrap()], capacity, ..Default::default() }
+}
+
+fn bounds(floor: u32, ceiling: u32) -> CapacitySettings {
+    CapacitySettings { floor: Rate::per_s(floor), ceiling: Rate::per_s(ceiling) }
+}
+
+fn window(completed: u32, inside: u32, ttfb_ms: u64, in_flight_max: u32, binding: bool) -> ShopWindow {
+    let ttfb_sum_us = u64::from(completed) * ttfb_ms * 1000;
+    let route = RouteWindow { completed, inside, ttfb_sum_us, ..Default::default() };
+    ShopWindow { span_ms: 1000, routes: vec![route], in_flight_max, limit_was_binding: binding, healthy: true }
+}
+
+/// A shop of `servers`, 20 ms a request unloaded; more in flight only queue, and past 4 a server they thrash.
+fn shop(servers: f64, in_flight: f64, offered: f64) -> (f64, f64) {
+    let busy = in_flight.min(offered * 0.02).max(1.0);
+    let thrash = 1.0 + 0.05 * (in_flight - 4.0 * servers).max(0.0);
+    let rate = (servers.min(in_flight) / (0.02 * thrash)).min(offered);
+    (rate, if offered > rate { in_flight / rate } else { 0.02 * busy.max(1.0) / busy })
+}
+
+#[test]
+fn the_limit_finds_the_shop_and_follows_it() {
+    let mut c = Capacity::new(&bounds(5, 10_000), &InFlightSettings::default());
+    let run = |c: &mut Capacity, servers: f64, seconds: usize, offered: f64| {
+        for _ in 0..seconds {
+            let limit = f64::from(c.limit());
+            let (rate, ttfb_s) = shop(servers, limit, offered);
+            let busy = if offered > rate { limit } else { rate * ttfb_s };
+            c.observe(&window(rate as u32, 0, (ttfb_s * 1000.0) as u64, busy.ceil() as u32, offered > rate));
+        }
+    };
+    run(&mut c, 8.0, 30, 20.0);
+    assert!(!c.is_measured(), "a trickle says nothing about the capacity");
+    run(&mut c, 8.0, 60, 2_000.0);
+    // 8 servers at 20 ms: 400/s; up to 1.6 times the unloaded time may queue.
+    assert!((8..=16).contains(&c.limit()), "limit {}", c.limit());
+    assert!((340.0..=440.0).contains(&c.per_s()), "capacity {}", c.per_s());
+    run(&mut c, 2.0, 60, 2_000.0);
+    assert!((70.0..=120.0).contains(&c.per_s()), "a quarter of the servers: {}", c.per_s());
+    run(&mut c, 8.0, 200, 2_000.0);
+    assert!((300.0..=440.0).contains(&c.per_s()), "recovered: {}", c.per_s());
+}
+
+#[test]
+fn errors_and_timeouts_are_overload_and_bounds_hold() {
+    let mut c = Capacity::new(&bounds(50, 400), &InFlightSettings::default());
+    assert_eq!(c.per_s(), 400.0, "nothing measured: the operator's ceiling");
+    let before = c.limit();
+    let mut w = window(100, 0, 20, 16, true);
+    w.routes[0].timeouts = 30;
+    for _ in 0..20 {
+        c.observe(&w);
+    }
+    assert!(c.limit() < before && c.limit() >= 2);
+    assert!((50.0..=120.0).contains(&c.per_s()), "{}", c.per_s());
+    w.healthy = false;
+    c.observe(&w);
+    assert_eq!(c.per_s(), 0.0, "down");
+}
+
+#[test]
+fn refill_is_what_passes_cost_over_their_life() {
+    // 96 people inside cause 240/s and stay 120 s: a pass costs 300. The shop takes 310/s.
+    let mut load = LoadModel::default();
+    for _ in 0..5_000 {
+        load.observe(240.0, 96, 0.8, 1.0);
+    }
+    assert!((load.life() - 300.0).abs() < 5.0, "{}", load.life());
+    assert!((load.cost(1e9) - load.life()).abs() < 1e-6);
+    assert!((load.promised(120.0) / load.promised(0.0) - (-1.0f64).exp()).abs() < 0.02);
+
+    let mut planner = Planner::new(&settings(bounds(5, 310)));
+    let mut stats = RoomStats { seats_live: 96, ..Default::default() };
+    let mut plan = planner.first();
+    for i in 0..5_000u64 {
+        stats.seated = i * 4 / 5;
+        plan = planner.step(&window(240, 240, 20, 5, false), std::slice::from_ref(&stats));
+    }
+    let refill = plan.rooms[0].refill_per_s;
+    assert!((0.85..=1.0).contains(&refill), "about 0.9 passes a second, not 40: {refill}");
+    assert!(plan.rooms[0].reason.contains("0.9"), "{}", plan.rooms[0].reason);
+}
+
+#[test]
+fn nothing_is_let_in_while_the_shop_is_down() {
+    let mut planner = Planner::new(&settings(CapacitySettings::default()));
+    let down = ShopWindow { span_ms: 1000, healthy: false, ..Default::default() };
+    let plan = &planner.step(&down, &[RoomStats::default()]).rooms[0];
+    assert_eq!((plan.refill_per_s, plan.armed), (0.0, true));
+    assert!(plan.reason.contains("down"), "{}", plan.reason);
+    let mut fixed = settings(CapacitySettings::default());
+    fixed.rooms[0].admission = Admission::Fixed(Rate { events: 120, per_ms: 60_000 });
+    assert_eq!(Planner::new(&fixed).first().rooms[0].refill_per_s, 2.0);
+    assert_eq!(Planner::new(&fixed).step(&down, &[RoomStats::default()]).rooms[0].refill_per_s, 0.0);
+}
+
+#[test]
+fn rubbish_windows_never_open_the_gate() {
+    let mut planner = Planner::new(&settings(bounds(5, 100)));
+    for w in [window(0, 0, 0, 0, true), window(u32::MAX, u32::MAX, 0, u32::MAX, true), window(1, 1, u64::MAX / 2_000, 9, true)] {
+        let mut w = w;
+        for span in [0, 1, u64::MAX] {
+            w.span_ms = span;
+            let plans = planner.step(&w, &[RoomStats { seats_live: u32::MAX, seated: u64::MAX, ..Default::default() }]);
+            let r = plans.rooms[0].refill_per_s;
+            assert!(r.is_finite() && (0.0..=10_000.0).contains(&r), "{r}");
+            assert!(plans.capacity_per_s <= 100.0 && plans.in_flight_limit >= 2);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What the admin API answers.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    body::{Body, to_bytes},
+    extract::{Path, State},
+    http::{HeaderName, StatusCode, header},
+    response::{Html, IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tidegate_config::Problem;
+use tidegate_filters::{Rate, seats::room::RoomStats};
+
+use super::App;
+use crate::control::{Applied, Control, InForce, LoadError, NoRoom};
+
+/// Largest body, bytes: as large as a policy file may be.
+pub const BODY_MAX: usize = 1 << 20;
+/// Longest message to those who wait, characters.
+const MESSAGE_MAX: usize = 500;
+
+type Answer<T> = Result<T, Fault>;
+
+/// What went wrong, and what to do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fault {
+    #[serde(skip)]
+    status: StatusCode,
+    /// Stable, for programs.
+    code: &'static str,
+    /// For people.
+    what: String,
+    /// What to do.
+    instead: String,
+    /// Problems of a policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Problem>,
+    /// What is doubtful in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Problem>,
+}
+
+impl Fault {
+    pub(super) fn new(status: StatusCode, code: &'static str, what: &str, instead: &str) -> Self {
+        Fault { status, code, what: what.into(), instead: instead.into(), errors: Vec::new(), warnings: Vec::new() }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+impl From<NoRoom> for Fault {
+    fn from(e: NoRoom) -> Self {
+        Fault::new(StatusCode::NOT_FOUND, "NO_ROOM", &e.to_string(), "GET /v1/rooms lists the rooms")
+    }
+}
+
+impl From<LoadError> for Fault {
+    fn from(e: LoadError) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        match e {
+            LoadError::Policy(p) => Fault {
+                errors: p.errors,
+                warnings: p.warnings,
+                ..Fault::new(status, "POLICY", "the policy has errors; the old one stays in force", "mend what `errors` lists")
+            },
+            LoadError::Model(_) => Fault::new(status, "MODEL", &e.to_string(), "write `model: builtin`, or mend the file"),
+            LoadError::NoFile => {
+                Fault::new(StatusCode::CONFLICT, "NO_FILE", &e.to_string(), "POST the policy to /v1/policy/apply")
+            }
+            LoadError::Entropy(_) => {
+                Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "ENTROPY", &e.to_string(), "mend the system's random source")
+            }
+        }
+    }
+}
+
+/// `/v1/status`.
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    ready: bool,
+    uptime_s: u64,
+    policy: InForce,
+    connections: u32,
+    in_flight: InFlight,
+    capacity_per_s: f64,
+    upstreams: Vec<Server>,
+    rooms: Vec<RoomStats>,
+    verdicts: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct InFlight {
+    limit: u32,
+    held: u32,
+    waiting: u32,
+    peak: u32,
+    bound: bool,
+}
+
+#[derive(Serialize)]
+struct Server {
+    address: String,
+    weight: u16,
+    healthy: bool,
+}
+
+pub(super) async fn dashboard() -> Html<&'static str> {
+    Html(include_str!("dashboard.html"))
+}
+
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn ready(State(app): State<App>) -> (StatusCode, &'static str) {
+    match app.control.shared.is_stopping() {
+        false => (StatusCode::OK, "ready\n"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
+pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    app.control.metrics.counts(&app.control.shared.counts);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.control.metrics.render())
+}
+
+pub(super) async fn status(State(app): State<App>) -> Json<impl Serialize> {
+    Json(status_of(&app.control))
+}
+
+fn status_of(control: &Control) -> Status {
+    let shared = &control.shared;
+    let seen = control.seen();
+    let active = shared.active.load();
+    let servers = active.upstreams.states().into_iter();
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        ready: !shared.is_stopping(),
+        uptime_s: shared.clock.now().mono_s(),
+        policy: control.in_force(),
+        connections: shared.caps.open(),
+        in_flight: InFlight {
+            limit: seen.in_flight.limit,
+            held: seen.in_flight.held,
+            waiting: seen.in_flight.waiting,
+            peak: seen.in_flight.peak,
+            bound: seen.in_flight.bound,
+        },
+        capacity_per_s: seen.capacity_per_s,
+        upstreams: servers.map(|s| Server { address: s.address.to_string(), weight: s.weight, healthy: s.healthy }).collect(),
+        rooms: control.rooms(),
+        verdicts: control.metrics.verdicts().into_iter().collect(),
+    }
+}
+
+pub(super) async fn rooms(State(app): State<App>) -> Json<Vec<RoomStats>> {
+    Json(app.control.rooms())
+}
+
+pub(super) async fn pause(State(app): State<App>, Path(room): Path<String>) -> Answer<Json<RoomStats>> {
+    Ok(Json(app.control.pause(&room, true)?))
+}
+
+pub(super) async fn resume(State(app): State<App>, Path(room): Path<String>) -> Answer<Json<RoomStats>> {
+    Ok(Json(app.control.pause(&room, false)?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Slow {
+    rate: Option<Rate>,
+}
+
+pub(super) async fn slow(State(app): State<App>, Path(room): Path<String>, body: Body) -> Answer<Json<RoomStats>> {
+    let Slow { rate } = json(body, r#"send {"rate": "10/s"}, or {"rate": null} to lift the cap"#).await?;
+    Ok(Json(app.control.slow(&room, rate)?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    text: Option<String>,
+}
+
+pub(super) async fn message(State(app): State<App>, Path(room): Path<String>, body: Body) -> Answer<Json<RoomStats>> {
+    let instead = r#"send {"text": "at most 500 characters"}, or {"text": null} to take it back"#;
+    let Message { text } = json(body, instead).await?;
+    if text.as_ref().is_some_and(|t| t.chars().count() > MESSAGE_MAX) {
+        return Err(Fault::new(StatusCode::BAD_REQUEST, "TOO_LONG", "the message is longer than 500 characters", instead));
+    }
+    Ok(Json(app.control.message(&room, text)?))
+}
+
+pub(super) async fn policy(State(app): State<App>) -> impl IntoResponse {
+    let in_force = app.control.in_force();
+    let sha256 = (HeaderName::from_static("tidegate-policy-sha256"), in_force.sha256);
+    let kind = (header::CONTENT_TYPE, "application/yaml; charset=utf-8".to_owned());
+    ([kind, sha256], in_force.text.to_string())
+}
+
+/// What check and apply answer when there is nothing to mend.
+#[derive(Serialize)]
+struct Checked {
+    applied: bool,
+    #[serde(flatten)]
+    outcome: Applied,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+}
+
+pub(super) async fn policy_check(State(app): State<App>, body: Body) -> Answer<Json<impl Serialize>> {
+    let text = text(body).await?;
+    let outcome = aside(app.control, move |c| c.check(&text)).await?;
+    Ok(Json(Checked { applied: false, outcome, note: None }))
+}
+
+pub(super) async fn policy_apply(State(app): State<App>, body: Body) -> Answer<Json<impl Serialize>> {
+    let text = text(body).await?;
+    let outcome = aside(app.control, move |c| c.apply(&text)).await?;
+    let note = "in force in memory only: the policy file is as it was, and counts again at the next reload or restart";
+    Ok(Json(Checked { applied: true, outcome, note: Some(note) }))
+}
+
+pub(super) async fn policy_reload(State(app): State<App>) -> Answer<Json<impl Serialize>> {
+    let outcome = aside(app.control, |c| c.reload()).await?;
+    Ok(Json(Checked { applied: true, outcome, note: None }))
+}
+
+pub(super) async fn no_such_path() -> Fault {
+    let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/policy; POST /v1/rooms/NAME/pause resume slow message, \
+                   /v1/policy/check apply reload";
+    Fault::new(StatusCode::NOT_FOUND, "NO_SUCH_PATH", "there is nothing at this path", instead)
+}
+
+pub(super) async fn no_such_method() -> Fault {
+    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "NO_SUCH_METHOD", "this path has another method", "GET reads, POST acts")
+}
+
+/// A load reads files and may try a model: not on the thread that answers health checks.
+async fn aside(
+    control: Arc<Control>,
+    act: impl FnOnce(&Control) -> Result<Applied, LoadError> + Send + 'static,
+) -> Answer<Applied> {
+    let done = tokio::task::spawn_blocking(move || act(&control)).await;
+    let gone =
+        |_| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "FAILED", "the load broke off", "see the log; the old policy stays");
+    Ok(done.map_err(gone)??)
+}
+
+async fn bytes(body: Body) -> Answer<Vec<u8>> {
+    let instead = "send a body of at most 1 MiB";
+    let bytes = to_bytes(body, BODY_MAX).await;
+    let bytes =
+        bytes.map_err(|_| Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY", "the body is too large or broke off", instead))?;
+    Ok(bytes.into())
+}
+
+async fn text(body: Body) -> Answer<String> {
+    let instead = "send the policy as YAML: curl --data-binary @policy.yaml";
+    let text = String::from_utf8(bytes(body).await?);
+    let text = text.map_err(|_| Fault::new(StatusCode::BAD_REQUEST, "NOT_TEXT", "the body is not UTF-8", instead))?;
+    if text.trim().is_empty() {
+        return Err(Fault::new(StatusCode::BAD_REQUEST, "EMPTY", "the body is empty", instead));
+    }
+    Ok(text)
+}
+
+async fn json<T: DeserializeOwned>(body: Body, instead: &str) -> Answer<T> {
+    let bytes = bytes(body).await?;
+    serde_json::from_slice(&bytes).map_err(|e| Fault::new(StatusCode::BAD_REQUEST, "NOT_JSON", &e.to_string(), instead))
+}

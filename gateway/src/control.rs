@@ -1,0 +1,315 @@
+//! The hands on a running gate: what it is doing, its rooms, its policy. The admin API, signals and the file watcher all
+//! come here, so that a policy is put in force in one way only.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use thiserror::Error;
+use tidegate_config::{Checks, Loaded, Policy, PolicyErrors, Problem, diff_needs_restart, load_with, parse_with};
+use tidegate_filters::{
+    Pipeline, Rate,
+    pipeline::Seed,
+    seats::room::{Room, RoomStats},
+};
+
+use crate::{
+    deep::Deep,
+    keys::{KeyError, Keys, random},
+    metrics::Metrics,
+    planner::Seen,
+    scoring::Scoring,
+    state::{Active, ScorerSlot, Shared},
+    tls::Certificate,
+};
+
+/// One gate's control plane.
+pub struct Control {
+    /// The data plane.
+    pub shared: Arc<Shared>,
+    /// Its metrics.
+    pub metrics: Arc<Metrics>,
+    deep: Deep,
+    /// The policy the gate was started with: listeners and the like stay as they were.
+    started: Policy,
+    file: Option<PathBuf>,
+    certificates: Vec<Arc<Certificate>>,
+    scoring: Mutex<Scoring>,
+    in_force: RwLock<InForce>,
+    /// One load at a time.
+    loading: Mutex<()>,
+    seen: RwLock<Seen>,
+}
+
+/// The policy in force, as text, and how the last load went.
+#[derive(Clone, Debug, Serialize)]
+pub struct InForce {
+    /// Where it came from.
+    pub source: Source,
+    /// The file, as it was named.
+    pub file: String,
+    /// SHA-256 of the text, hex.
+    pub sha256: String,
+    /// Unix milliseconds at which it was put in force.
+    pub since_unix_ms: u64,
+    /// Parts that differ from what runs and wait for a restart.
+    pub needs_restart: Vec<String>,
+    /// Why the last load was refused; `None` when it was applied.
+    pub last_refusal: Option<String>,
+    /// What runs the bot model.
+    pub scorer: String,
+    /// The text.
+    #[serde(skip)]
+    pub text: Arc<str>,
+}
+
+/// Where a policy came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Defaults and the command line.
+    CommandLine,
+    /// The policy file.
+    File,
+    /// The admin API: in memory only.
+    Api,
+}
+
+/// What a load did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Applied {
+    /// SHA-256 of the text, hex.
+    pub sha256: String,
+    /// Parts that wait for a restart.
+    pub needs_restart: Vec<String>,
+    /// What is doubtful.
+    pub warnings: Vec<Problem>,
+}
+
+/// Why a policy was not put in force. The old one stays.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// It has errors.
+    #[error("{0}")]
+    Policy(#[from] PolicyErrors),
+    /// Its model does not load.
+    #[error("the model of the bot gate cannot be used: {0}")]
+    Model(String),
+    /// There is no file to load again.
+    #[error("this gate was started without a policy file; start it with --policy FILE, or POST one to /v1/policy/apply")]
+    NoFile,
+    /// The system gave no random bytes.
+    #[error("{0}")]
+    Entropy(#[from] KeyError),
+}
+
+/// There is no such room.
+#[derive(Debug, Error)]
+#[error("there is no room `{name}`; rooms of this policy: {known}")]
+pub struct NoRoom {
+    name: String,
+    known: String,
+}
+
+/// What [`Control::new`] is made of.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) deep: Deep,
+    pub(crate) loaded: Loaded,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) certificates: Vec<Arc<Certificate>>,
+    pub(crate) scoring: Scoring,
+}
+
+impl Control {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { shared, metrics, deep, loaded, file, certificates, scoring } = parts;
+        let in_force = InForce {
+            source: if file.is_some() { Source::File } else { Source::CommandLine },
+            file: loaded.file,
+            sha256: loaded.sha256,
+            since_unix_ms: shared.clock.now().wall_ms,
+            needs_restart: Vec::new(),
+            last_refusal: None,
+            scorer: scoring.describe(),
+            text: loaded.text,
+        };
+        Control {
+            shared,
+            metrics,
+            deep,
+            started: loaded.policy,
+            file,
+            certificates,
+            scoring: Mutex::new(scoring),
+            in_force: RwLock::new(in_force),
+            loading: Mutex::new(()),
+            seen: RwLock::default(),
+        }
+    }
+
+    /// The policy in force, as text, and how the last load went.
+    pub fn in_force(&self) -> InForce {
+        self.in_force.read().clone()
+    }
+
+    /// The policy file, when there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Checks a text as deeply as the gate itself would, and says what would need a restart.
+    pub fn check(&self, text: &str) -> Result<Applied, LoadError> {
+        let loaded = parse_with(text, "(request)", &self.checks())?;
+        Ok(Applied {
+            needs_restart: diff_needs_restart(&self.started, &loaded.policy),
+            sha256: loaded.sha256,
+            warnings: loaded.warnings,
+        })
+    }
+
+    /// Puts a text in force, in memory: the file stays as it is and wins at the next reload or restart.
+    pub fn apply(&self, text: &str) -> Result<Applied, LoadError> {
+        let _one = self.loading.lock();
+        let outcome = parse_with(text, "(request)", &self.checks()).map_err(LoadError::from);
+        self.finish(outcome.and_then(|loaded| self.swap(loaded, Source::Api)))
+    }
+
+    /// Reads the policy file, the keys and the certificate files again.
+    pub fn reload(&self) -> Result<Applied, LoadError> {
+        let _one = self.loading.lock();
+        let file = self.file.as_deref().ok_or(LoadError::NoFile);
+        let outcome = file.and_then(|f| Ok(load_with(f, &self.checks())?));
+        let outcome = self.finish(outcome.and_then(|loaded| self.swap(loaded, Source::File)));
+        self.reload_keys();
+        for certificate in &self.certificates {
+            let file = certificate.files().certificate.display();
+            match certificate.reload() {
+                Ok(true) => tracing::info!(%file, "new certificate in use"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%file, %error, "certificate files cannot be used; the old one stays"),
+            }
+        }
+        outcome
+    }
+
+    /// Numbers of every room.
+    pub fn rooms(&self) -> Vec<RoomStats> {
+        let now = self.shared.clock.now();
+        self.shared.active.load().pipeline.rooms().iter().map(|r| r.stats(now)).collect()
+    }
+
+    /// Stops calling and seating in a room, or goes on.
+    pub fn pause(&self, room: &str, paused: bool) -> Result<RoomStats, NoRoom> {
+        tracing::info!(room, paused, "operator");
+        self.with_room(room, |r| r.pause(paused))
+    }
+
+    /// Caps the refill of a room, or lifts the cap.
+    pub fn slow(&self, room: &str, rate: Option<Rate>) -> Result<RoomStats, NoRoom> {
+        tracing::info!(room, rate = rate.map(|r| r.to_string()), "operator slows");
+        self.with_room(room, |r| r.slow(rate))
+    }
+
+    /// Says something to those who wait, or takes it back.
+    pub fn message(&self, room: &str, text: Option<String>) -> Result<RoomStats, NoRoom> {
+        tracing::info!(room, text, "operator says");
+        self.with_room(room, |r| r.message(text))
+    }
+
+    /// What the last plan saw.
+    pub fn seen(&self) -> Seen {
+        *self.seen.read()
+    }
+
+    pub(crate) fn saw(&self, seen: Seen) {
+        *self.seen.write() = seen;
+    }
+
+    fn with_room(&self, name: &str, act: impl FnOnce(&Room)) -> Result<RoomStats, NoRoom> {
+        let active = self.shared.active.load();
+        let rooms = active.pipeline.rooms();
+        let Some(room) = rooms.iter().find(|r| r.name() == name) else {
+            let known: Vec<_> = rooms.iter().map(Room::name).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(NoRoom { name: name.chars().take(64).collect(), known });
+        };
+        act(room);
+        Ok(room.stats(self.shared.clock.now()))
+    }
+
+    fn checks(&self) -> Checks<'_> {
+        Checks { now_unix_ms: Some(self.shared.clock.now().wall_ms), skip_files: false, deep: Some(&self.deep) }
+    }
+
+    /// Builds and swaps; nothing has changed when it fails. State of rooms and quotas is carried over by name.
+    fn swap(&self, loaded: Loaded, source: Source) -> Result<Applied, LoadError> {
+        let Loaded { policy, warnings, sha256, file, text } = loaded;
+        let old = self.shared.active.load_full();
+        let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
+        let mut pipeline = build_pipeline(&self.shared, &policy)?;
+        pipeline.carry_over(&old.pipeline);
+        let needs_restart = diff_needs_restart(&self.started, &policy);
+        let mut in_force = self.in_force.write();
+        self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));
+        let scorer = scoring.describe();
+        *self.scoring.lock() = scoring;
+        self.shared.activate(Active::new(policy, pipeline, sha256.clone(), Some(&old)));
+        *in_force = InForce {
+            source,
+            file,
+            sha256: sha256.clone(),
+            since_unix_ms: self.shared.clock.now().wall_ms,
+            needs_restart: needs_restart.clone(),
+            last_refusal: None,
+            scorer,
+            text,
+        };
+        Ok(Applied { sha256, needs_restart, warnings })
+    }
+
+    /// A key that was added signs from now on; tokens of the others stay good.
+    fn reload_keys(&self) {
+        let Some(settings) = &self.started.keys else { return };
+        match Keys::open(&settings.directory) {
+            Ok(keys) => self.shared.keyring.store(Arc::new(keys.ring)),
+            Err(error) => tracing::warn!(%error, "the keys cannot be read again; the old ones stay"),
+        }
+    }
+
+    /// Counts and tells how a load went.
+    fn finish(&self, outcome: Result<Applied, LoadError>) -> Result<Applied, LoadError> {
+        self.metrics.policy_load(outcome.is_ok());
+        match &outcome {
+            Ok(applied) => {
+                tracing::info!(sha256 = %applied.sha256, "policy in force");
+                for w in &applied.warnings {
+                    tracing::warn!(path = %w.path, instead = %w.instead, "{}", w.what);
+                }
+                for part in &applied.needs_restart {
+                    tracing::warn!(part, "this part of the policy has changed and needs a restart");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "policy refused; the old one stays in force");
+                self.in_force.write().last_refusal = Some(error.to_string());
+            }
+        }
+        outcome
+    }
+}
+
+/// A pipeline with fresh rooms.
+pub(crate) fn build_pipeline(shared: &Shared, policy: &Policy) -> Result<Pipeline, KeyError> {
+    let seed = seed(shared.hash_key)?;
+    Ok(Pipeline::new(&policy.pipeline_settings(), seed, shared.clock.now()))
+}
+
+/// The seed of new rooms: a random epoch, so that tokens of an earlier life never fit.
+pub(crate) fn seed(hash_key: (u64, u64)) -> Result<Seed, KeyError> {
+    Ok(Seed { hash_key, epoch: u64::from_be_bytes(random()?) })
+}

@@ -1,0 +1,89 @@
+//! Checks of a policy that need the gate itself: TLS takes the certificates, a model survives a trial in a child process.
+
+use std::path::{Path, PathBuf};
+
+use tidegate_config::{DeepCheck, Tls};
+use tidegate_filters::rule::bot_gate::BotGateSettings;
+use tidegate_models::{
+    scorer::BUILTIN,
+    trial::{TRIAL_DEADLINE, trial_in_child},
+};
+
+use crate::tls;
+
+/// Where models are tried before they are used.
+#[derive(Clone, Debug, Default)]
+pub enum Trial {
+    /// In a child process of this program (`tidegate try-model`): a hostile file cannot take the gate with it.
+    Child(PathBuf),
+    /// Not at all: programs that embed the gate have no such command.
+    #[default]
+    None,
+}
+
+/// The gate's own deep checks.
+#[derive(Clone, Debug, Default)]
+pub struct Deep {
+    /// Where models are tried.
+    pub trial: Trial,
+}
+
+impl DeepCheck for Deep {
+    fn certificate(&self, files: &Tls) -> Result<(), String> {
+        tls::check(files).map_err(|e| e.to_string())
+    }
+
+    fn authorities(&self, file: &Path) -> Result<(), String> {
+        tls::read_authorities(file).map(drop).map_err(|e| e.to_string())
+    }
+
+    fn model(&self, settings: &BotGateSettings) -> Result<(), String> {
+        match &self.trial {
+            Trial::Child(program) if settings.model != BUILTIN => try_in_child(program, settings),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn try_in_child(program: &Path, settings: &BotGateSettings) -> Result<(), String> {
+    let runtime = serde_json::to_value(settings.runtime).ok();
+    let runtime = runtime.as_ref().and_then(|r| r.as_str()).unwrap_or("auto");
+    let args = ["try-model", "--runtime", runtime, "--", &settings.model];
+    trial_in_child(program, args, TRIAL_DEADLINE).map(drop).map_err(|e| format!("{}: {e}", settings.model))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn settings(model: &str) -> BotGateSettings {
+        serde_json::from_value(serde_json::json!({ "model": model, "when_unscored": "wait" })).unwrap()
+    }
+
+    fn program(dir: &Path, script: &str) -> PathBuf {
+        let path = dir.join("trial.sh");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_model_that_kills_its_trial_is_an_error_and_not_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let tried = |script: &str| Deep { trial: Trial::Child(program(dir.path(), script)) }.model(&settings("m.onnx"));
+        let echo = |line: &str| format!("[ \"$1 $2 $3 $4 $5\" = 'try-model --runtime auto -- m.onnx' ] && echo '{line}'");
+        let inspection = r#"{"features":1,"batch":"n","output":0,"output_name":"p","operators":[],"bytes":1}"#;
+        let good = format!(r#"{{"trial":{{"runtime":"builtin","inspection":{inspection},"scores":[0.5]}}}}"#);
+        assert_eq!(tried(&echo(&good)), Ok(()));
+        assert!(tried("echo rubbish").is_err());
+        let said = r#"{"error":"input is float64"}"#;
+        assert!(tried(&echo(said)).unwrap_err().contains("input is float64"));
+        assert!(tried("kill -ABRT $$").unwrap_err().contains("crashed"));
+        let missing = Deep { trial: Trial::Child(dir.path().join("absent")) };
+        assert!(missing.model(&settings("m.onnx")).is_err());
+        assert_eq!(missing.model(&settings("builtin")), Ok(()), "what is shipped needs no trial");
+    }
+}

@@ -1,0 +1,279 @@
+//! The door: every connection comes through here before Pingora's proxy sees a request.
+//!
+//! Permit → PROXY protocol → TLS under a deadline → HTTP/2, or HTTP/1 heads read and checked by ourselves. With
+//! `proxy.rs` and `serve.rs` the only place that knows Pingora's inner types.
+
+pub mod caps;
+pub mod head;
+pub mod hello;
+pub mod preface;
+pub mod proxy_protocol;
+
+use std::{
+    net::SocketAddr,
+    os::fd::AsRawFd as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora::{
+    apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp},
+    http::ResponseHeader,
+    listeners::tls::Acceptor,
+    protocols::{
+        ALPN, GetProxyDigest as _, GetSocketDigest as _, SocketDigest, Stream,
+        http::ServerSession,
+        l4::{socket::SocketAddr as PeerAddr, stream::Stream as L4Stream},
+        raw_connect::ProxyDigest,
+    },
+    proxy::{HttpProxy, Session},
+    server::ShutdownWatch,
+};
+use tidegate_config::{ProxyProtocol, RequestLimits};
+use tidegate_filters::Network;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{
+    counts::{HeadFault, Turned},
+    proxy::Gate,
+    reply,
+    state::Shared,
+};
+use preface::PrefaceStream;
+
+/// First size of a head's buffer; most heads fit.
+const HEAD_BUF: usize = 2_048;
+/// Longest silence while a body is read, and while a slow client takes an answer.
+pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long, and how often, bytes behind a refused head are still read.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS_MAX: usize = 64;
+
+/// What is known about a connection; reaches the hooks through Pingora's digest.
+#[derive(Debug)]
+pub struct Facts {
+    /// The socket's peer, or the client that a PROXY header named.
+    pub client: Option<SocketAddr>,
+    /// TLS.
+    pub tls: bool,
+    /// Hash of the TLS hello; 0 for plain HTTP.
+    pub hello: u64,
+    /// This listener only redirects.
+    pub redirect: bool,
+    /// Requests so far.
+    pub requests: AtomicU32,
+}
+
+impl Facts {
+    /// Of the connection a session runs on.
+    pub fn of(session: &Session) -> Option<&Facts> {
+        session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// Counts a request; how many came before it.
+    pub fn one_more(&self) -> u32 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// One listener's door.
+pub struct Door {
+    /// The gate.
+    pub shared: Arc<Shared>,
+    /// What serves a request once its head is good.
+    pub proxy: Arc<HttpProxy<Gate>>,
+    /// TLS, on listeners that have it.
+    pub tls: Option<Acceptor>,
+    /// Who may send a PROXY header, on listeners that take one.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Only redirects.
+    pub redirect: bool,
+}
+
+#[async_trait]
+impl ServerApp for Door {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let counts = &self.shared.counts;
+        counts.connections.add();
+        let mut permit = self.shared.caps.enter().map_err(|why| counts.turned(why)).ok()?;
+        let mut l4: L4Stream = *stream.into_any().downcast().ok()?;
+        let (limits, trusted) = {
+            let active = self.shared.active.load();
+            let peer = peer_of(&l4);
+            let trusted =
+                peer.is_some_and(|p| active.policy.trusted_proxies.iter().any(|n| n.0.contains(&p.ip().to_canonical())));
+            (active.policy.limits_of_a_request, trusted)
+        };
+        let deadline = Duration::from_millis(limits.header_deadline.ms());
+        let facts = tokio::time::timeout(deadline, self.greet(&mut l4)).await;
+        let facts = facts.unwrap_or(Err(Turned::BadProxyHeader)).map_err(|why| counts.turned(why)).ok()?;
+        // A balancer in front brings everybody; who a PROXY header names is counted for himself.
+        if let Some(client) = facts.client
+            && (!trusted || peer_of(&l4) != Some(client))
+        {
+            permit.belongs_to(Network::new(client.ip())).map_err(|why| counts.turned(why)).ok()?;
+        }
+        let digest = ResponseHeader::build(200, Some(0)).ok()?;
+        l4.set_proxy_digest(ProxyDigest::new(Box::new(digest), Some(Box::new(facts))));
+        let stream: Stream = match &self.tls {
+            None => Box::new(l4),
+            Some(tls) => match tokio::time::timeout(deadline, tls.tls_handshake(l4)).await {
+                Ok(Ok(stream)) => Box::new(stream),
+                Ok(Err(_)) => return turned(counts, Turned::TlsFailed),
+                Err(_) => return turned(counts, Turned::TlsSlow),
+            },
+        };
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            let stream = Box::new(PrefaceStream::new(stream, deadline, self.shared.clone()));
+            // Its streams are tasks of their own, but it returns only when the connection ends: the permit holds.
+            self.proxy.process_new(stream, shutdown).await;
+        } else {
+            self.http1(stream, shutdown).await;
+        }
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}
+
+fn turned(counts: &crate::counts::Counts, why: Turned) -> Option<Stream> {
+    counts.turned(why);
+    None
+}
+
+fn peer_of(l4: &L4Stream) -> Option<SocketAddr> {
+    l4.get_socket_digest()?.peer_addr()?.as_inet().copied()
+}
+
+impl Door {
+    /// Reads what stands before the first request: a PROXY header (taken out) and the TLS hello (left in).
+    async fn greet(&self, l4: &mut L4Stream) -> Result<Facts, Turned> {
+        let peer = peer_of(l4);
+        let mut facts =
+            Facts { client: peer, tls: self.tls.is_some(), hello: 0, redirect: self.redirect, requests: AtomicU32::new(0) };
+        let from = |p: &ProxyProtocol| peer.is_some_and(|a| p.from.iter().any(|n| n.0.contains(&a.ip().to_canonical())));
+        let mut buf = Vec::new();
+        if self.proxy_protocol.as_ref().is_some_and(from) {
+            let (len, source) = loop {
+                match proxy_protocol::parse(&buf) {
+                    proxy_protocol::Parsed::Header(len, source) => break (len, source),
+                    proxy_protocol::Parsed::Bad => return Err(Turned::BadProxyHeader),
+                    proxy_protocol::Parsed::Partial => read_more(l4, &mut buf).await.ok_or(Turned::BadProxyHeader)?,
+                }
+            };
+            buf.drain(..len);
+            if let Some(source) = source {
+                facts.client = Some(source);
+                let digest = SocketDigest::from_raw_fd(l4.as_raw_fd());
+                let _ = digest.peer_addr.set(Some(PeerAddr::Inet(source)));
+                l4.set_socket_digest(digest);
+            }
+        }
+        if self.tls.is_some() {
+            while let Some(len) = hello::record_len(&buf)
+                && buf.len() < len.min(hello::HELLO_MAX)
+            {
+                read_more(l4, &mut buf).await.ok_or(Turned::TlsFailed)?;
+            }
+            facts.hello = hello::fingerprint(&buf);
+        }
+        l4.rewind(&buf);
+        Ok(facts)
+    }
+
+    /// One head after the other, each whole and checked before Pingora sees it.
+    async fn http1(&self, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<()> {
+        let mut settings: Option<HttpPersistentSettings> = None;
+        let mut stop = shutdown.clone();
+        let mut first = true;
+        loop {
+            let (limits, keepalive) = {
+                let active = self.shared.active.load();
+                (active.policy.limits_of_a_request, active.policy.connections.keepalive)
+            };
+            // A new connection has as long for its first byte as for a whole head.
+            let idle = Duration::from_millis(if first { limits.header_deadline.ms() } else { keepalive.ms() });
+            let mut buf = BytesMut::with_capacity(HEAD_BUF);
+            let read = tokio::select! {
+                read = tokio::time::timeout(idle, stream.read_buf(&mut buf)) => read,
+                _ = stop.wait_for(|stopping| *stopping) => return None,
+            };
+            match read {
+                Ok(Ok(1..)) => {}
+                Err(_) if first => return self.refuse(stream, HeadFault::TooSlow).await,
+                _ => return None,
+            }
+            first = false;
+            if let Err(fault) = self.read_head(&mut stream, &mut buf, &limits).await {
+                return self.refuse(stream, fault?).await;
+            }
+            let mut session = ServerSession::new_http1(stream);
+            session.set_keepalive(Some(keepalive.secs_ceil()));
+            if let Some(settings) = settings.take() {
+                settings.apply_to_session(&mut session);
+            }
+            session.set_read_timeout(Some(BODY_SILENCE_MAX));
+            session.set_write_timeout(Some(BODY_SILENCE_MAX));
+            // A client that reads too slowly would hold the shop as surely as one that writes too slowly.
+            session.set_min_send_rate(Some(limits.body_min_rate.0 as usize).filter(|r| *r > 0));
+            session.set_pipelined_prefix(buf);
+            let (reused, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
+            (stream, settings) = (reused, kept);
+        }
+    }
+
+    /// Reads until the head is whole, then checks it. The inner `None`: the client went away.
+    async fn read_head(&self, stream: &mut Stream, buf: &mut BytesMut, limits: &RequestLimits) -> Result<(), Option<HeadFault>> {
+        let mut progress = head::Progress::default();
+        let deadline = tokio::time::sleep(Duration::from_millis(limits.header_deadline.ms()));
+        tokio::pin!(deadline);
+        let len = loop {
+            if let Some(len) = progress.look(buf, limits).map_err(Some)? {
+                break len;
+            }
+            tokio::select! {
+                read = stream.read_buf(buf) => if read.unwrap_or(0) == 0 { return Err(None) },
+                () = &mut deadline => return Err(Some(HeadFault::TooSlow)),
+            }
+        };
+        head::check(&buf[..len], limits).map_err(Some)
+    }
+
+    /// Says why and closes: nothing after a bad head can be trusted to be a request.
+    async fn refuse(&self, mut stream: Stream, fault: HeadFault) -> Option<()> {
+        self.shared.counts.head(fault);
+        let answer = reply::bad_head(fault);
+        let write = async {
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        };
+        let _ = tokio::time::timeout(BODY_SILENCE_MAX, write).await;
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+        // Closing on unread bytes resets the connection, and the client would lose the answer.
+        let linger = async {
+            let mut sink = [0u8; 4_096];
+            for _ in 0..LINGER_READS_MAX {
+                if stream.read(&mut sink).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, linger).await;
+        None
+    }
+}
+
+async fn read_more(l4: &mut L4Stream, buf: &mut Vec<u8>) -> Option<()> {
+    let mut chunk = [0u8; 1_024];
+    let n = l4.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
+    buf.extend_from_slice(&chunk[..n]);
+    Some(())
+}

@@ -1,0 +1,243 @@
+//! What the shop sees of a request, and the visitor of an answer: nothing of ours leaks, nothing of ours can be spoofed.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use tidegate_config::HostHeader;
+
+use crate::{
+    credentials::{COOKIE_PREFIX, HOST_PREFIX, tidegate_scheme},
+    intake::Intake,
+};
+
+/// Headers with which a client could claim what only we or a proxy of ours can know.
+const CLAIMED: [&str; 9] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-real-ip",
+    "x-client-ip",
+];
+/// Headers by which some frameworks take another path than the request line's: rules would have matched the wrong one.
+const OTHER_PATH: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+/// Headers by which some frameworks take another method. A `GET` must not become a `POST` behind our back.
+const OTHER_METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+/// Prefix of headers that only we may set.
+const OUR_HEADERS: &str = "tidegate-";
+/// More units than one answer can have sold.
+const SOLD_MAX: u32 = 100_000;
+
+/// Turns the visitor's request into the one the shop gets. Hop-by-hop headers are gone already.
+pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) -> pingora::Result<()> {
+    let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| is_ours(n)).cloned().collect();
+    for name in gone {
+        to_shop.remove_header(&name);
+    }
+    for name in CLAIMED.iter().chain(&OTHER_PATH) {
+        to_shop.remove_header(*name);
+    }
+    if matches!(to_shop.method, Method::GET | Method::HEAD) {
+        OTHER_METHOD.iter().for_each(|name| drop(to_shop.remove_header(*name)));
+    }
+    strip_cookies(to_shop)?;
+    let ours = |v: &HeaderValue| v.to_str().ok().and_then(tidegate_scheme).is_some();
+    if to_shop.headers.get(header::AUTHORIZATION).is_some_and(ours) {
+        to_shop.remove_header(&header::AUTHORIZATION);
+    }
+    if let Some(client) = intake.client {
+        to_shop.insert_header("x-forwarded-for", client.to_string())?;
+        to_shop.insert_header("x-real-ip", client.to_string())?;
+    }
+    to_shop.insert_header("x-forwarded-proto", if intake.https { "https" } else { "http" })?;
+    if !intake.authority.is_empty() {
+        to_shop.insert_header("x-forwarded-host", intake.authority.as_str())?;
+    }
+    match host {
+        HostHeader::Set(name) => to_shop.insert_header(header::HOST, name.as_str())?,
+        // HTTP/2 has it in `:authority`, which goes with the old target.
+        HostHeader::Keep if !intake.authority.is_empty() => to_shop.insert_header(header::HOST, intake.authority.as_str())?,
+        HostHeader::Keep => {}
+    }
+    // The path that rules were matched on, in origin form.
+    to_shop.set_raw_path(intake.target().as_bytes())?;
+    Ok(())
+}
+
+/// Cleans the shop's answer. Returns the units it reported sold.
+pub fn response(from_shop: &mut ResponseHeader, sold_header: Option<&str>) -> pingora::Result<u32> {
+    let mut sold = 0;
+    if let Some(name) = sold_header {
+        let value = from_shop.headers.get(name).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse::<u32>().ok());
+        sold = value.unwrap_or(0).min(SOLD_MAX);
+        from_shop.remove_header(name);
+    }
+    let gone: Vec<HeaderName> = from_shop.headers.keys().filter(|n| is_ours(n)).cloned().collect();
+    for name in gone {
+        from_shop.remove_header(&name);
+    }
+    let set = from_shop.headers.get_all(header::SET_COOKIE);
+    if set.iter().any(sets_ours) {
+        let keep: Vec<HeaderValue> = set.iter().filter(|v| !sets_ours(v)).cloned().collect();
+        from_shop.remove_header(&header::SET_COOKIE);
+        for value in keep {
+            from_shop.append_header(header::SET_COOKIE, value)?;
+        }
+    }
+    Ok(sold)
+}
+
+/// Our cookies on a forwarded answer: nobody else may be served it, so nobody may store it.
+pub fn set_cookies(answer: &mut ResponseHeader, cookies: &[String]) -> pingora::Result<()> {
+    if cookies.is_empty() {
+        return Ok(());
+    }
+    for cookie in cookies {
+        answer.append_header(header::SET_COOKIE, cookie.as_str())?;
+    }
+    for name in ["cache-control", "expires", "age", "cdn-cache-control", "surrogate-control"] {
+        answer.remove_header(name);
+    }
+    answer.insert_header(header::CACHE_CONTROL, "private, no-store")
+}
+
+/// The name of one of our cookies, with or without `__Host-`.
+pub fn is_our_cookie(name: &str) -> bool {
+    let name = name.strip_prefix(HOST_PREFIX).unwrap_or(name);
+    name.get(..COOKIE_PREFIX.len()).is_some_and(|p| p.eq_ignore_ascii_case(COOKIE_PREFIX))
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    name.as_str().starts_with(OUR_HEADERS)
+}
+
+fn sets_ours(value: &HeaderValue) -> bool {
+    let name = value.as_bytes().split(|b| *b == b'=').next().unwrap_or_default();
+    std::str::from_utf8(name).is_ok_and(|n| is_our_cookie(n.trim()))
+}
+
+/// Takes our cookies out of the list and leaves the others byte for byte.
+fn strip_cookies(to_shop: &mut RequestHeader) -> pingora::Result<()> {
+    if !any_of_ours(&to_shop.headers) {
+        return Ok(());
+    }
+    let lines: Vec<HeaderValue> = to_shop.headers.get_all(header::COOKIE).iter().cloned().collect();
+    to_shop.remove_header(&header::COOKIE);
+    for line in lines {
+        let kept: Vec<&[u8]> =
+            line.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(|p| !is_pair_of_ours(p)).collect();
+        let kept = kept.join(&b"; "[..]);
+        if !kept.is_empty()
+            && let Ok(value) = HeaderValue::from_bytes(&kept)
+        {
+            to_shop.append_header(header::COOKIE, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn any_of_ours(headers: &HeaderMap) -> bool {
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|l| l.as_bytes().split(|b| *b == b';'));
+    pairs.map(<[u8]>::trim_ascii).any(is_pair_of_ours)
+}
+
+fn is_pair_of_ours(pair: &[u8]) -> bool {
+    let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
+    std::str::from_utf8(name.trim_ascii()).is_ok_and(is_our_cookie)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn forwarded(method: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
+        let mut r = RequestHeader::build(method, b"/x/../raw", None).unwrap();
+        for (k, v) in headers {
+            r.append_header(*k, *v).unwrap();
+        }
+        let intake = Intake {
+            path: "/raw".into(),
+            query: Some("a={1}|%22".into()),
+            authority: "shop.example:8080".into(),
+            client: Some("192.0.2.7".parse().unwrap()),
+            ..Intake::default()
+        };
+        request(&mut r, &intake, &HostHeader::Keep).unwrap();
+        r
+    }
+
+    #[test]
+    fn what_only_we_may_say_is_replaced() {
+        let r = forwarded(
+            "GET",
+            &[
+                ("x-forwarded-for", "6.6.6.6"),
+                ("x-forwarded-for", "7.7.7.7"),
+                ("x-real-ip", "6.6.6.6"),
+                ("forwarded", "for=6.6.6.6"),
+                ("tidegate-inside", "yes"),
+                ("x-original-url", "/admin"),
+                ("x-http-method-override", "POST"),
+                ("x-kept", "1"),
+            ],
+        );
+        let all: Vec<_> = r.headers.get_all("x-forwarded-for").iter().collect();
+        assert_eq!(all, ["192.0.2.7"]);
+        assert_eq!(r.headers["x-real-ip"], "192.0.2.7");
+        assert_eq!(r.headers["x-forwarded-host"], "shop.example:8080");
+        assert_eq!(r.headers["x-forwarded-proto"], "http");
+        assert_eq!(r.headers["x-kept"], "1");
+        for gone in ["forwarded", "tidegate-inside", "x-original-url", "x-http-method-override"] {
+            assert!(!r.headers.contains_key(gone), "{gone}");
+        }
+        assert!(forwarded("POST", &[("x-http-method-override", "PUT")]).headers.contains_key("x-http-method-override"));
+        assert_eq!(r.raw_path(), b"/raw?a={1}|%22");
+    }
+
+    #[test]
+    fn our_cookies_and_tokens_do_not_reach_the_shop() {
+        let r = forwarded(
+            "GET",
+            &[
+                ("cookie", "a=1; __Host-tidegate-pass-drop=x; b=\"2;3\";tidegate-visitor=y ; c"),
+                ("cookie", "tidegate-clearance=z"),
+            ],
+        );
+        let cookies: Vec<_> = r.headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=1; b=\"2; 3\"; c"]);
+        let untouched = forwarded("GET", &[("cookie", "a=1;b=2")]);
+        assert_eq!(untouched.headers["cookie"], "a=1;b=2", "byte for byte when there is nothing of ours");
+        assert!(!forwarded("GET", &[("authorization", "tidegate abc")]).headers.contains_key("authorization"));
+        assert!(forwarded("GET", &[("authorization", "Bearer abc")]).headers.contains_key("authorization"));
+    }
+
+    #[test]
+    fn answers_carry_nothing_of_ours_and_sales_are_read() {
+        let mut a = ResponseHeader::build(200, None).unwrap();
+        a.insert_header("Tidegate-Sold", "3").unwrap();
+        a.insert_header("Tidegate-Verdict", "own").unwrap();
+        a.append_header("Set-Cookie", "sid=1").unwrap();
+        a.append_header("Set-Cookie", "__Host-tidegate-pass-drop=forged; Path=/").unwrap();
+        assert_eq!(response(&mut a, Some("Tidegate-Sold")).unwrap(), 3);
+        assert!(a.headers.keys().all(|n| !is_ours(n)));
+        assert_eq!(a.headers.get_all("set-cookie").iter().collect::<Vec<_>>(), ["sid=1"]);
+        for bad in ["-1", "many", "", "99999999999"] {
+            let mut a = ResponseHeader::build(200, None).unwrap();
+            a.insert_header("Tidegate-Sold", bad).unwrap();
+            assert_eq!(response(&mut a, Some("tidegate-sold")).unwrap(), 0, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_with_a_pass_is_private() {
+        let mut a = ResponseHeader::build(200, None).unwrap();
+        a.insert_header("cache-control", "public, max-age=600").unwrap();
+        set_cookies(&mut a, &[]).unwrap();
+        assert_eq!(a.headers["cache-control"], "public, max-age=600");
+        set_cookies(&mut a, &["tidegate-pass-drop=x".into()]).unwrap();
+        assert_eq!(a.headers["cache-control"], "private, no-store");
+    }
+}

@@ -1,0 +1,378 @@
+//! A session becomes a [`Visit`]: who, from where, to what, with which tokens.
+
+use std::{
+    hash::Hasher as _,
+    net::{IpAddr, SocketAddr},
+};
+
+use http::{HeaderMap, header};
+use siphasher::sip::SipHasher13;
+use tidegate_config::{Policy, RequestLimits};
+use tidegate_filters::{
+    Network, Now, Visit, VisitorId, Wants,
+    seats::token::{Keyring, Kind, Token},
+};
+
+use crate::{
+    canonical,
+    counts::{Counts, HeadFault},
+    credentials,
+    door::head,
+};
+
+/// Entries of `X-Forwarded-For` looked at, from the right.
+pub const FORWARDED_MAX: usize = 32;
+/// Prefix of one IPv6 subscriber.
+const IPV6_PREFIX: u8 = 64;
+
+/// What was read; a [`Visit`] borrows from it.
+#[derive(Debug, Default)]
+pub struct Intake {
+    /// As sent.
+    pub method: String,
+    /// Canonical.
+    pub host: String,
+    /// As sent, port included: what the shop's own links must carry.
+    pub authority: String,
+    /// Canonical.
+    pub path: String,
+    /// Without `?`.
+    pub query: Option<String>,
+    /// Who the socket, the PROXY header or a trusted proxy says is there.
+    pub client: Option<IpAddr>,
+    /// The visitor's end of the way is https.
+    pub https: bool,
+    /// By the visitor cookie, else by network and fingerprint.
+    pub visitor: Option<VisitorId>,
+    /// The visitor cookie was there and good.
+    pub visitor_by_cookie: bool,
+    /// Hash of the TLS hello and of headers that a program does not change from request to request.
+    pub fingerprint: u64,
+    /// What answer it can use.
+    pub wants: Wants,
+    /// Nobody looks at the answer yet.
+    pub prefetch: bool,
+    /// Signed by us.
+    pub tokens: Vec<Token>,
+}
+
+/// What [`read`] needs besides the request.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The policy in force.
+    pub policy: &'a Policy,
+    /// Opens tokens.
+    pub keyring: &'a Keyring,
+    /// Of visitor and network hashes.
+    pub hash_key: (u64, u64),
+    /// Counts refused tokens.
+    pub counts: &'a Counts,
+    /// The socket's peer or who a PROXY header named.
+    pub peer: Option<SocketAddr>,
+    /// The connection is TLS.
+    pub tls: bool,
+    /// Hash of the TLS hello.
+    pub hello: u64,
+    /// The instant of the visit.
+    pub now: Now,
+}
+
+/// Reads a request; `target` as it stood in the request line (or `:path`). The checks that matter for HTTP/2 are made here; HTTP/1 heads have passed the door's.
+pub fn read(request: &http::request::Parts, target: &[u8], cx: &Context<'_>) -> Result<Intake, HeadFault> {
+    let headers = &request.headers;
+    check_head(request, &cx.policy.limits_of_a_request)?;
+    let (path, query) = canonical::split(origin_form(target).ok_or(HeadFault::BadTarget)?);
+    let authority = match headers.get(header::HOST) {
+        Some(host) => host.to_str().map_err(|_| HeadFault::BadHost)?,
+        None => request.uri.authority().map_or("", |a| a.as_str()),
+    };
+    let host = match authority {
+        "" if request.version <= http::Version::HTTP_10 => "".into(),
+        _ => canonical::host(authority).ok_or(HeadFault::BadHost)?,
+    };
+    let path = match path {
+        "" => "/".into(),
+        path => canonical::path(path).map_err(|_| HeadFault::BadPath)?,
+    };
+    let trusted = |ip: IpAddr| cx.policy.trusted_proxies.iter().any(|n| n.0.contains(&ip));
+    let peer = cx.peer.map(|p| p.ip().to_canonical());
+    let behind_proxy = peer.is_some_and(trusted);
+    let mut intake = Intake {
+        method: request.method.as_str().to_owned(),
+        host: host.into_owned(),
+        authority: authority.to_owned(),
+        path: path.into_owned(),
+        query: query.map(str::to_owned),
+        client: if behind_proxy { peer.map(|p| forwarded_for(headers, p, trusted)) } else { peer },
+        https: cx.tls || (behind_proxy && is_https_in_front(headers)),
+        fingerprint: fingerprint(headers, request.version, cx.hello),
+        wants: wants(headers),
+        prefetch: is_prefetch(headers),
+        ..Intake::default()
+    };
+    intake.tokens = credentials::read(headers, intake.https, cx.keyring, cx.counts);
+    identify(&mut intake, cx);
+    Ok(intake)
+}
+
+impl Intake {
+    /// As the filters see it.
+    pub fn visit(&self, route: Option<usize>) -> Visit<'_> {
+        Visit {
+            method: &self.method,
+            host: &self.host,
+            path: &self.path,
+            route,
+            network: self.network(),
+            visitor: self.visitor,
+            visitor_by_cookie: self.visitor_by_cookie,
+            wants: self.wants,
+            prefetch: self.prefetch,
+            tokens: &self.tokens,
+        }
+    }
+
+    /// Where it comes from.
+    pub fn network(&self) -> Option<Network> {
+        self.client.map(Network::new)
+    }
+
+    /// Path and query as they are forwarded.
+    pub fn target(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    /// Keyed hash of the network for the journal; 0 when unknown.
+    pub fn network_hash(&self, key: (u64, u64)) -> u64 {
+        self.network().map_or(0, |n| hash_ip(SipHasher13::new_with_keys(key.0, key.1), n.key(IPV6_PREFIX)).finish().max(1))
+    }
+}
+
+/// Without scheme and authority, which the door has compared with Host.
+fn origin_form(target: &[u8]) -> Option<&str> {
+    let target = std::str::from_utf8(target).ok()?;
+    if !target.bytes().all(canonical::is_target_byte) {
+        return None;
+    }
+    match target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {
+        Some(rest) => Some(&rest[rest.find(['/', '?']).unwrap_or(rest.len())..]),
+        None => Some(target),
+    }
+}
+
+fn check_head(request: &http::request::Parts, limits: &RequestLimits) -> Result<(), HeadFault> {
+    head::method(request.method.as_str())?;
+    if request.version != http::Version::HTTP_2 {
+        return Ok(());
+    }
+    if request.headers.len() > limits.headers as usize {
+        return Err(HeadFault::TooManyHeaders);
+    }
+    for name in request.headers.keys() {
+        head::name(name.as_str(), limits)?;
+    }
+    if request.headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(HeadFault::BadEncoding);
+    }
+    if request.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(HeadFault::BadLength);
+    }
+    Ok(())
+}
+
+/// Right to left: every entry was written by the hop to its right, so the first one that is no trusted proxy is the
+/// client. A spoofed entry stands further left and is never reached.
+fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer;
+    let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+    let entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
+    for entry in entries.take(FORWARDED_MAX) {
+        let entry = entry.trim();
+        let ip = entry.parse::<IpAddr>().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|a| a.ip()));
+        // What cannot be read was not written by a proxy of ours: the hop that passed it on is the best we know.
+        let Some(ip) = ip else { break };
+        client = ip.to_canonical();
+        if !trusted(client) {
+            break;
+        }
+    }
+    client
+}
+
+fn is_https_in_front(headers: &HeaderMap) -> bool {
+    let last = headers.get_all("x-forwarded-proto").iter().next_back().and_then(|v| v.to_str().ok());
+    last.is_some_and(|v| v.rsplit(',').next().unwrap_or_default().trim().eq_ignore_ascii_case("https"))
+}
+
+fn fingerprint(headers: &HeaderMap, version: http::Version, hello: u64) -> u64 {
+    let mut h = SipHasher13::new_with_keys(0, 0);
+    h.write_u64(hello);
+    h.write_u8(u8::from(version == http::Version::HTTP_2));
+    for name in [header::USER_AGENT, header::ACCEPT_LANGUAGE, header::ACCEPT_ENCODING] {
+        let value = headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default();
+        h.write_usize(value.len());
+        h.write(value);
+    }
+    h.finish().max(1)
+}
+
+fn wants(headers: &HeaderMap) -> Wants {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let dest = headers.get("sec-fetch-dest").and_then(|v| v.to_str().ok());
+    match dest {
+        Some("document" | "iframe" | "frame") => Wants::Html,
+        Some("empty") => Wants::Json,
+        Some(_) => Wants::Other,
+        None if accept.contains("text/html") => Wants::Html,
+        // Scripts and apps that do not say: `*/*` is what curl and most libraries send; images send more.
+        None if accept.contains("json") || accept.trim() == "*/*" || accept.is_empty() => Wants::Json,
+        None => Wants::Other,
+    }
+}
+
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    let says = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("prefetch"));
+    says("sec-purpose") || says("purpose") || says("x-moz")
+}
+
+fn identify(intake: &mut Intake, cx: &Context<'_>) {
+    let good = |t: &&Token| t.kind == Kind::Visitor && *t.host == *intake.host && cx.now.wall_ms < t.expires_at_ms;
+    let mut h = SipHasher13::new_with_keys(cx.hash_key.0, cx.hash_key.1);
+    if let Some(token) = intake.tokens.iter().find(good) {
+        h.write_u8(1);
+        h.write_u64(token.number);
+        intake.visitor_by_cookie = true;
+    } else if let Some(network) = intake.network() {
+        h.write_u8(2);
+        h = hash_ip(h, network.key(IPV6_PREFIX));
+        h.write_u64(intake.fingerprint);
+    } else {
+        return;
+    }
+    intake.visitor = Some(VisitorId(h.finish()));
+}
+
+fn hash_ip(mut h: SipHasher13, ip: IpAddr) -> SipHasher13 {
+    match ip {
+        IpAddr::V4(a) => h.write_u32(a.into()),
+        IpAddr::V6(a) => h.write_u128(a.into()),
+    }
+    h
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use http::Request;
+    use tidegate_config::Upstream;
+
+    use super::*;
+
+    const NOW: Now = Now::at(1_000_000, 0);
+
+    fn policy(trusted: &[&str]) -> Policy {
+        let mut p = Policy::zero_config(vec![Upstream::plain("127.0.0.1:1".parse().unwrap())], "127.0.0.1:0".parse().unwrap());
+        p.trusted_proxies = trusted.iter().map(|s| s.parse().unwrap()).collect();
+        p
+    }
+
+    fn ring() -> Keyring {
+        Keyring::new(&[(1, [7; 32])]).unwrap()
+    }
+
+    fn token(kind: Kind, number: u64) -> String {
+        ring().seal(&Token {
+            kind,
+            room: "".into(),
+            sale: "".into(),
+            host: "shop.example".into(),
+            epoch: 0,
+            number,
+            binding: 0,
+            issued_at_ms: 0,
+            not_before_ms: 0,
+            expires_at_ms: 2_000_000,
+        })
+    }
+
+    fn intake_of(trusted: &[&str], peer: &str, tls: bool, headers: &[(&str, &str)]) -> (Intake, Counts) {
+        let mut b = Request::builder().uri("/").header("host", "Shop.example:8080");
+        for (k, v) in headers {
+            b = b.header(*k, *v);
+        }
+        let (parts, ()) = b.body(()).unwrap().into_parts();
+        let (policy, counts, keyring) = (policy(trusted), Counts::default(), ring());
+        let cx = Context {
+            policy: &policy,
+            keyring: &keyring,
+            hash_key: (1, 2),
+            counts: &counts,
+            peer: Some(format!("{peer}:999").parse().unwrap()),
+            tls,
+            hello: 0,
+            now: NOW,
+        };
+        let intake = read(&parts, b"/a/../b?q=1", &cx).unwrap();
+        (intake, counts)
+    }
+
+    fn client(trusted: &[&str], peer: &str, xff: &[&str]) -> String {
+        let headers: Vec<_> = xff.iter().map(|v| ("x-forwarded-for", *v)).collect();
+        intake_of(trusted, peer, false, &headers).0.client.unwrap().to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_that_is_no_proxy_of_ours() {
+        let ours = ["10.0.0.0/8"];
+        assert_eq!(client(&ours, "192.0.2.1", &["203.0.113.9"]), "192.0.2.1", "a stranger's header is not believed");
+        assert_eq!(client(&ours, "10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client(&ours, "10.0.0.1", &["1.1.1.1, 203.0.113.9, 10.0.0.2"]), "203.0.113.9", "spoofed entries stand left");
+        assert_eq!(client(&ours, "10.0.0.1", &["1.1.1.1", "203.0.113.9"]), "203.0.113.9", "lines are one list");
+        assert_eq!(client(&ours, "10.0.0.1", &["203.0.113.9, garbage"]), "10.0.0.1");
+        assert_eq!(client(&ours, "10.0.0.1", &["203.0.113.9:4711"]), "203.0.113.9");
+        assert_eq!(client(&ours, "10.0.0.1", &["::ffff:203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client(&ours, "10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client(&ours, "10.0.0.1", &[&"10.0.0.9, ".repeat(40)]), "10.0.0.1", "empty last entry");
+    }
+
+    #[test]
+    fn path_and_host_are_canonical() {
+        let (i, _) = intake_of(&[], "192.0.2.1", false, &[]);
+        assert_eq!((i.host.as_str(), i.path.as_str(), i.target().as_str()), ("shop.example", "/b", "/b?q=1"));
+        assert_eq!(i.authority, "Shop.example:8080");
+    }
+
+    #[test]
+    fn cookies_count_by_kind_prefix_and_mac() {
+        let visitor = token(Kind::Visitor, 5);
+        let plain = format!("a=b; tidegate-visitor={visitor}");
+        let (by_cookie, _) = intake_of(&[], "192.0.2.1", false, &[("cookie", &plain)]);
+        assert!(by_cookie.visitor_by_cookie);
+        let (elsewhere, _) = intake_of(&[], "198.51.100.1", false, &[("cookie", &plain)]);
+        assert_eq!(by_cookie.visitor, elsewhere.visitor, "the cookie is the visitor, wherever it comes from");
+        let (on_https, _) = intake_of(&[], "192.0.2.1", true, &[("cookie", &plain)]);
+        assert!(!on_https.visitor_by_cookie, "another host of the domain could have set it");
+        let host = format!("__Host-tidegate-visitor={visitor}");
+        assert!(intake_of(&[], "192.0.2.1", true, &[("cookie", &host)]).0.visitor_by_cookie);
+    }
+
+    #[test]
+    fn answers_fit_who_asks() {
+        let w = |h: &[(&str, &str)]| intake_of(&[], "192.0.2.1", false, h).0.wants;
+        assert_eq!(w(&[("accept", "text/html,*/*;q=0.8")]), Wants::Html);
+        assert_eq!(w(&[("accept", "*/*"), ("sec-fetch-dest", "empty")]), Wants::Json);
+        assert_eq!(w(&[("accept", "*/*"), ("sec-fetch-dest", "image")]), Wants::Other);
+        assert_eq!(w(&[("accept", "application/json")]), Wants::Json);
+        assert_eq!(w(&[("accept", "image/avif,image/webp,*/*")]), Wants::Other);
+        assert_eq!(w(&[]), Wants::Json);
+    }
+
+    #[test]
+    fn https_in_front_is_believed_from_proxies_only() {
+        let https = |trusted: &[&str]| intake_of(trusted, "10.0.0.1", false, &[("x-forwarded-proto", "https")]).0.https;
+        assert!(https(&["10.0.0.0/8"]) && !https(&[]));
+    }
+}

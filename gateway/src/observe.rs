@@ -1,0 +1,376 @@
+//! Every finished request is counted and, where the policy has a journal, written down: a bounded queue, one thread that
+//! writes Parquet. The request path never waits for the disk; what does not fit is dropped and counted.
+
+use std::{fs, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use parking_lot::Mutex;
+use tidegate_config::Journal;
+use tidegate_filters::{Row, record::Kind};
+use tidegate_models::journal::{JournalError, JournalWriter, file_name, list};
+use tokio::sync::{mpsc, watch};
+
+use crate::{clock::Clock, metrics::Metrics, state::RowSink};
+
+/// Rows that may wait for the disk; at about 500 bytes each, 16 MiB.
+pub const QUEUE_ROWS: usize = 32_768;
+/// With fewer free places than this (a queue 75 % full) polls are no longer taken: they only repeat what is known.
+pub const KEPT_FOR_OTHERS: usize = QUEUE_ROWS / 4;
+/// Rows taken from the queue at once.
+const BATCH_ROWS: usize = 1_024;
+/// A file is closed at this many rows, whatever its age and size: bounds what a power cut can lose.
+const FILE_ROWS_MAX: u64 = 2_000_000;
+/// How often age and size of the open file are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A disk that refuses is tried again after this long, and complained about this seldom.
+const RETRY_AFTER_MS: u64 = 1_000;
+const COMPLAIN_EVERY_MS: u64 = 60_000;
+
+/// Counts rows and hands them to the journal.
+pub struct Observer {
+    metrics: Arc<Metrics>,
+    journal: Option<mpsc::Sender<Row>>,
+    stop: watch::Sender<bool>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Observer {
+    /// Starts the writer when there is a journal. A directory that cannot be written is an error here, and only here.
+    pub fn start(journal: Option<&Journal>, metrics: Arc<Metrics>, clock: Arc<Clock>) -> Result<Arc<Observer>, JournalError> {
+        let (stop, stopped) = watch::channel(false);
+        let Some(settings) = journal else {
+            return Ok(Arc::new(Observer { metrics, journal: None, stop, thread: Mutex::new(None) }));
+        };
+        let mut writer = Writer::new(settings.clone(), metrics.clone(), clock);
+        writer.open()?;
+        let (rows, queue) = mpsc::channel(QUEUE_ROWS);
+        let io = |source| JournalError::Io { path: settings.directory.clone(), doing: "start the writer of the journal", source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
+        let run = move || runtime.block_on(writer.run(queue, stopped));
+        let thread = thread::Builder::new().name("journal".into()).spawn(run).map_err(io)?;
+        Ok(Arc::new(Observer { metrics, journal: Some(rows), stop, thread: Mutex::new(Some(thread)) }))
+    }
+
+    /// Writes what is queued, closes the file and returns when it has its final name. Later rows are counted as dropped.
+    pub fn finish(&self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl RowSink for Observer {
+    fn row(&self, row: Row) {
+        self.metrics.request(&row);
+        let Some(journal) = &self.journal else { return };
+        let kind = row.kind;
+        let crowded = kind == Kind::Poll && journal.capacity() < KEPT_FOR_OTHERS;
+        if crowded || journal.try_send(row).is_err() {
+            self.metrics.row_dropped(kind, "queue", 1);
+        }
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// The open file and how it is going.
+struct Writer {
+    settings: Journal,
+    metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
+    open: Option<Open>,
+    files: u32,
+    retry_at_ms: u64,
+    complain_at_ms: u64,
+}
+
+struct Open {
+    file: JournalWriter,
+    part: PathBuf,
+    since_ms: u64,
+    /// Rows by kind that are not safe until the file is finished.
+    rows: [u64; KINDS.len()],
+}
+
+const KINDS: [Kind; 5] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own];
+
+fn index(kind: Kind) -> usize {
+    KINDS.iter().position(|k| *k == kind).unwrap_or(0)
+}
+
+impl Writer {
+    fn new(settings: Journal, metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
+        Writer { settings, metrics, clock, open: None, files: 0, retry_at_ms: 0, complain_at_ms: 0 }
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Row>, mut stop: watch::Receiver<bool>) {
+        let mut batch = Vec::with_capacity(BATCH_ROWS);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                // Rows first: at the end what is queued is written before the file is closed.
+                biased;
+                taken = queue.recv_many(&mut batch, BATCH_ROWS) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    self.write(&batch);
+                    batch.clear();
+                    if self.is_full() {
+                        self.close();
+                    }
+                }
+                _ = stop.changed(), if !queue.is_closed() => queue.close(),
+                _ = look.tick() => self.look(),
+            }
+        }
+        self.close();
+    }
+
+    fn write(&mut self, rows: &[Row]) {
+        let now_ms = self.clock.now().mono_ms();
+        if self.open.is_none() && now_ms >= self.retry_at_ms {
+            let opened = self.open();
+            self.survive(opened);
+        }
+        let Some(open) = &mut self.open else {
+            for row in rows {
+                self.metrics.row_dropped(row.kind, "disk", 1);
+            }
+            return;
+        };
+        for row in rows {
+            open.rows[index(row.kind)] += 1;
+        }
+        if let Err(e) = open.file.write(rows) {
+            self.lose(&e);
+        }
+    }
+
+    /// Opens the next file; a number that is taken (a restart within the second) is passed over.
+    fn open(&mut self) -> Result<(), JournalError> {
+        let directory = &self.settings.directory;
+        let io = |source| JournalError::Io { path: directory.clone(), doing: "make the directory of the journal", source };
+        fs::create_dir_all(directory).map_err(io)?;
+        let now = self.clock.now();
+        let (mut path, mut part);
+        loop {
+            path = directory.join(file_name(now.wall_ms, self.files));
+            part = path.with_extension("parquet.part");
+            self.files += 1;
+            if !path.exists() && !part.exists() {
+                break;
+            }
+        }
+        let file = JournalWriter::create(&path)?;
+        self.open = Some(Open { file, part, since_ms: now.mono_ms(), rows: [0; KINDS.len()] });
+        Ok(())
+    }
+
+    fn look(&mut self) {
+        let now_ms = self.clock.now().mono_ms();
+        let old = self.open.as_ref().is_some_and(|o| now_ms.saturating_sub(o.since_ms) >= self.settings.file_age.ms());
+        if old || self.is_full() {
+            self.close();
+            let swept = self.sweep();
+            self.survive(swept);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let Some(open) = &self.open else { return false };
+        let bytes = || fs::metadata(&open.part).map_or(0, |m| m.len());
+        open.file.rows() >= FILE_ROWS_MAX || bytes() >= self.settings.file_bytes.0
+    }
+
+    /// Gives the open file its final name; one without rows goes.
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if open.file.rows() == 0 {
+            drop(open.file);
+            let _ = fs::remove_file(&open.part);
+            return;
+        }
+        match open.file.finish() {
+            Ok(rows) => self.metrics.rows_written(rows),
+            Err(e) => {
+                self.count_lost(&open.rows);
+                self.survive(Err(e));
+            }
+        }
+    }
+
+    /// The open file failed: its rows are lost, and counted.
+    fn lose(&mut self, why: &JournalError) {
+        if let Some(open) = self.open.take() {
+            self.count_lost(&open.rows);
+            drop(open.file);
+            let _ = fs::remove_file(&open.part);
+        }
+        self.complain(why);
+    }
+
+    fn count_lost(&self, rows: &[u64; KINDS.len()]) {
+        for (kind, rows) in KINDS.iter().zip(rows).filter(|(_, n)| **n > 0) {
+            self.metrics.row_dropped(*kind, "disk", *rows);
+        }
+    }
+
+    /// Deletes files whose name says that they are older than `keep`.
+    fn sweep(&self) -> Result<(), JournalError> {
+        let oldest_ms = self.clock.now().wall_ms.saturating_sub(self.settings.keep.ms());
+        let oldest = self.settings.directory.join(file_name(oldest_ms, 0));
+        for file in list(&self.settings.directory)?.into_iter().take_while(|f| *f < oldest) {
+            let io = |source| JournalError::Io { path: file.clone(), doing: "delete an old journal", source };
+            fs::remove_file(&file).map_err(io)?;
+        }
+        Ok(())
+    }
+
+    fn survive(&mut self, outcome: Result<(), JournalError>) {
+        if let Err(e) = outcome {
+            self.complain(&e);
+        }
+    }
+
+    fn complain(&mut self, error: &JournalError) {
+        let now_ms = self.clock.now().mono_ms();
+        self.retry_at_ms = now_ms + RETRY_AFTER_MS;
+        if now_ms >= self.complain_at_ms {
+            self.complain_at_ms = now_ms + COMPLAIN_EVERY_MS;
+            tracing::error!(%error, "journal rows are lost and counted; visits go on");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use tidegate_filters::{ByteSize, Span};
+    use tidegate_models::journal;
+
+    use super::*;
+
+    fn row(kind: Kind, n: u64) -> Row {
+        Row { kind, at_ms: n, verdict: "forward", path: "/p".into(), ..Row::default() }
+    }
+
+    fn metric(metrics: &Metrics, line: &str) -> u64 {
+        let text = metrics.render();
+        text.lines().filter_map(|l| l.strip_prefix(line)).filter_map(|v| v.trim().parse::<u64>().ok()).sum()
+    }
+
+    fn start(settings: &Journal) -> (Arc<Observer>, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        (Observer::start(Some(settings), metrics.clone(), Arc::new(Clock::new())).unwrap(), metrics)
+    }
+
+    #[test]
+    fn every_row_is_in_a_finished_file_after_finish() {
+        let base = tempfile::tempdir().unwrap();
+        let settings = Journal::at(base.path().join("journal"));
+        let (observer, metrics) = start(&settings);
+        (0..5_000).for_each(|n| observer.row(row(Kind::Visit, n)));
+        observer.finish();
+        observer.row(row(Kind::Claim, 1));
+        let files = journal::list(&settings.directory).unwrap();
+        let rows: Vec<_> = files.iter().flat_map(|f| journal::read(f).unwrap()).collect();
+        assert_eq!(rows.iter().map(|r| r.at_ms).collect::<Vec<_>>(), (0..5_000).collect::<Vec<_>>());
+        assert_eq!(metric(&metrics, "tidegate_journal_rows_total"), 5_000);
+        assert_eq!(metric(&metrics, "tidegate_journal_rows_dropped_total{kind=\"claim\",cause=\"queue\"}"), 1);
+        let parts =
+            fs::read_dir(&settings.directory).unwrap().filter(|e| e.as_ref().unwrap().path().extension().unwrap() == "part");
+        assert_eq!(parts.count(), 0);
+    }
+
+    #[test]
+    fn polls_are_dropped_before_anything_else() {
+        let (rows, _queue) = mpsc::channel(QUEUE_ROWS);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let stop = watch::channel(false).0;
+        let observer = Observer { metrics: metrics.clone(), journal: Some(rows), stop, thread: Mutex::new(None) };
+        for n in 0..QUEUE_ROWS as u64 + 10 {
+            observer.row(row(Kind::Poll, n));
+        }
+        let dropped = |kind| metric(&metrics, &format!("tidegate_journal_rows_dropped_total{{kind=\"{kind}\",cause=\"queue\"}}"));
+        // The poll that finds exactly KEPT_FOR_OTHERS free places is the last one taken.
+        assert_eq!(dropped("poll"), KEPT_FOR_OTHERS as u64 - 1 + 10);
+        for n in 0..KEPT_FOR_OTHERS as u64 - 1 {
+            observer.row(row(Kind::Visit, n));
+        }
+        assert_eq!(dropped("visit"), 0);
+        observer.row(row(Kind::Visit, 0));
+        assert_eq!(dropped("visit"), 1);
+        assert_eq!(
+            metric(&metrics, "tidegate_requests_total{kind=\"visit\",verdict=\"forward\",reason=\"NONE\"}"),
+            KEPT_FOR_OTHERS as u64
+        );
+    }
+
+    #[test]
+    fn a_disk_that_refuses_costs_rows_that_are_counted_and_nothing_else() {
+        let base = tempfile::tempdir().unwrap();
+        let settings = Journal::at(base.path().join("journal"));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let clock = Arc::new(Clock::new());
+        let mut writer = Writer::new(settings.clone(), metrics.clone(), clock.clone());
+        // The directory has become a file: no file can be opened below it.
+        fs::write(&settings.directory, "").unwrap();
+        assert!(writer.open().is_err());
+        writer.write(&[row(Kind::Visit, 1), row(Kind::Claim, 2)]);
+        assert_eq!(metric(&metrics, "tidegate_journal_rows_dropped_total{kind=\"claim\",cause=\"disk\"}"), 1);
+        fs::remove_file(&settings.directory).unwrap();
+        writer.write(&[row(Kind::Visit, 3)]);
+        assert_eq!(
+            metric(&metrics, "tidegate_journal_rows_dropped_total{kind=\"visit\",cause=\"disk\"}"),
+            2,
+            "not tried at once"
+        );
+        clock.advance(RETRY_AFTER_MS);
+        writer.write(&[row(Kind::Visit, 4)]);
+        // Its directory goes away: the file cannot get its final name.
+        fs::remove_dir_all(&settings.directory).unwrap();
+        writer.close();
+        assert_eq!(metric(&metrics, "tidegate_journal_rows_dropped_total{kind=\"visit\",cause=\"disk\"}"), 3);
+        assert_eq!(metric(&metrics, "tidegate_journal_rows_total"), 0);
+    }
+
+    #[test]
+    fn files_are_closed_by_age_and_size_and_deleted_when_old() {
+        let base = tempfile::tempdir().unwrap();
+        let mut settings = Journal::at(base.path().join("journal"));
+        (settings.file_age, settings.keep) = (Span::secs(60), Span::secs(3_600));
+        let clock = Arc::new(Clock::new());
+        let mut writer = Writer::new(settings.clone(), Arc::new(Metrics::new().unwrap()), clock.clone());
+        let files = || journal::list(&settings.directory).unwrap().len();
+        writer.write(&[row(Kind::Visit, 1)]);
+        writer.look();
+        assert_eq!(files(), 0);
+        clock.advance(60_000);
+        writer.look();
+        assert_eq!(files(), 1);
+        writer.settings.file_bytes = ByteSize(1);
+        // A row group is on the disk only when it is whole.
+        writer.write(&vec![row(Kind::Visit, 1); journal::ROW_GROUP_ROWS]);
+        assert!(writer.is_full());
+        writer.look();
+        assert_eq!(files(), 2);
+        clock.advance(3_700_000);
+        writer.write(&[row(Kind::Visit, 1)]);
+        writer.look();
+        assert_eq!(files(), 1, "the old two are gone");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_an_error_at_the_start() {
+        let base = tempfile::tempdir().unwrap();
+        let file = base.path().join("file");
+        fs::write(&file, "").unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        assert!(Observer::start(Some(&Journal::at(file.join("below"))), metrics, Arc::new(Clock::new())).is_err());
+    }
+}

@@ -1,0 +1,419 @@
+//! What lives below the gate's own prefix: status, claim, leave, challenge, health.
+
+use std::hash::Hasher as _;
+
+use http::header;
+use pingora::proxy::Session;
+use serde_json::{Value, json};
+use siphasher::sip::SipHasher13;
+use tidegate_filters::{
+    Now, Reason, Wants,
+    pipeline::ClaimOutcome,
+    record::Kind as RowKind,
+    seats::{
+        queue::Place,
+        room::{Claim, GivenBack, Room, RoomStatus, Waiting},
+        seat::SeatRef,
+        token::{Kind, Token},
+    },
+};
+
+use crate::{
+    canonical,
+    claims::CLAIM_WAIT,
+    credentials::{COOKIE_PREFIX, HOST_PREFIX},
+    pages,
+    reply::{self, Answer},
+    state::Shared,
+    trace::Trace,
+};
+
+/// Longest form accepted, bytes.
+const FORM_BYTES_MAX: usize = 8 << 10;
+/// Longest place a form may lead back to, bytes.
+const TO_BYTES_MAX: usize = 2_048;
+/// A passed challenge counts this long, milliseconds.
+const CLEARANCE_MS: u64 = 30 * 60_000;
+/// A visitor is remembered this long, milliseconds.
+const VISITOR_MS: u64 = 30 * 86_400_000;
+/// A challenge's proof is good in the window it was made in and in the next one, milliseconds.
+const PROOF_WINDOW_MS: u64 = 10 * 60_000;
+
+/// Answers a request below the prefix; `path` is what follows it.
+pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, path: &str) -> pingora::Result<()> {
+    trace.own(RowKind::Own, "own", Reason::Own);
+    let answer = match (path, trace.intake.method.as_str()) {
+        ("status", "GET" | "HEAD") => status(shared, trace),
+        ("health", "GET" | "HEAD") => health(shared),
+        ("claim" | "leave" | "challenge", "POST") => match form(session, trace).await {
+            Err(answer) => answer,
+            Ok(form) => match path {
+                "claim" => claim(shared, trace, &form).await,
+                "leave" => leave(shared, trace, &form),
+                _ => take_challenge(shared, trace, &form),
+            },
+        },
+        ("status" | "health", _) => problem(405, "answers GET only").with("allow", "GET, HEAD"),
+        ("claim" | "leave" | "challenge", _) => problem(405, "answers POST only").with("allow", "POST"),
+        _ => problem(404, "no page of the gate has this name"),
+    };
+    reply::send(session, trace, answer).await
+}
+
+/// The URL of one of our pages.
+pub fn url(trace: &Trace, page: &str) -> String {
+    format!("{}{page}", trace.active.policy.own_prefix)
+}
+
+/// Where somebody stands in a room, for page and JSON.
+pub struct State<'a> {
+    /// The request.
+    pub trace: &'a Trace,
+    /// The room.
+    pub room: &'a Room,
+    /// The place, where there is one.
+    pub waiting: Option<&'a Waiting>,
+    /// Stable name of the state.
+    pub name: &'static str,
+}
+
+impl State<'_> {
+    /// As scripts and apps read it.
+    pub fn json(&self) -> Value {
+        let w = self.waiting;
+        let opens_in_s = w.and_then(|w| match w.stage {
+            tidegate_filters::seats::room::Stage::Prequeue { opens_in_s } => Some(opens_in_s),
+            _ => None,
+        });
+        let claim = w
+            .and_then(|w| reply::claimable(w.stage))
+            .map(|expires_in_s| json!({ "method": "POST", "url": url(self.trace, "claim"), "expires_in_s": expires_in_s }));
+        json!({
+            "state": self.name,
+            "room": self.room.name(),
+            "place": w.and_then(|w| w.place).map(|p| p.number),
+            "ahead": w.map(|w| w.ahead),
+            "wait_s": w.and_then(|w| w.wait_s).map(|(low, high)| [low, high]),
+            "poll_after_s": w.map(|w| w.poll_after_s.max(1)),
+            "opens_in_s": opens_in_s,
+            "claim": claim,
+            "restarted": w.is_some_and(|w| w.restarted),
+            "message": self.room.current_message(),
+        })
+    }
+}
+
+/// The cookie that carries a token; `name` without prefix.
+pub fn cookie(shared: &Shared, https: bool, name: &str, token: &Token) -> String {
+    let value = shared.keyring.load().seal(token);
+    let age_s = token.expires_at_ms.saturating_sub(token.issued_at_ms) / 1_000;
+    cookie_text(https, name, &value, age_s)
+}
+
+fn cookie_text(https: bool, name: &str, value: &str, age_s: u64) -> String {
+    let (prefix, secure) = if https { (HOST_PREFIX, "; Secure") } else { ("", "") };
+    format!("{prefix}{COOKIE_PREFIX}{name}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}")
+}
+
+/// Gives a pass, and a name to a visitor who has none.
+pub fn give_pass(shared: &Shared, trace: &mut Trace, room: &Room, seat: SeatRef, now: Now) {
+    let token = room.pass_token(seat, &trace.intake.host, now);
+    trace.cookies.push(cookie(shared, trace.intake.https, &format!("pass-{}", room.name()), &token));
+    give_visitor(shared, trace, now);
+}
+
+/// Gives a ticket, and a name to a visitor who has none.
+pub fn give_ticket(shared: &Shared, trace: &mut Trace, room: &Room, place: Place, now: Now) {
+    let token = room.ticket_token(place, &trace.intake.host, now);
+    trace.cookies.push(cookie(shared, trace.intake.https, &format!("ticket-{}", room.name()), &token));
+    give_visitor(shared, trace, now);
+}
+
+fn give_visitor(shared: &Shared, trace: &mut Trace, now: Now) {
+    if trace.intake.visitor_by_cookie {
+        return;
+    }
+    let Ok(number) = getrandom::u64() else { return };
+    let token = gate_token(trace, Kind::Visitor, number, VISITOR_MS, now);
+    trace.cookies.push(cookie(shared, trace.intake.https, "visitor", &token));
+}
+
+fn gate_token(trace: &Trace, kind: Kind, number: u64, age_ms: u64, now: Now) -> Token {
+    Token {
+        kind,
+        room: "".into(),
+        sale: "".into(),
+        host: trace.intake.host.as_str().into(),
+        epoch: 0,
+        number,
+        binding: 0,
+        issued_at_ms: now.wall_ms,
+        not_before_ms: now.wall_ms,
+        expires_at_ms: now.wall_ms + age_ms,
+    }
+}
+
+/// What a challenge page carries: only who loaded the page lately, with this program and from this network, knows it.
+pub fn proof(trace: &Trace, windows_ago: u64) -> String {
+    let (k0, k1) = trace.proof_key();
+    let mut h = SipHasher13::new_with_keys(k0, k1);
+    h.write(b"challenge");
+    h.write_u64(trace.intake.network_hash((k0, k1)));
+    h.write_u64(trace.intake.fingerprint);
+    h.write_u64((trace.started.wall_ms / PROOF_WINDOW_MS).saturating_sub(windows_ago));
+    format!("{:016x}", h.finish())
+}
+
+fn problem(status: u16, detail: &str) -> Answer {
+    Answer::problem(status, "own", Reason::Own.code(), detail)
+}
+
+fn health(shared: &Shared) -> Answer {
+    match shared.is_stopping() {
+        false => Answer::json(200, "own", Reason::Own.code(), &json!({ "status": "ok" })),
+        true => Answer::json(503, "own", Reason::Stopping.code(), &json!({ "status": "stopping" })),
+    }
+}
+
+fn none() -> Answer {
+    Answer::json(404, "own", Reason::Own.code(), &json!({ "state": "none" }))
+}
+
+/// The room a form or a query names, or the only one.
+fn room_index(trace: &Trace, name: Option<&str>) -> Option<usize> {
+    match name {
+        Some(name) => trace.active.pipeline.room(name),
+        None => (trace.active.pipeline.rooms().len() == 1).then_some(0),
+    }
+}
+
+fn status(shared: &Shared, trace: &mut Trace) -> Answer {
+    trace.own(RowKind::Poll, "own", Reason::Own);
+    let query = fields(trace.intake.query.as_deref().unwrap_or_default());
+    let Some(index) = room_index(trace, get(&query, "room")) else { return none() };
+    state_answer(shared, trace, index, 200)
+}
+
+/// Where the visitor stands, as JSON; `status` is for those who wait.
+fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -> Answer {
+    let active = trace.active.clone();
+    let Some(room) = active.pipeline.rooms().get(index) else { return none() };
+    trace.room(index);
+    match room.status(&trace.intake.visit(None), shared.clock.now()) {
+        RoomStatus::None => none(),
+        RoomStatus::Seated(seat) => {
+            trace.seat(index, seat, false);
+            Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "seated", "room": room.name() }))
+        }
+        RoomStatus::SoldOut => {
+            Answer::json(status, "own", Reason::StockGone.code(), &json!({ "state": "sold_out", "room": room.name() }))
+        }
+        RoomStatus::Waiting(w) => {
+            if let Some(place) = w.place {
+                trace.place(place, false);
+            }
+            trace.row.reason = Some(w.stage.reason());
+            let state = State { trace, room, waiting: Some(&w), name: w.stage.name() };
+            let answer = Answer::json(status, "own", Reason::Own.code(), &state.json());
+            answer.with("retry-after", w.poll_after_s.max(1))
+        }
+    }
+}
+
+async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
+    trace.own(RowKind::Claim, "own", Reason::Own);
+    let to = destination(get(form, "to"));
+    let active = trace.active.clone();
+    let index = room_index(trace, get(form, "room"));
+    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return none() };
+    trace.room(index);
+    let seat = claim_seat(shared, trace, index, room).await;
+    let html = trace.intake.wants == Wants::Html;
+    if let Some(seat) = seat {
+        give_pass(shared, trace, room, seat, shared.clock.now());
+        return match html {
+            true => Answer::see(303, "own", Reason::Own.code(), to),
+            false => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "seated", "room": room.name() })),
+        };
+    }
+    match html {
+        // The waiting page says why.
+        true => Answer::see(303, "own", Reason::Own.code(), to),
+        false => {
+            let answer = state_answer(shared, trace, index, 409);
+            // Nothing to claim with: a conflict as well, not a missing page.
+            if answer.status == 404 { Answer { status: 409, ..answer } } else { answer }
+        }
+    }
+}
+
+/// A seat now, or within the next ticks.
+async fn claim_seat(shared: &Shared, trace: &mut Trace, index: usize, room: &Room) -> Option<SeatRef> {
+    let now = shared.clock.now();
+    // Registered before the claim is made: the tick may answer in between.
+    let place = room.place_of(&trace.intake.visit(None), now);
+    let answer = place.and_then(|p| shared.claims.register(index, p));
+    if place.is_some() && answer.is_none() {
+        shared.counts.claims_refused.add();
+        return None;
+    }
+    // The row says what became of it: seated, next (called), still queued, or inside already (a seat without a place).
+    let seat = match room.claim(&trace.intake.visit(None), now) {
+        Claim::Inside(seat) => {
+            trace.seat(index, seat, false);
+            return Some(seat);
+        }
+        Claim::Seated(seat) => Some(seat),
+        Claim::Pending(_) => {
+            trace.row.reason = Some(Reason::Called);
+            match tokio::time::timeout(CLAIM_WAIT, answer?).await {
+                Ok(Ok(ClaimOutcome::Seated(seat))) => Some(seat),
+                _ => None,
+            }
+        }
+        Claim::NotYet(waiting) => {
+            trace.row.reason = Some(waiting.stage.reason());
+            None
+        }
+        Claim::NoTicket | Claim::Busy => return None,
+    };
+    if let Some(place) = place {
+        trace.place(place, false);
+    }
+    if let Some(seat) = seat {
+        trace.seat(index, seat, true);
+    }
+    seat
+}
+
+fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
+    trace.own(RowKind::Leave, "own", Reason::Own);
+    let active = trace.active.clone();
+    let index = room_index(trace, get(form, "room"));
+    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return none() };
+    trace.room(index);
+    let now = shared.clock.now();
+    let visit = trace.intake.visit(None);
+    let left = room.leave(&visit, now);
+    match left {
+        Some(GivenBack::Seat(seat)) => trace.seat(index, seat, false),
+        Some(GivenBack::Place(place)) => trace.place(place, false),
+        None => {}
+    }
+    for name in ["ticket", "pass"] {
+        let gone = cookie_text(trace.intake.https, &format!("{name}-{}", room.name()), "", 0);
+        trace.cookies.push(gone);
+    }
+    match (trace.intake.wants, left.is_some()) {
+        (Wants::Html, _) => Answer::see(303, "own", Reason::Own.code(), "/".into()),
+        (_, true) => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "left" })),
+        (_, false) => none(),
+    }
+}
+
+fn take_challenge(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
+    let given = get(form, "proof").unwrap_or_default();
+    let good = (0..2).any(|ago| bool::from(subtle::ConstantTimeEq::ct_eq(proof(trace, ago).as_bytes(), given.as_bytes())));
+    if !good {
+        let words = pages::STALE_CHALLENGE;
+        return reply::failure(trace.intake.wants, 403, "own", Reason::Own.code(), words);
+    }
+    let now = shared.clock.now();
+    let token = gate_token(trace, Kind::Clearance, 0, CLEARANCE_MS, now);
+    trace.cookies.push(cookie(shared, trace.intake.https, "clearance", &token));
+    match trace.intake.wants {
+        Wants::Html => Answer::see(303, "own", Reason::Own.code(), destination(get(form, "to"))),
+        _ => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "cleared" })),
+    }
+}
+
+/// Reads a form that one of our pages, or a script of this very host, has sent.
+async fn form(session: &mut Session, trace: &Trace) -> Result<Vec<(String, String)>, Answer> {
+    let headers = &session.req_header().headers;
+    let text = |name: header::HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
+    if let Some(origin) = text(header::ORIGIN) {
+        let host = origin.split_once("://").and_then(|(_, rest)| canonical::host(rest));
+        if host.as_deref() != Some(&*trace.intake.host) {
+            return Err(problem(403, "this form was sent from another site"));
+        }
+    } else if headers.get("sec-fetch-site").is_some_and(|v| v == "cross-site") {
+        return Err(problem(403, "this form was sent from another site"));
+    }
+    if text(header::CONTENT_LENGTH).and_then(|v| v.parse::<usize>().ok()).is_some_and(|n| n > FORM_BYTES_MAX) {
+        return Err(problem(413, "forms of the gate have at most 8 KiB"));
+    }
+    if headers.contains_key(header::EXPECT) {
+        let _ = session.write_continue_response().await;
+    }
+    let mut body = Vec::new();
+    loop {
+        match session.as_downstream_mut().read_request_body().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > FORM_BYTES_MAX => {
+                return Err(problem(413, "forms of the gate have at most 8 KiB"));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(_) => return Err(problem(400, "the form did not arrive")),
+        }
+    }
+    Ok(fields(&String::from_utf8_lossy(&body)))
+}
+
+/// `a=b&c=d`, decoded; at most 16 pairs.
+fn fields(text: &str) -> Vec<(String, String)> {
+    let decode = |s: &str| {
+        let spaced = s.replace('+', " ");
+        percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let pairs = text.split('&').filter(|p| !p.is_empty()).take(16);
+    pairs.map(|p| p.split_once('=').unwrap_or((p, ""))).map(|(k, v)| (decode(k), decode(v))).collect()
+}
+
+fn get<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
+    fields.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
+}
+
+/// A path of this host, whatever was sent: never another site.
+fn destination(to: Option<&str>) -> String {
+    let Some(to) = to.filter(|t| t.len() <= TO_BYTES_MAX) else { return "/".into() };
+    let (path, query) = canonical::split(to);
+    match (canonical::path(path), query) {
+        (Ok(path), Some(query)) if query.bytes().all(canonical::is_target_byte) => format!("{path}?{query}"),
+        (Ok(path), None) => path.into_owned(),
+        _ => "/".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_lead_back_to_this_host_only() {
+        let d = |s: &str| destination(Some(s));
+        assert_eq!(d("/drop?a=b"), "/drop?a=b");
+        assert_eq!(d("//evil.example/x"), "/evil.example/x");
+        assert_eq!(d("/%2e%2e//evil"), "/evil");
+        for bad in ["https://evil.example/", "/\\evil.example", "javascript:alert(1)", "", "/a\r\nSet-Cookie: x=y", "/a?b=\r\nx"]
+        {
+            assert_eq!(d(bad), "/", "{bad:?}");
+        }
+        assert_eq!(d(&format!("/{}", "x".repeat(3_000))), "/");
+    }
+
+    #[test]
+    fn fields_are_decoded_and_bounded() {
+        let f = fields("room=drop&to=%2Fa%3Fb%3Dc+d&x&=");
+        assert_eq!(get(&f, "room"), Some("drop"));
+        assert_eq!(get(&f, "to"), Some("/a?b=c d"));
+        assert_eq!(get(&f, "x"), Some(""));
+        assert_eq!(fields(&"a=b&".repeat(100)).len(), 16);
+    }
+
+    #[test]
+    fn cookies_are_bound_to_the_host_on_https() {
+        let c = cookie_text(true, "pass-drop", "T", 60);
+        assert_eq!(c, "__Host-tidegate-pass-drop=T; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
+        assert_eq!(cookie_text(false, "visitor", "T", 60), "tidegate-visitor=T; Path=/; Max-Age=60; HttpOnly; SameSite=Lax");
+    }
+}

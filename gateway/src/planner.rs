@@ -1,0 +1,163 @@
+//! The gate's slow heartbeat, beside the request path and on its own thread: rooms tick ten times a second, and each second
+//! what the shop showed becomes the plan for the next.
+
+use std::{sync::Arc, time::Duration};
+
+use tidegate_filters::{
+    plan::{CapacitySettings, InFlightSettings, Planner, Plans, ShopWindow},
+    seats::room::RoomStats,
+};
+use tokio::{sync::watch, time::MissedTickBehavior};
+
+use crate::{
+    control::Control,
+    in_flight::Observed,
+    metrics::{Metrics, gauges},
+    state::Active,
+};
+
+/// Rooms tick this often.
+pub const TICK_EVERY: Duration = Duration::from_millis(100);
+/// Ticks of one plan.
+const TICKS_A_PLAN: u32 = 10;
+
+/// What the last plan was made from and what it set.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// The limit on requests in flight, and who was held by it.
+    pub in_flight: Observed,
+    /// Estimated capacity, cost units a second.
+    pub capacity_per_s: f64,
+}
+
+/// Ticks and plans until `stop` is true.
+pub async fn run(control: Arc<Control>, mut stop: watch::Receiver<bool>) {
+    let mut steering = Steering::new(&control);
+    let mut every = tokio::time::interval(TICK_EVERY);
+    // After a stall the next tick is enough: time comes from the clock, not from the count of ticks.
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0;
+    while !*stop.borrow() {
+        tokio::select! {
+            _ = every.tick() => {}
+            _ = stop.changed() => break,
+        }
+        control.shared.tick();
+        ticks += 1;
+        if ticks >= TICKS_A_PLAN {
+            ticks = 0;
+            steering.second(&control);
+        }
+    }
+}
+
+/// The planner and what it was built from.
+struct Steering {
+    planner: Planner,
+    active: Arc<Active>,
+    bounds: (CapacitySettings, InFlightSettings),
+    planned_at_ms: u64,
+    /// Of each room: is anybody let in? A change is worth a line in the log.
+    open: Vec<bool>,
+}
+
+impl Steering {
+    fn new(control: &Control) -> Self {
+        let shared = &control.shared;
+        let active = shared.active.load_full();
+        let settings = active.policy.pipeline_settings();
+        let planner = Planner::new(&settings);
+        shared.in_flight.set_limit(planner.first().in_flight_limit);
+        let planned_at_ms = shared.clock.now().mono_ms();
+        Steering { planner, active, bounds: (settings.capacity, settings.in_flight), planned_at_ms, open: Vec::new() }
+    }
+
+    fn second(&mut self, control: &Control) {
+        let shared = &control.shared;
+        self.follow(&shared.active.load_full());
+        let now = shared.clock.now();
+        let in_flight = shared.in_flight.observe();
+        let window = ShopWindow {
+            span_ms: now.mono_ms().saturating_sub(self.planned_at_ms).max(1),
+            routes: self.active.meter.drain(),
+            in_flight_max: in_flight.peak,
+            limit_was_binding: in_flight.bound,
+            healthy: self.active.upstreams.any_healthy(),
+        };
+        self.planned_at_ms = now.mono_ms();
+        let stats: Vec<_> = self.active.pipeline.rooms().iter().map(|r| r.stats(now)).collect();
+        let plans = self.planner.step(&window, &stats);
+        shared.in_flight.set_limit(plans.in_flight_limit);
+        for (room, plan) in self.active.pipeline.rooms().iter().zip(&plans.rooms) {
+            room.set_plan(plan, now);
+        }
+        self.tell(&stats, &plans);
+        control.saw(Seen {
+            in_flight: Observed { limit: plans.in_flight_limit, ..in_flight },
+            capacity_per_s: plans.capacity_per_s,
+        });
+        gauge_all(control, &plans, &stats);
+        control.metrics.upkeep();
+    }
+
+    /// Takes over a policy that was put in force since the last second.
+    fn follow(&mut self, active: &Arc<Active>) {
+        if Arc::ptr_eq(active, &self.active) {
+            return;
+        }
+        let settings = active.policy.pipeline_settings();
+        let bounds = (settings.capacity, settings.in_flight);
+        self.planner.retune(&settings, bounds != self.bounds);
+        self.bounds = bounds;
+        self.active = active.clone();
+        self.open.clear();
+    }
+
+    fn tell(&mut self, stats: &[RoomStats], plans: &Plans) {
+        let open: Vec<_> = plans.rooms.iter().map(|p| p.refill_per_s > 0.0).collect();
+        for (i, (room, plan)) in stats.iter().zip(&plans.rooms).enumerate() {
+            if self.open.get(i) != open.get(i) {
+                tracing::info!(room = %room.name, reason = %plan.reason, "plan");
+            } else {
+                tracing::debug!(room = %room.name, reason = %plan.reason, "plan");
+            }
+        }
+        self.open = open;
+    }
+}
+
+fn gauge_all(control: &Control, plans: &Plans, stats: &[RoomStats]) {
+    let (metrics, shared) = (&control.metrics, &control.shared);
+    let yes = |b: bool| f64::from(u8::from(b));
+    metrics.gauge(gauges::BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    metrics.gauge(gauges::READY, &[], yes(!shared.is_stopping()));
+    metrics.gauge(gauges::CONNECTIONS, &[], f64::from(shared.caps.open()));
+    let seen = control.seen();
+    metrics.gauge(gauges::IN_FLIGHT, &[], f64::from(seen.in_flight.held));
+    metrics.gauge(gauges::IN_FLIGHT_QUEUED, &[], f64::from(seen.in_flight.waiting));
+    metrics.gauge(gauges::IN_FLIGHT_LIMIT, &[], f64::from(plans.in_flight_limit));
+    metrics.gauge(gauges::CAPACITY, &[], plans.capacity_per_s);
+    for server in shared.active.load().upstreams.states() {
+        metrics.gauge(gauges::UPSTREAM_HEALTHY, &[("upstream", &server.address.to_string())], yes(server.healthy));
+    }
+    for (room, plan) in stats.iter().zip(&plans.rooms) {
+        gauge_room(metrics, room, plan.refill_per_s, plan.burst);
+    }
+}
+
+fn gauge_room(metrics: &Metrics, room: &RoomStats, refill: f64, burst: f64) {
+    let yes = |b: bool| f64::from(u8::from(b));
+    let values = [
+        (gauges::ROOM_WAITING, room.waiting as f64),
+        (gauges::ROOM_CALLED, f64::from(room.called)),
+        (gauges::ROOM_SEATS, f64::from(room.seats_live)),
+        (gauges::ROOM_SEATS_MAX, f64::from(room.seats_max)),
+        (gauges::ROOM_REFILL, refill),
+        (gauges::ROOM_BURST, burst),
+        (gauges::ROOM_ARMED, yes(room.armed)),
+        (gauges::ROOM_PAUSED, yes(room.paused)),
+    ];
+    for (name, value) in values {
+        metrics.gauge(name, &[("room", &room.name)], value);
+    }
+}

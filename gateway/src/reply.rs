@@ -1,0 +1,276 @@
+//! A verdict becomes HTTP. Every answer of ours says which verdict and why, and that nobody may store it.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
+use pingora::{http::ResponseHeader, proxy::Session};
+use serde_json::json;
+use tidegate_filters::{
+    Decision, Filter, Reason, Verdict, VisitorId, Wants,
+    rule::visitor_rate::VisitorRateSettings,
+    seats::room::{Stage, Waiting},
+    verdict::{Notes, Quota},
+};
+
+use crate::{counts::HeadFault, own, pages, trace::Trace};
+
+/// Declared bodies up to this size are read and thrown away after an early answer, so that the connection can stay.
+pub const DRAIN_BYTES_MAX: u64 = 64 << 10;
+/// How long that may take.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(2);
+/// No third party, nothing stored, no frame of strangers around our buttons.
+const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                                form-action 'self'; frame-ancestors 'self'; base-uri 'none'";
+
+/// An answer of the gate itself.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// `Tidegate-Verdict`.
+    pub verdict: &'static str,
+    /// `Tidegate-Reason`.
+    pub reason: &'static str,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// Whole.
+    pub body: Bytes,
+    /// What else it says.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Answer {
+    /// A page.
+    pub fn html(status: u16, verdict: &'static str, reason: &'static str, page: String) -> Self {
+        Answer { status, verdict, reason, content_type: "text/html; charset=utf-8", body: page.into(), headers: Vec::new() }
+    }
+
+    /// JSON.
+    pub fn json(status: u16, verdict: &'static str, reason: &'static str, value: &serde_json::Value) -> Self {
+        let body = value.to_string().into();
+        Answer { status, verdict, reason, content_type: "application/json", body, headers: Vec::new() }
+    }
+
+    /// RFC 9457.
+    pub fn problem(status: u16, verdict: &'static str, reason: &'static str, detail: &str) -> Self {
+        let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
+        let value = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason });
+        Answer { content_type: "application/problem+json", ..Self::json(status, verdict, reason, &value) }
+    }
+
+    /// Another place.
+    pub fn see(status: u16, verdict: &'static str, reason: &'static str, location: String) -> Self {
+        let mut answer = Answer::problem(status, verdict, reason, "see Location");
+        answer.headers.push(("location", location));
+        answer
+    }
+
+    /// One more header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+}
+
+/// What the filters decided, as an answer. `Forward` has none.
+pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer {
+    let intake = &trace.intake;
+    let reason = decision.reason;
+    match &decision.verdict {
+        Verdict::Wait(w) => waiting(trace, w, reason),
+        Verdict::Challenge => challenge(trace, reason),
+        Verdict::Throttle(quota) => {
+            let seconds = retry_after(quota.wait_ms.div_ceil(1_000) as u32, intake.visitor);
+            let answer = refusal(trace, 429, "throttle", reason).with("retry-after", seconds);
+            rate_limit_headers(trace, quota, answer)
+        }
+        Verdict::Refuse { retry_after_s } => {
+            let status = match (reason, retry_after_s) {
+                (Reason::NoRoute, _) => 404,
+                (Reason::SaleClosed, _) => 410,
+                (_, Some(_)) => 503,
+                (_, None) => 403,
+            };
+            let answer = refusal(trace, status, "refuse", reason);
+            let answer = match retry_after_s {
+                Some(s) => answer.with("retry-after", retry_after(*s, intake.visitor)),
+                None => answer,
+            };
+            match &notes.quota {
+                Some(quota) => rate_limit_headers(trace, quota, answer),
+                None => answer,
+            }
+        }
+        Verdict::SoldOut => refusal(trace, 410, "sold_out", reason),
+        Verdict::Forward(_) => refusal(trace, 500, "refuse", reason),
+    }
+}
+
+/// The gate's own limits: the shop is busy, down, wrong; a body is too large; the gate stops.
+pub fn refusal(trace: &Trace, status: u16, verdict: &'static str, reason: Reason) -> Answer {
+    failure(trace.intake.wants, status, verdict, reason.code(), pages::words(reason))
+}
+
+/// A refusal for which there is no reason code of the filters.
+pub fn failure(wants: Wants, status: u16, verdict: &'static str, code: &'static str, words: pages::Words) -> Answer {
+    match wants {
+        Wants::Html => Answer::html(status, verdict, code, pages::message(&words, code)),
+        Wants::Json | Wants::Other => Answer::problem(status, verdict, code, words.text),
+    }
+}
+
+/// A place in a room.
+pub fn waiting(trace: &Trace, w: &Waiting, reason: Reason) -> Answer {
+    let Some(room) = trace.active.pipeline.rooms().get(w.room) else { return refusal(trace, 503, "refuse", reason) };
+    let status = room.settings().status_while_waiting;
+    let state = own::State { trace, room, waiting: Some(w), name: w.stage.name() };
+    let answer = match trace.intake.wants {
+        Wants::Html => Answer::html(status, "wait", reason.code(), pages::waiting(&state)),
+        Wants::Json => Answer::json(status, "wait", reason.code(), &state.json()),
+        // An image or a style sheet: nobody sees the answer, and 200 would break the page quietly.
+        Wants::Other => Answer::problem(503, "wait", reason.code(), "waiting for a place in the shop"),
+    };
+    answer.with("retry-after", w.poll_after_s.max(1))
+}
+
+fn challenge(trace: &Trace, reason: Reason) -> Answer {
+    let url = own::url(trace, "challenge");
+    let proof = own::proof(trace, 0);
+    match trace.intake.wants {
+        Wants::Html => Answer::html(403, "challenge", reason.code(), pages::challenge(&url, &trace.intake.target(), &proof)),
+        Wants::Json | Wants::Other => {
+            let mut value = json!({ "type": "about:blank", "title": "Forbidden", "status": 403, "reason": reason.code(),
+                "detail": "confirm that somebody is there, then ask again" });
+            value["challenge"] = json!({ "method": "POST", "url": url, "proof": proof });
+            Answer { content_type: "application/problem+json", ..Answer::json(403, "challenge", reason.code(), &value) }
+        }
+    }
+}
+
+/// Whole seconds, at least one, a little later for some than for others: they must not all come back at once. The same
+/// visitor always gets the same.
+pub fn retry_after(base_s: u32, visitor: Option<VisitorId>) -> u32 {
+    let base = base_s.clamp(1, 86_400);
+    let spread = u64::from(base / 4 + 2);
+    // The low bits of the id pick hash sets elsewhere; use the high ones.
+    base + (visitor.map_or(0, |v| (v.0 >> 32) % spread)) as u32
+}
+
+/// draft-ietf-httpapi-ratelimit-headers-10.
+fn rate_limit_headers(trace: &Trace, quota: &Quota, answer: Answer) -> Answer {
+    let filter = trace.active.pipeline.filters().nth(usize::from(quota.filter));
+    let Some((Filter::VisitorRate(filter), _)) = filter else { return answer };
+    let VisitorRateSettings { name, rate, burst, .. } = filter.settings();
+    // A used-up quota is whole again after burst / rate.
+    let window_s = (f64::from(*burst) / rate.as_per_s()).ceil().max(1.0) as u64;
+    let reset_s = quota.wait_ms.div_ceil(1_000);
+    answer
+        .with("ratelimit-policy", format!("\"{name}\";q={burst};w={window_s}"))
+        .with("ratelimit", format!("\"{name}\";r={};t={reset_s}", quota.remaining))
+}
+
+/// Sends it, keeps the connection where that is safe, adds the cookies of the trace.
+pub async fn send(session: &mut Session, trace: &Trace, answer: Answer) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(answer.status, Some(12 + answer.headers.len()))?;
+    head.insert_header(header::CONTENT_TYPE, answer.content_type)?;
+    head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    head.insert_header(header::CACHE_CONTROL, "no-store, private")?;
+    head.insert_header("tidegate-verdict", answer.verdict)?;
+    head.insert_header("tidegate-reason", answer.reason)?;
+    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    if answer.content_type.starts_with("text/html") {
+        head.insert_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY)?;
+        // Our forms need an Origin that says where they stood.
+        head.insert_header(header::REFERRER_POLICY, "same-origin")?;
+        head.insert_header(header::VARY, "Accept, Cookie")?;
+    }
+    for (name, value) in answer.headers {
+        head.insert_header(name, value)?;
+    }
+    for cookie in &trace.cookies {
+        head.append_header(header::SET_COOKIE, cookie.as_str())?;
+    }
+    keep_when_safe(session);
+    let no_body = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
+    session.write_response_header(Box::new(head), no_body).await?;
+    if !no_body {
+        session.write_response_body(Some(answer.body), true).await?;
+    }
+    Ok(())
+}
+
+/// An unread body: a small declared one is drained under a deadline, so that the connection stays; anything else closes it
+/// (Pingora's default), since what follows could not be told from a request.
+fn keep_when_safe(session: &mut Session) {
+    if session.is_body_done() {
+        return;
+    }
+    let headers = &session.req_header().headers;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if length.is_some_and(|n| n <= DRAIN_BYTES_MAX) && !headers.contains_key(header::EXPECT) {
+        session.set_close_on_response_before_downstream_finish(false);
+        session.set_total_drain_timeout(Some(DRAIN_WAIT));
+    }
+}
+
+/// Status of a refused head.
+pub fn head_status(fault: HeadFault) -> u16 {
+    match fault {
+        HeadFault::TooSlow => 408,
+        HeadFault::TooLarge | HeadFault::TooManyHeaders => 431,
+        HeadFault::MethodRefused => 405,
+        HeadFault::BadVersion => 505,
+        _ => 400,
+    }
+}
+
+/// The whole answer to a head that cannot be trusted, HTTP/1.1; the connection is closed after it.
+pub fn bad_head(fault: HeadFault) -> Bytes {
+    let status = head_status(fault);
+    let answer = Answer::problem(status, "refuse", fault.name(), "the request is not acceptable HTTP");
+    let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Bad Request");
+    let head = format!(
+        "HTTP/1.1 {status} {title}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store, private\r\n\
+         Tidegate-Verdict: refuse\r\nTidegate-Reason: {}\r\nConnection: close\r\n\r\n",
+        answer.content_type,
+        answer.body.len(),
+        fault.name(),
+    );
+    let mut out = BytesMut::from(head.as_bytes());
+    out.extend_from_slice(&answer.body);
+    out.freeze()
+}
+
+/// Whether a claim makes sense at this stage, and for how long.
+pub fn claimable(stage: Stage) -> Option<u32> {
+    match stage {
+        Stage::Called { expires_in_s } => Some(expires_in_s),
+        Stage::Next => Some(0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_whole_positive_and_spread() {
+        assert_eq!(retry_after(0, None), 1);
+        let given: Vec<u32> = (0..64u64).map(|i| retry_after(20, Some(VisitorId(i << 32)))).collect();
+        assert!(given.iter().all(|s| (20..=26).contains(s)));
+        assert!(given.iter().any(|s| *s != given[0]));
+        assert_eq!(retry_after(20, Some(VisitorId(5 << 32))), retry_after(20, Some(VisitorId(5 << 32))));
+    }
+
+    #[test]
+    fn a_refused_head_is_whole_http() {
+        let text = String::from_utf8_lossy(&bad_head(HeadFault::TooSlow)).into_owned();
+        assert!(text.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{text}");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())));
+        assert!(body.contains("\"reason\":\"too_slow\""));
+    }
+}

@@ -1,0 +1,208 @@
+//! What every hook reaches: one [`Shared`] a gate, one [`Active`] a policy.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use tidegate_config::Policy;
+use tidegate_filters::{
+    Now, Pipeline, Row, Score, Visit, VisitorId,
+    pipeline::ClaimOutcome,
+    plan::{InFlightMax, capacity::LIMIT_FIRST},
+    seats::token::Keyring,
+};
+
+use crate::{
+    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, in_flight::InFlight, shop::ShopMeter, upstream::Upstreams,
+};
+
+/// One gate. Several may live in one process.
+pub struct Shared {
+    /// The policy in force; swapped whole by a reload.
+    pub active: ArcSwap<Active>,
+    /// The only source of time.
+    pub clock: Clock,
+    /// Signs and opens tokens.
+    pub keyring: ArcSwap<Keyring>,
+    /// Key of visitor and fingerprint hashes: random, secret.
+    pub hash_key: (u64, u64),
+    /// Where rows go.
+    pub rows: Arc<dyn RowSink>,
+    /// What scores visits.
+    pub scorer: ArcSwap<ScorerSlot>,
+    /// The limit on requests in flight to the shop; the planner moves it.
+    pub in_flight: InFlight,
+    /// Claims that wait for a tick.
+    pub claims: ClaimDesk<ClaimOutcome>,
+    /// Connections: how many, and how many there may be.
+    pub caps: Arc<Caps>,
+    /// What was refused before there was a visit, and other counts of the data plane.
+    pub counts: Counts,
+    /// Readiness is gone; connections are closed after their answer.
+    pub stopping: AtomicBool,
+}
+
+/// A policy, built: what one visit uses from its head to its row.
+pub struct Active {
+    /// As written.
+    pub policy: Policy,
+    /// Decides.
+    pub pipeline: Pipeline,
+    /// SHA-256 of the policy text, hex.
+    pub sha256: String,
+    /// The shop's servers and their health.
+    pub upstreams: Arc<Upstreams>,
+    /// Limits of routes that have their own, by route index.
+    pub route_limits: Vec<Option<Arc<InFlight>>>,
+    /// What the shop's answers say; drained each second by the planner.
+    pub meter: ShopMeter,
+}
+
+/// Where rows go. Never blocks: what does not fit is dropped and counted by the sink.
+pub trait RowSink: Send + Sync {
+    /// Takes one row.
+    fn row(&self, row: Row);
+}
+
+/// A sink that forgets: tests, and gates without a journal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRows;
+
+impl RowSink for NoRows {
+    fn row(&self, _: Row) {}
+}
+
+/// What a score is made of besides the visit.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoreFacts<'a> {
+    /// All headers as sent, our cookies included.
+    pub headers: &'a http::HeaderMap,
+    /// The path and query as sent.
+    pub target: &'a str,
+    /// HTTP/2.
+    pub http2: bool,
+    /// TLS.
+    pub tls: bool,
+    /// Hash of the TLS hello and of the order of header names; 0 when unknown.
+    pub fingerprint: u64,
+    /// Hash of the TLS hello alone; 0 for plain HTTP.
+    pub hello: u64,
+    /// Keyed hash of the network; 0 when unknown.
+    pub network: u64,
+    /// The declared length of the body; `None` without one.
+    pub body_bytes: Option<u64>,
+    /// Requests on this connection before this one (HTTP/1; 0 for HTTP/2).
+    pub earlier_on_connection: u32,
+}
+
+/// What a scorer says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scored {
+    /// The score, or `Unknown` when there is none in time.
+    pub score: Score,
+    /// Features it was computed from, for the journal.
+    pub features: Vec<f32>,
+    /// `CODE=contribution`, separated by commas.
+    pub reasons: String,
+    /// First 8 bytes of the model's SHA-256, hex.
+    pub model: String,
+}
+
+/// Scores visits. Called on the request path: must return within about `deadline_ms`.
+pub trait ScoreSource: Send + Sync {
+    /// The score of one visit; also the place to update windows of a visitor's behaviour.
+    fn score(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Scored;
+
+    /// What a visitor was answered in the end; 0 when nothing was. Behaviour that later scores may use.
+    fn answered(&self, _visitor: VisitorId, _status: u16) {}
+}
+
+/// No model: every score is unknown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoScores;
+
+impl ScoreSource for NoScores {
+    fn score(&self, _: &Visit<'_>, _: &ScoreFacts<'_>, _: Now, _: u64) -> Scored {
+        Scored::default()
+    }
+}
+
+/// A scorer that a reload can swap.
+pub struct ScorerSlot(pub Box<dyn ScoreSource>);
+
+impl Shared {
+    /// A gate at rest.
+    pub fn new(active: Active, keyring: Keyring, hash_key: (u64, u64), rows: Arc<dyn RowSink>) -> Arc<Self> {
+        let in_flight = &active.policy.shop.in_flight;
+        let limit = match in_flight.max {
+            InFlightMax::Auto => LIMIT_FIRST as u32,
+            InFlightMax::Fixed(n) => n,
+        };
+        Arc::new(Shared {
+            in_flight: InFlight::new(limit, in_flight.queue),
+            caps: Arc::new(Caps::new(&active.policy.connections)),
+            active: ArcSwap::from_pointee(active),
+            clock: Clock::new(),
+            keyring: ArcSwap::from_pointee(keyring),
+            hash_key,
+            rows,
+            scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
+            claims: ClaimDesk::default(),
+            counts: Counts::default(),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Puts a policy in force: limits of connections and of the queue follow at once, visits on their way keep theirs.
+    /// A fixed in-flight limit is set here; a measured one stays where it is.
+    pub fn activate(&self, active: Active) {
+        let in_flight = &active.policy.shop.in_flight;
+        if let InFlightMax::Fixed(n) = in_flight.max {
+            self.in_flight.set_limit(n);
+        }
+        self.in_flight.set_queue(in_flight.queue);
+        self.caps.set(&active.policy.connections);
+        self.active.store(Arc::new(active));
+    }
+
+    /// One tick of the rooms: call it every 100 ms. Answers the claims that it decided.
+    pub fn tick(&self) {
+        let active = self.active.load();
+        for answer in active.pipeline.tick(self.clock.now()) {
+            self.claims.answer(answer.room, answer.place, answer.outcome);
+        }
+    }
+
+    /// The gate is stopping: not ready, connections close after their answer.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Shared::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+impl Active {
+    /// Builds what goes with a pipeline. `old`: servers keep their health and routes their queues, by address and name.
+    pub fn new(policy: Policy, pipeline: Pipeline, sha256: String, old: Option<&Active>) -> Self {
+        let upstreams = Arc::new(Upstreams::new(&policy.shop, old.map(|o| &*o.upstreams)));
+        let queue = policy.shop.in_flight.queue;
+        let kept = |name: &str| {
+            let old = old?;
+            old.route_limits.get(old.pipeline.routes().index(name)?)?.clone()
+        };
+        let limit = |route: &tidegate_filters::Route| {
+            let max = route.in_flight_max?;
+            let limit = kept(&route.name).unwrap_or_else(|| Arc::new(InFlight::new(max, queue)));
+            limit.set_limit(max);
+            limit.set_queue(queue);
+            Some(limit)
+        };
+        let route_limits: Vec<_> = pipeline.routes().iter().map(limit).collect();
+        Active { meter: ShopMeter::new(route_limits.len()), policy, pipeline, sha256, upstreams, route_limits }
+    }
+}

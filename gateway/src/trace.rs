@@ -1,0 +1,235 @@
+//! What is known about one request from its head to its row. Makes exactly one row: the last chance is its drop.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tidegate_filters::{
+    Decision, Now, Reason, Row, Verdict,
+    record::Kind,
+    seats::{queue::Place, room::Entrance, seat::SeatRef},
+    verdict::Notes,
+};
+
+use crate::{
+    in_flight::Permit,
+    intake::Intake,
+    shop::ShopAnswer,
+    state::{Active, Scored, Shared},
+};
+
+/// Longest path in a row, bytes.
+const ROW_PATH_MAX: usize = 128;
+
+/// One request.
+pub struct Trace {
+    shared: Arc<Shared>,
+    /// The policy it is judged by, from head to row.
+    pub active: Arc<Active>,
+    /// When its head was read.
+    pub started: Now,
+    /// Who, from where, to what.
+    pub intake: Intake,
+    /// Index of its route.
+    pub route: Option<usize>,
+    /// How it got in; `None` when it did not.
+    pub entrance: Option<Entrance>,
+    /// Cookies its answer must carry.
+    pub cookies: Vec<String>,
+    /// Shop server that could not be reached.
+    pub avoid: Option<SocketAddr>,
+    /// Body bytes read from the client.
+    pub body_bytes: u64,
+    /// The row so far.
+    pub row: Row,
+    permits: Vec<Permit>,
+    forwarded_ns: u64,
+    answered: bool,
+    parsed: bool,
+}
+
+impl Trace {
+    /// Nothing is known yet.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let active = shared.active.load_full();
+        let row = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, ..Row::default() };
+        Trace {
+            started: shared.clock.now(),
+            shared,
+            active,
+            intake: Intake::default(),
+            route: None,
+            entrance: None,
+            cookies: Vec::new(),
+            avoid: None,
+            body_bytes: 0,
+            row,
+            permits: Vec::new(),
+            forwarded_ns: 0,
+            answered: false,
+            parsed: false,
+        }
+    }
+
+    /// Key of proofs: the gate's secret.
+    pub fn proof_key(&self) -> (u64, u64) {
+        self.shared.hash_key
+    }
+
+    /// The head was good: from here on there will be a row.
+    pub fn parsed(&mut self, intake: Intake) {
+        self.shared.counts.parsed.add();
+        self.parsed = true;
+        let row = &mut self.row;
+        row.at_ms = self.started.wall_ms;
+        row.mono_ns = self.started.mono_ns;
+        row.method.clone_from(&intake.method);
+        row.path = cut(&intake.path).to_owned();
+        row.network = intake.network_hash(self.shared.hash_key);
+        row.visitor = intake.visitor.map_or(0, |v| v.0);
+        row.fingerprint = intake.fingerprint;
+        row.policy = self.active.sha256.get(..16).unwrap_or(&self.active.sha256).to_owned();
+        self.intake = intake;
+    }
+
+    /// Its route.
+    pub fn routed(&mut self, route: Option<usize>) {
+        self.route = route;
+        if let Some(route) = route.and_then(|r| self.active.pipeline.routes().get(r)) {
+            self.row.route = route.name.to_string();
+        }
+    }
+
+    /// Its score.
+    pub fn scored(&mut self, scored: Scored) {
+        if let tidegate_filters::Score::Known(p) = scored.score {
+            self.row.score = p;
+        }
+        self.row.features = scored.features;
+        self.row.score_reasons = scored.reasons;
+        self.row.model = scored.model;
+    }
+
+    /// What the filters decided.
+    pub fn decided(&mut self, decision: &Decision, notes: &Notes) {
+        let pipeline = &self.active.pipeline;
+        self.row.verdict = decision.verdict.name();
+        self.row.reason = Some(decision.reason);
+        if let Some(f) = decision.filter {
+            self.row.filter = pipeline.filter_name(f).to_owned();
+        }
+        if let Some((f, verdict, reason)) = notes.shadow {
+            self.row.shadow = format!("{}:{verdict}:{}", pipeline.filter_name(f), reason.code());
+        }
+        self.row.class = notes.class.map_or("", |c| c.name());
+        match decision.verdict {
+            Verdict::Forward(entrance) => {
+                self.entrance = Some(entrance);
+                match entrance {
+                    Entrance::Free => {}
+                    Entrance::Inside { room, seat } => self.seat(room, seat, false),
+                    Entrance::Seated { room, seat } => self.seat(room, seat, true),
+                }
+            }
+            Verdict::Wait(w) => {
+                self.room(w.room);
+                if let Some(place) = w.place {
+                    self.place(place, w.fresh);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An answer of the gate itself.
+    pub fn own(&mut self, kind: Kind, verdict: &'static str, reason: Reason) {
+        self.row.kind = kind;
+        self.row.verdict = verdict;
+        self.row.reason = Some(reason);
+    }
+
+    /// The room involved.
+    pub fn room(&mut self, room: usize) {
+        if let Some(room) = self.active.pipeline.rooms().get(room) {
+            self.row.room = room.name().to_owned();
+        }
+    }
+
+    /// The place involved.
+    pub fn place(&mut self, place: Place, joined: bool) {
+        self.row.place = place.to_bits();
+        self.row.joined = joined;
+    }
+
+    /// The seat involved.
+    pub fn seat(&mut self, room: usize, seat: SeatRef, seated: bool) {
+        self.room(room);
+        self.row.seat = seat.index;
+        self.row.generation = seat.generation;
+        self.row.seated = seated;
+    }
+
+    /// Permits of the in-flight limits, in hand after so many microseconds in line.
+    pub fn may_forward(&mut self, permits: Vec<Permit>, now: Now) {
+        self.permits = permits;
+        self.row.queued_us = micros(now.mono_ns - self.started.mono_ns);
+        self.forwarded_ns = now.mono_ns;
+    }
+
+    /// Holds a permit: it goes to the shop.
+    pub fn is_forwarded(&self) -> bool {
+        self.forwarded_ns > 0
+    }
+
+    /// The shop's first byte, or why there was none. Counts once.
+    pub fn shop_answered(&mut self, error: bool, timeout: bool) {
+        if !self.is_forwarded() || std::mem::replace(&mut self.answered, true) {
+            return;
+        }
+        let ttfb_us = (self.shared.clock.now().mono_ns - self.forwarded_ns) / 1_000;
+        self.row.shop_us = micros(ttfb_us * 1_000).max(1);
+        let inside = matches!(self.entrance, Some(Entrance::Inside { .. } | Entrance::Seated { .. }));
+        self.active.meter.record(&ShopAnswer { route: self.route, ttfb_us, error, timeout, inside });
+    }
+
+    /// The shop is done with it: the next in line may go.
+    pub fn shop_done(&mut self) {
+        self.permits.clear();
+    }
+
+    /// Milliseconds since its head.
+    pub fn age_ms(&self) -> u64 {
+        (self.shared.clock.now().mono_ns.saturating_sub(self.started.mono_ns)) / 1_000_000
+    }
+
+    /// It is over: the one row. Later calls do nothing.
+    pub fn finish(&mut self, status: u16, bytes: u64) {
+        self.shop_done();
+        if !std::mem::replace(&mut self.parsed, false) {
+            return;
+        }
+        let mut row = std::mem::take(&mut self.row);
+        row.status = status;
+        row.bytes = bytes;
+        row.total_us = micros(self.shared.clock.now().mono_ns - self.started.mono_ns);
+        // Answers of the gate itself say nothing about the visitor.
+        if let (Some(visitor), "forward") = (self.intake.visitor, row.verdict) {
+            self.shared.scorer.load().0.answered(visitor, status);
+        }
+        self.shared.rows.row(row);
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // The connection's task was dropped under way: no status was sent to the end.
+        self.finish(0, 0);
+    }
+}
+
+fn micros(ns: u64) -> u32 {
+    u32::try_from(ns / 1_000).unwrap_or(u32::MAX)
+}
+
+/// Canonical paths are ASCII, so every cut is on a character.
+fn cut(path: &str) -> &str {
+    path.get(..ROW_PATH_MAX).unwrap_or(path)
+}

@@ -1,0 +1,79 @@
+//! The policy of the demo's gate: what an operator would write for this sale.
+
+use std::{net::SocketAddr, path::Path};
+
+/// What differs from run to run.
+#[derive(Clone, Debug)]
+pub(super) struct PolicyFacts<'a> {
+    pub(super) listen: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) token_file: &'a Path,
+    pub(super) directory: &'a Path,
+    pub(super) shop: SocketAddr,
+    pub(super) stock: u32,
+    pub(super) opens_unix_ms: u64,
+}
+
+/// The policy as YAML.
+pub(super) fn policy(f: &PolicyFacts<'_>) -> String {
+    let time = |ms: u64| {
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let quoted = |p: &Path| serde_json::Value::from(p.display().to_string()).to_string();
+    format!(
+        "# Written by the demo: what an operator would write for this sale.
+version: 1
+
+listen:
+  - address: {listen}
+admin: {{ address: {admin}, token_file: {token_file} }}
+trusted_proxies: [127.0.0.1/32]
+
+shop:
+  upstreams: [ {{ address: {shop} }} ]
+  health: {{ path: /healthz, every: 1s }}
+  capacity: {{ floor: 20/s, ceiling: 1000/s }}
+  reports_sales_by: {{ header: Tidegate-Sold }}
+
+routes:
+  - {{ name: assets, match: {{ prefix: /static/ }}, filters: none }}
+  # The shop's checkout races with itself, so only one is let in at a time.
+  - {{ name: checkout, match: {{ prefix: /checkout }}, in_flight_max: 1 }}
+  - {{ name: shop, match: {{ prefix: / }} }}
+
+filters:
+  - visitor_rate: {{ name: per-visitor, key: visitor, rate: 5/s, burst: 20 }}
+  - visitor_rate: {{ name: per-network, key: network, rate: 10/s, burst: 40 }}
+  - bot_gate: {{ model: builtin, to_the_back_at: 0.85, when_unscored: wait }}
+  - waiting_room: {{ room: drop, routes: [shop, checkout] }}
+
+rooms:
+  - name: drop
+    seats: {{ max: 300, pass_idle: 15s, pass_age_max: 2m }}
+    admission: measured
+    claim_window: 20s
+
+sales:
+  - name: sneaker-42
+    room: drop
+    prequeue_opens_at: {prequeue}
+    opens_at: {opens}
+    closes_at: {closes}
+    stock: {stock}
+
+journal: {{ directory: {journal} }}
+keys: {{ directory: {keys} }}
+",
+        listen = f.listen,
+        admin = f.admin,
+        token_file = quoted(f.token_file),
+        shop = f.shop,
+        prequeue = time(f.opens_unix_ms.saturating_sub(600_000)),
+        opens = time(f.opens_unix_ms),
+        closes = time(f.opens_unix_ms + 3_600_000),
+        stock = f.stock,
+        journal = quoted(&f.directory.join("journal")),
+        keys = quoted(&f.directory.join("keys")),
+    )
+}

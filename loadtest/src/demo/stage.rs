@@ -1,0 +1,121 @@
+//! Shop and gate as processes of their own, as in real life.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use tokio::time::Instant;
+
+use super::{
+    DemoError, DemoOptions,
+    policy::{PolicyFacts, policy},
+    process::Process,
+};
+use crate::{
+    live::{self, Target},
+    shop::{ShopSettings, Stats},
+};
+
+/// How long a gate may take to be ready; it must within one second, but a debug build on a busy machine is slower.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// A gate that is ready.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) process: Process,
+    pub(super) target: Target,
+    /// When the crowd has to start for the sale to open at the scenario's minute.
+    pub(super) crowd_starts: Instant,
+}
+
+/// Starts the shop on a free port.
+pub(super) async fn shop(options: &DemoOptions, settings: &ShopSettings) -> Result<(Process, Target), DemoError> {
+    let mut args = vec!["shop".to_owned(), "--listen=127.0.0.1:0".to_owned()];
+    args.extend(settings.to_args());
+    let (process, line) = Process::start_and_read("shop", &options.own, &args).await?;
+    let target = line.split_whitespace().find_map(|w| Target::parse(w).ok()).ok_or(DemoError::Silent { name: "shop" })?;
+    Ok((process, target))
+}
+
+/// The shop's account, from its database.
+pub(super) async fn account(shop: &Target) -> Result<Stats, DemoError> {
+    let (_, body) = get(shop, "/admin/stats").await.map_err(DemoError::Account)?;
+    serde_json::from_slice(&body).map_err(|e| DemoError::Account(e.to_string()))
+}
+
+/// Writes the policy, starts the gate, waits until it is ready.
+pub(super) async fn gate(options: &DemoOptions, shop: &Target) -> Result<Gate, DemoError> {
+    let directory = options.out.canonicalize().map_err(|e| DemoError::io(format!("opening {}", options.out.display()), e))?;
+    for old in ["journal", "keys"] {
+        drop(std::fs::remove_dir_all(directory.join(old)));
+    }
+    let token_file = directory.join("admin.token");
+    std::fs::write(&token_file, "the-demo-listens-on-loopback-only\n")
+        .map_err(|e| DemoError::io(format!("writing {}", token_file.display()), e))?;
+    let shop_address: SocketAddr = shop.authority().parse().map_err(|_| DemoError::Silent { name: "shop" })?;
+    let (listen, admin) = (free_address()?, free_address()?);
+    // Policies are written in whole seconds, and the gate needs a moment to start.
+    let opens_unix_ms = (crate::unix_ms() + options.scenario.opens_at.ms() + 4_000).div_ceil(1_000) * 1_000;
+    let crowd_starts_in = opens_unix_ms - options.scenario.opens_at.ms() - crate::unix_ms();
+    let crowd_starts = Instant::now() + Duration::from_millis(crowd_starts_in);
+    let facts = PolicyFacts {
+        listen,
+        admin,
+        token_file: &token_file,
+        directory: &directory,
+        shop: shop_address,
+        stock: options.shop.stock,
+        opens_unix_ms,
+    };
+    let file = directory.join("drop-day.yaml");
+    std::fs::write(&file, policy(&facts)).map_err(|e| DemoError::io(format!("writing {}", file.display()), e))?;
+    let log = directory.join("gate.log");
+    let args = ["serve".to_owned(), "--policy".to_owned(), file.display().to_string()];
+    let mut process = Process::start("gate", &options.gate, &args, &log)?;
+    let admin = Target::at(admin).map_err(|e| DemoError::Account(e.to_string()))?;
+    ready(&mut process, &admin, &log).await?;
+    let target = Target::at(listen).map_err(|e| DemoError::Account(e.to_string()))?;
+    Ok(Gate { process, target, crowd_starts })
+}
+
+async fn ready(process: &mut Process, admin: &Target, log: &std::path::Path) -> Result<(), DemoError> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let why = match get(admin, "/readyz").await {
+            Ok((200, _)) => return Ok(()),
+            Ok((status, _)) => format!("/readyz says {status}"),
+            Err(e) => e,
+        };
+        let why = match process.ended() {
+            Some(status) => format!("it ended with {status}"),
+            None if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            None => why,
+        };
+        return Err(DemoError::GateNotReady { why, log: PathBuf::from(log) });
+    }
+}
+
+async fn get(target: &Target, path: &str) -> Result<(u16, Bytes), String> {
+    let uri = format!("{target}{path}");
+    let request = hyper::Request::get(&uri).body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
+    let exchange = async {
+        let response = live::client().request(request).await.map_err(|e| format!("{uri}: {e}"))?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map_err(|e| format!("{uri}: {e}"))?;
+        Ok((status, body.to_bytes()))
+    };
+    tokio::time::timeout(Duration::from_secs(5), exchange).await.unwrap_or_else(|_| Err(format!("{uri}: no answer in 5 s")))
+}
+
+/// A port that was free a moment ago. The gate says at once when somebody else was faster.
+fn free_address() -> Result<SocketAddr, DemoError> {
+    let io = |e| DemoError::io("looking for a free port".into(), e);
+    TcpListener::bind("127.0.0.1:0").map_err(io)?.local_addr().map_err(io)
+}

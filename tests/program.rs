@@ -1,0 +1,108 @@
+//! The program as a user types it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use crate::support::{Client, Shop};
+
+/// The binary beside this test's own: `cargo test --workspace` builds it.
+fn tidegate() -> Command {
+    let mut dir = std::env::current_exe().unwrap();
+    dir.pop();
+    dir.pop();
+    let binary = dir.join("tidegate");
+    assert!(binary.exists(), "{binary:?} is not built: run `cargo test --workspace`, or `cargo build -p tidegate-gateway` first");
+    Command::new(binary)
+}
+
+fn run(args: &[&str]) -> Output {
+    tidegate().args(args).output().unwrap()
+}
+
+fn text(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+fn policies() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config/policies")
+}
+
+#[test]
+fn every_example_policy_is_checked_and_explained() {
+    for entry in std::fs::read_dir(policies()).unwrap().map(|e| e.unwrap().path()) {
+        let file = entry.display().to_string();
+        let checked = run(&["check", &file]);
+        assert!(checked.status.success(), "{file}: {}", text(&checked));
+        let explained = run(&["explain", &file]);
+        assert!(explained.status.success() && explained.stdout.len() > 200, "{}", text(&explained));
+    }
+}
+
+#[test]
+fn check_says_where_what_and_what_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.yaml");
+    std::fs::write(&file, "version: 1\nlisten: [ { address: 127.0.0.1:0 } ]\nshop:\n  upstreams: [ { adress: 127.0.0.1:1 } ]\n")
+        .unwrap();
+    let out = run(&["check", &file.display().to_string()]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out));
+    let said = text(&out);
+    assert!(said.contains("bad.yaml:4:18") && said.contains("address"), "{said}");
+    let json = run(&["check", "--json", &file.display().to_string()]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json.to_string().contains("adress"), "{json}");
+}
+
+#[test]
+fn help_has_examples_and_schema_is_json() {
+    for args in [&["--help"][..], &["serve", "--help"], &["check", "--help"], &["explain", "--help"], &["journal", "--help"]] {
+        let out = run(args);
+        assert!(out.status.success() && text(&out).contains("tidegate "), "{args:?}: {}", text(&out));
+        assert!(text(&out).to_lowercase().contains("example"), "{args:?} shows no example");
+    }
+    let schema: serde_json::Value = serde_json::from_slice(&run(&["schema"]).stdout).unwrap();
+    assert!(schema["properties"]["listen"].is_object(), "{schema}");
+}
+
+#[test]
+fn a_port_in_use_is_an_error_at_once() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let out = run(&["serve", "--upstream", "http://127.0.0.1:9", "--listen", &address]);
+    assert!(!out.status.success());
+    assert!(text(&out).contains(&address), "{}", text(&out));
+}
+
+#[test]
+fn serve_without_a_policy_forwards_and_stops_gracefully() {
+    let shop = Shop::start();
+    let upstream = format!("http://{}", shop.address);
+    let mut command = tidegate();
+    command.args(["serve", "--upstream", &upstream, "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (tx, rx) = std::sync::mpsc::channel();
+    for stream in
+        [Box::new(child.stdout.take().unwrap()) as Box<dyn std::io::Read + Send>, Box::new(child.stderr.take().unwrap())]
+    {
+        let tx = tx.clone();
+        std::thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).for_each(|l| drop(tx.send(l))));
+    }
+    drop(tx);
+    let mut said = Vec::new();
+    let address = rx.iter().find_map(|line| {
+        said.push(line.clone());
+        let at = line.find("127.0.0.1:")?;
+        let rest: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || *c == '.' || *c == ':').collect();
+        rest.parse().ok().filter(|a: &std::net::SocketAddr| a.port() != 0 && *a != shop.address)
+    });
+    let address = address.unwrap_or_else(|| panic!("it says where it listens: {said:?}"));
+    let mut browser = Client::browser(address);
+    let page = browser.get("/");
+    assert_eq!((page.status, page.body.as_str()), (200, "hello   1"), "{page:?}");
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(child.wait().unwrap().success(), "{:?}", rx.iter().collect::<Vec<_>>());
+}
