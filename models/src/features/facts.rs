@@ -191,7 +191,7 @@ pub enum Agent {
 }
 
 impl Agent {
-    /// Reads the claim: one pass over at most [`AGENT_BYTES_MAX`] bytes; crawlers win over tools over browsers.
+    /// Reads the claim: one pass over at most 512 bytes; crawlers win over tools over browsers.
     pub fn of(text: &str) -> Self {
         let text = &text.as_bytes()[..text.len().min(AGENT_BYTES_MAX)];
         if text.is_empty() || text == b"-" {
