@@ -46,7 +46,8 @@ fn every_example_policy_is_checked_and_explained() {
 fn check_says_where_what_and_what_instead() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.yaml");
-    std::fs::write(&file, "version: 1\nlisten: [ { address: 127.0.0.1:0 } ]\nshop:\n  upstreams: [ { adress: 127.0.0.1:1 } ]\n").unwrap();
+    std::fs::write(&file, "version: 1\nlisten: [ { address: 127.0.0.1:0 } ]\nshop:\n  upstreams: [ { adress: 127.0.0.1:1 } ]\n")
+        .unwrap();
     let out = run(&["check", &file.display().to_string()]);
     assert_eq!(out.status.code(), Some(1), "{}", text(&out));
     let said = text(&out);
@@ -84,10 +85,9 @@ fn serve_without_a_policy_forwards_and_stops_gracefully() {
     command.args(["serve", "--upstream", &upstream, "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (tx, rx) = std::sync::mpsc::channel();
-    for stream in [
-        Box::new(child.stdout.take().unwrap()) as Box<dyn std::io::Read + Send>,
-        Box::new(child.stderr.take().unwrap()),
-    ] {
+    for stream in
+        [Box::new(child.stdout.take().unwrap()) as Box<dyn std::io::Read + Send>, Box::new(child.stderr.take().unwrap())]
+    {
         let tx = tx.clone();
         std::thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).for_each(|l| drop(tx.send(l))));
     }

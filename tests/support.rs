@@ -85,7 +85,10 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Seen>>, in_flight: &AtomicU64, peak
         let extra = if path == "/sold" { "tidegate-sold: 1\r\n" } else { "" };
         let answer = match path.as_str() {
             "/rubbish" => "this is not HTTP\r\n\r\n".to_owned(),
-            _ => format!("HTTP/1.1 200 OK\r\ncontent-length: 9\r\ncache-control: public, max-age=60\r\n{extra}\r\nhello {:3}", path.len()),
+            _ => format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\ncache-control: public, max-age=60\r\n{extra}\r\nhello {:3}",
+                path.len()
+            ),
         };
         if stream.write_all(answer.as_bytes()).is_err() {
             return;

@@ -18,9 +18,8 @@ fn files(ending: &str) -> Vec<(String, String)> {
     let out = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root()).output().unwrap();
     let listed = String::from_utf8(out.stdout).unwrap();
     let text = |f: &str| Some((f.to_owned(), std::fs::read_to_string(root().join(f)).ok()?));
-    let found: Vec<_> = listed.lines().filter(|f| f.ends_with(ending)).filter_map(text).collect();
-    assert!(!found.is_empty(), "git lists no {ending} files: is this a checkout?");
-    found
+    assert!(listed.contains("Cargo.toml"), "git lists no files: is this a checkout?");
+    listed.lines().filter(|f| f.ends_with(ending)).filter_map(text).collect()
 }
 
 #[test]
@@ -44,7 +43,8 @@ fn arrows_point_one_way() {
 
 #[test]
 fn the_core_names_no_shell() {
-    let banned = ["tokio", "pingora", "std::fs", "std::net::Tcp", "Instant::now", "SystemTime", "getrandom", "rand::", "async fn"];
+    let banned =
+        ["tokio", "pingora", "std::fs", "std::net::Tcp", "Instant::now", "SystemTime", "getrandom", "rand::", "async fn"];
     for (file, text) in files(".rs").iter().filter(|(f, _)| f.starts_with("filters/src/")) {
         for word in banned {
             let found = text.lines().position(|l| l.contains(word) && !l.trim_start().starts_with("//"));

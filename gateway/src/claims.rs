@@ -16,8 +16,11 @@ pub const CLAIM_WAIT: Duration = Duration::from_millis(2_500);
 /// Who waits for which answer. `O` is what the tick says about a place.
 #[derive(Debug)]
 pub struct ClaimDesk<O> {
-    waiting: Mutex<HashMap<(usize, u64), Vec<oneshot::Sender<O>>>>,
+    waiting: Mutex<HashMap<RoomPlace, Vec<oneshot::Sender<O>>>>,
 }
+
+/// Index of a room, and [`Place::to_bits`].
+type RoomPlace = (usize, u64);
 
 impl<O> Default for ClaimDesk<O> {
     fn default() -> Self {

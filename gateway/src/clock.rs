@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(c.wall(40_000, 1_040_000), 1_040_000, "it went away again: forgotten");
         assert_eq!(c.wall(50_000, 1_050_000 + hour), 1_050_000);
         assert_eq!(c.wall(110_000, 1_110_000 + hour), 1_110_000, "confirmed by now, believed from the next reading on");
-        assert_eq!(c.wall(110_001, 1_110_001 + hour as i64), 1_110_001 + hour as u64);
+        assert_eq!(c.wall(110_001, 1_110_001 + hour), 1_110_001 + hour as u64);
     }
 
     #[test]

@@ -10,10 +10,9 @@ use tidegate_filters::{
     Now, Reason, Wants,
     pipeline::ClaimOutcome,
     record::Kind as RowKind,
-    rule::pass::token_for,
     seats::{
         queue::Place,
-        room::{Claim, Room, RoomStatus, Waiting},
+        room::{Claim, GivenBack, Room, RoomStatus, Waiting},
         seat::SeatRef,
         token::{Kind, Token},
     },
@@ -22,7 +21,7 @@ use tidegate_filters::{
 use crate::{
     canonical,
     claims::CLAIM_WAIT,
-    intake::{COOKIE_PREFIX, HOST_PREFIX},
+    credentials::{COOKIE_PREFIX, HOST_PREFIX},
     pages,
     reply::{self, Answer},
     state::Shared,
@@ -202,7 +201,10 @@ fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -
     trace.room(index);
     match room.status(&trace.intake.visit(None), shared.clock.now()) {
         RoomStatus::None => none(),
-        RoomStatus::Seated => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "seated", "room": room.name() })),
+        RoomStatus::Seated(seat) => {
+            trace.seat(index, seat, false);
+            Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "seated", "room": room.name() }))
+        }
         RoomStatus::SoldOut => {
             Answer::json(status, "own", Reason::StockGone.code(), &json!({ "state": "sold_out", "room": room.name() }))
         }
@@ -210,6 +212,7 @@ fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -
             if let Some(place) = w.place {
                 trace.place(place, false);
             }
+            trace.row.reason = Some(w.stage.reason());
             let state = State { trace, room, waiting: Some(&w), name: w.stage.name() };
             let answer = Answer::json(status, "own", Reason::Own.code(), &state.json());
             answer.with("retry-after", w.poll_after_s.max(1))
@@ -227,7 +230,6 @@ async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
     let seat = claim_seat(shared, trace, index, room).await;
     let html = trace.intake.wants == Wants::Html;
     if let Some(seat) = seat {
-        trace.seat(index, seat, true);
         give_pass(shared, trace, room, seat, shared.clock.now());
         return match html {
             true => Answer::see(303, "own", Reason::Own.code(), to),
@@ -249,24 +251,39 @@ async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
 async fn claim_seat(shared: &Shared, trace: &mut Trace, index: usize, room: &Room) -> Option<SeatRef> {
     let now = shared.clock.now();
     // Registered before the claim is made: the tick may answer in between.
-    let token = token_for(&trace.intake.visit(None), Kind::Ticket, room.name(), room.epoch(), now);
-    let place = token.and_then(|t| Place::from_bits(t.number));
+    let place = room.place_of(&trace.intake.visit(None), now);
     let answer = place.and_then(|p| shared.claims.register(index, p));
     if place.is_some() && answer.is_none() {
         shared.counts.claims_refused.add();
         return None;
     }
+    // The row says what became of it: seated, next (called), still queued, or inside already (a seat without a place).
+    let seat = match room.claim(&trace.intake.visit(None), now) {
+        Claim::Inside(seat) => {
+            trace.seat(index, seat, false);
+            return Some(seat);
+        }
+        Claim::Seated(seat) => Some(seat),
+        Claim::Pending(_) => {
+            trace.row.reason = Some(Reason::Called);
+            match tokio::time::timeout(CLAIM_WAIT, answer?).await {
+                Ok(Ok(ClaimOutcome::Seated(seat))) => Some(seat),
+                _ => None,
+            }
+        }
+        Claim::NotYet(waiting) => {
+            trace.row.reason = Some(waiting.stage.reason());
+            None
+        }
+        Claim::NoTicket | Claim::Busy => return None,
+    };
     if let Some(place) = place {
         trace.place(place, false);
     }
-    match room.claim(&trace.intake.visit(None), now) {
-        Claim::Seated(seat) => Some(seat),
-        Claim::Pending(_) => match tokio::time::timeout(CLAIM_WAIT, answer?).await {
-            Ok(Ok(ClaimOutcome::Seated(seat))) => Some(seat),
-            _ => None,
-        },
-        Claim::NotYet(_) | Claim::NoTicket | Claim::Busy => None,
+    if let Some(seat) = seat {
+        trace.seat(index, seat, true);
     }
+    seat
 }
 
 fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
@@ -277,16 +294,17 @@ fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answe
     trace.room(index);
     let now = shared.clock.now();
     let visit = trace.intake.visit(None);
-    let place = token_for(&visit, Kind::Ticket, room.name(), room.epoch(), now).and_then(|t| Place::from_bits(t.number));
     let left = room.leave(&visit, now);
-    if let Some(place) = place {
-        trace.place(place, false);
+    match left {
+        Some(GivenBack::Seat(seat)) => trace.seat(index, seat, false),
+        Some(GivenBack::Place(place)) => trace.place(place, false),
+        None => {}
     }
     for name in ["ticket", "pass"] {
         let gone = cookie_text(trace.intake.https, &format!("{name}-{}", room.name()), "", 0);
         trace.cookies.push(gone);
     }
-    match (trace.intake.wants, left) {
+    match (trace.intake.wants, left.is_some()) {
         (Wants::Html, _) => Answer::see(303, "own", Reason::Own.code(), "/".into()),
         (_, true) => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "left" })),
         (_, false) => none(),

@@ -92,7 +92,10 @@ impl Steering {
             room.set_plan(plan, now);
         }
         self.tell(&stats, &plans);
-        control.saw(Seen { in_flight: Observed { limit: plans.in_flight_limit, ..in_flight }, capacity_per_s: plans.capacity_per_s });
+        control.saw(Seen {
+            in_flight: Observed { limit: plans.in_flight_limit, ..in_flight },
+            capacity_per_s: plans.capacity_per_s,
+        });
         gauge_all(control, &plans, &stats);
         control.metrics.upkeep();
     }

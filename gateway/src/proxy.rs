@@ -12,14 +12,15 @@ use pingora::{
     prelude::HttpPeer,
     proxy::{FailToProxy, ProxyHttp, Session},
 };
-use tidegate_filters::{Decision, Filter, Reason, Score, Verdict, Wants, seats::room::Entrance, verdict::Notes};
+use tidegate_filters::{Decision, Filter, Reason, Score, Verdict, seats::room::Entrance, verdict::Notes};
 
 use crate::{
     counts::HeadFault,
-    door::Facts,
+    door::{BODY_SILENCE_MAX, Facts},
+    failure::Failure,
     forward,
     in_flight::Permit,
-    intake, own, pages,
+    intake, own,
     reply::{self, Answer},
     state::{ScoreFacts, Shared},
     trace::Trace,
@@ -99,6 +100,8 @@ impl Gate {
             tls: facts.is_some_and(|f| f.tls),
             fingerprint: trace.intake.fingerprint,
             hello: facts.map_or(0, |f| f.hello),
+            network: trace.row.network,
+            body_bytes: content_length(session),
             earlier_on_connection: facts.map_or(0, |f| f.requests.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(1)),
         };
         let scorer = self.shared.scorer.load();
@@ -201,6 +204,9 @@ impl ProxyHttp for Gate {
         if let Some(facts) = Facts::of(session) {
             facts.one_more();
         }
+        if session.is_http2() {
+            session.set_write_timeout(Some(BODY_SILENCE_MAX));
+        }
         if !self.take_in(session, trace).await? {
             return Ok(true);
         }
@@ -208,8 +214,8 @@ impl ProxyHttp for Gate {
             return redirect(session, trace).await;
         }
         let active = trace.active.clone();
-        if let Some(page) = trace.intake.path.clone().strip_prefix(active.policy.own_prefix.as_str()) {
-            own::answer(&self.shared, session, trace, page).await?;
+        if let Some(page) = trace.intake.path.strip_prefix(active.policy.own_prefix.as_str()).map(str::to_owned) {
+            own::answer(&self.shared, session, trace, &page).await?;
             return Ok(true);
         }
         let (decision, notes) = self.decide(session, trace);
@@ -331,7 +337,8 @@ impl ProxyHttp for Gate {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, trace: &mut Trace) -> FailToProxy {
-        let Failure { status, reason, timeout } = failure(e);
+        let failure = Failure::of(e);
+        let Failure { status, reason, timeout } = failure;
         if *e.esource() == ErrorSource::Upstream {
             trace.shop_answered(true, timeout);
             if status == 502 {
@@ -343,18 +350,7 @@ impl ProxyHttp for Gate {
         if nobody_there || session.response_written().is_some_and(|r| !r.status.is_informational()) {
             return FailToProxy { error_code: status, can_reuse_downstream: false };
         }
-        let words = match status {
-            413 => pages::words(Reason::BodyTooLarge),
-            502 => pages::SHOP_RUBBISH,
-            503 => pages::words(Reason::ShopDown),
-            504 => pages::SHOP_SLOW,
-            _ => pages::BAD_REQUEST,
-        };
-        let wants = if trace.intake.method.is_empty() { Wants::Json } else { trace.intake.wants };
-        let mut answer = reply::failure(wants, status, "refuse", reason.code(), words);
-        if matches!(status, 502..=504) {
-            answer = answer.with("retry-after", reply::retry_after(3, trace.intake.visitor));
-        }
+        let answer = failure.answer(trace);
         trace.own(trace.row.kind, "refuse", reason);
         session.set_keepalive(None);
         let _ = reply::send(session, trace, answer).await;
@@ -373,31 +369,6 @@ impl ProxyHttp for Gate {
     fn suppress_error_log(&self, _: &Session, _: &Trace, _: &Error) -> bool {
         true
     }
-}
-
-struct Failure {
-    status: u16,
-    reason: Reason,
-    timeout: bool,
-}
-
-fn failure(e: &Error) -> Failure {
-    let timeout = matches!(e.etype(), ErrorType::ReadTimedout | ErrorType::ConnectTimedout | ErrorType::WriteTimedout);
-    let (status, reason) = match (e.etype(), e.esource()) {
-        (ErrorType::HTTPStatus(413), _) => (413, Reason::BodyTooLarge),
-        (ErrorType::HTTPStatus(status), _) => (*status, Reason::NoObjection),
-        (ErrorType::Custom("ShopDown"), _) => (503, Reason::ShopDown),
-        (ErrorType::Custom(_), _) => (504, Reason::ShopDown),
-        (_, ErrorSource::Upstream) if timeout => (504, Reason::ShopDown),
-        (_, ErrorSource::Upstream) => (502, Reason::ShopDown),
-        (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
-            (0, Reason::NoObjection)
-        }
-        (_, ErrorSource::Downstream) if timeout => (408, Reason::NoObjection),
-        (_, ErrorSource::Downstream) => (400, Reason::NoObjection),
-        _ => (500, Reason::NoObjection),
-    };
-    Failure { status, reason, timeout }
 }
 
 fn content_length(session: &Session) -> Option<u64> {

@@ -8,7 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use tidegate_config::Policy;
 use tidegate_filters::{
-    Now, Pipeline, Row, Score, Visit,
+    Now, Pipeline, Row, Score, Visit, VisitorId,
     pipeline::ClaimOutcome,
     plan::{InFlightMax, capacity::LIMIT_FIRST},
     seats::token::Keyring,
@@ -89,6 +89,10 @@ pub struct ScoreFacts<'a> {
     pub fingerprint: u64,
     /// Hash of the TLS hello alone; 0 for plain HTTP.
     pub hello: u64,
+    /// Keyed hash of the network; 0 when unknown.
+    pub network: u64,
+    /// The declared length of the body; `None` without one.
+    pub body_bytes: Option<u64>,
     /// Requests on this connection before this one (HTTP/1; 0 for HTTP/2).
     pub earlier_on_connection: u32,
 }
@@ -110,6 +114,9 @@ pub struct Scored {
 pub trait ScoreSource: Send + Sync {
     /// The score of one visit; also the place to update windows of a visitor's behaviour.
     fn score(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Scored;
+
+    /// What a visitor was answered in the end; 0 when nothing was. Behaviour that later scores may use.
+    fn answered(&self, _visitor: VisitorId, _status: u16) {}
 }
 
 /// No model: every score is unknown.

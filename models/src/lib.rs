@@ -1,7 +1,20 @@
 //! What Tidegate learns and what it learns from: the journal, features, the score of a visit, and how the models are made.
 
+pub mod bots;
+pub mod card;
+mod error;
 pub mod features;
+pub mod inspect;
 pub mod journal;
+pub mod onnx_write;
+pub mod scorer;
+pub mod session;
+#[cfg(test)]
+mod testing;
+pub mod trial;
+
+pub use error::ModelError;
+pub use scorer::Scorer;
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {

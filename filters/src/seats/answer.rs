@@ -1,6 +1,9 @@
 //! What a room answers.
 
+use serde::Serialize;
+
 use super::{queue::Place, seat::SeatRef};
+use crate::{plan::Plan, verdict::Reason};
 
 /// How a forwarded visit got in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,4 +82,94 @@ impl Stage {
             Stage::Full => "full",
         }
     }
+
+    /// The reason code of an answer that tells it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Stage::Called { .. } | Stage::Next => Reason::Called,
+            Stage::Paused => Reason::RoomPaused,
+            Stage::Full => Reason::RoomFull,
+            Stage::Prequeue { .. } | Stage::Waiting => Reason::Queued,
+        }
+    }
+}
+
+/// Where the holder of a ticket or pass stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RoomStatus {
+    /// Neither ticket nor pass of this room.
+    None,
+    /// A live pass.
+    Seated(SeatRef),
+    /// In the line.
+    Waiting(Waiting),
+    /// In the line of a sale that has nothing left.
+    SoldOut,
+}
+
+/// The start of a claim.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Claim {
+    /// The answer comes out of [`Room::tick`] within [`super::line::CLAIM_WAIT_MS`].
+    Pending(Place),
+    /// This ticket's seat: the same pass again (the first answer was lost).
+    Seated(SeatRef),
+    /// A live pass came along: nothing to claim.
+    Inside(SeatRef),
+    /// Not called yet.
+    NotYet(Waiting),
+    /// No ticket, or one that is used up.
+    NoTicket,
+    /// Too many claims in this instant; try again in a second.
+    Busy,
+}
+
+/// Numbers of a room, for the planner, metrics and checkers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RoomStats {
+    /// Name.
+    pub name: String,
+    /// Newcomers wait.
+    pub armed: bool,
+    /// Paused by an operator.
+    pub paused: bool,
+    /// Places given out.
+    pub arrived: u64,
+    /// Waiting or called, not seated, not gone.
+    pub waiting: u64,
+    /// Called, in the claim window.
+    pub called: u32,
+    /// Seated by a claim.
+    pub seated: u64,
+    /// Seated without waiting.
+    pub walk_ins: u64,
+    /// Gone of their own will.
+    pub left: u64,
+    /// Live seats.
+    pub seats_live: u32,
+    /// Most live seats.
+    pub seats_max: u32,
+    /// Passes that could be given this instant.
+    pub tokens: u64,
+    /// Passes the bucket ever minted.
+    pub minted: f64,
+    /// Every place below was called, seated or has left: main lane, slow lane.
+    pub frontier: [u32; 2],
+    /// People called a second.
+    pub call_rate: f64,
+    /// Units reported sold in the current sale.
+    pub sold: u64,
+    /// The operator's word to those who wait.
+    pub message: Option<String>,
+    /// The plan in force.
+    pub plan: Option<Plan>,
+}
+
+/// What was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenBack {
+    /// A seat.
+    Seat(SeatRef),
+    /// A place.
+    Place(Place),
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod line;
+mod pace;
 pub mod queue;
 pub mod room;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]

@@ -5,11 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
-use serde::Serialize;
-
 pub use super::{answer::*, settings::*};
 use super::{
     line::{Claimed, ClaimsFull, Line, Terms},
+    pace::{clock_s, poll_after, wait_interval},
     queue::{Lane, Place, State},
     seat::{SeatRef, Seats},
     token::{Kind, Token},
@@ -66,75 +65,6 @@ struct Operator {
     slow: Option<Rate>,
     message: Option<String>,
     plan: Option<Plan>,
-}
-
-/// Where the holder of a ticket or pass stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RoomStatus {
-    /// Neither ticket nor pass of this room.
-    None,
-    /// A live pass.
-    Seated,
-    /// In the line.
-    Waiting(Waiting),
-    /// In the line of a sale that has nothing left.
-    SoldOut,
-}
-
-/// The start of a claim.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Claim {
-    /// The answer comes out of [`Room::tick`] within [`super::line::CLAIM_WAIT_MS`].
-    Pending(Place),
-    /// This ticket's seat: the same pass again (the first answer was lost).
-    Seated(SeatRef),
-    /// Not called yet.
-    NotYet(Waiting),
-    /// No ticket, or one that is used up.
-    NoTicket,
-    /// Too many claims in this instant; try again in a second.
-    Busy,
-}
-
-/// Numbers of a room, for the planner, metrics and checkers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct RoomStats {
-    /// Name.
-    pub name: String,
-    /// Newcomers wait.
-    pub armed: bool,
-    /// Paused by an operator.
-    pub paused: bool,
-    /// Places given out.
-    pub arrived: u64,
-    /// Waiting or called, not seated, not gone.
-    pub waiting: u64,
-    /// Called, in the claim window.
-    pub called: u32,
-    /// Seated by a claim.
-    pub seated: u64,
-    /// Seated without waiting.
-    pub walk_ins: u64,
-    /// Gone of their own will.
-    pub left: u64,
-    /// Live seats.
-    pub seats_live: u32,
-    /// Most live seats.
-    pub seats_max: u32,
-    /// Passes that could be given this instant.
-    pub tokens: u64,
-    /// Passes the bucket ever minted.
-    pub minted: f64,
-    /// Every place below was called, seated or has left: main lane, slow lane.
-    pub frontier: [u32; 2],
-    /// People called a second.
-    pub call_rate: f64,
-    /// Units reported sold in the current sale.
-    pub sold: u64,
-    /// The operator's word to those who wait.
-    pub message: Option<String>,
-    /// The plan in force.
-    pub plan: Option<Plan>,
 }
 
 impl Room {
@@ -196,7 +126,7 @@ impl Room {
                 return (Verdict::Refuse { retry_after_s: None }, Reason::NoPass);
             }
             let w = self.waiting(place, false, false, now);
-            return (Verdict::Wait(w), reason_of(w.stage));
+            return (Verdict::Wait(w), w.stage.reason());
         }
         let waits = self.closed(now) || self.armed(now) || class != Class::Human;
         if !visit.may_join() || visit.wants == Wants::Other {
@@ -213,13 +143,13 @@ impl Room {
         if w.stage == Stage::Full && self.settings.on_failure == OnFailure::OpenBounded {
             return (Verdict::Forward(Entrance::Free), Reason::RoomFull);
         }
-        (Verdict::Wait(w), reason_of(w.stage))
+        (Verdict::Wait(w), w.stage.reason())
     }
 
     /// Where the visitor stands. Never joins; refreshes presence.
     pub fn status(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
-        if self.seated(visit, now).is_some() {
-            return RoomStatus::Seated;
+        if let Some(seat) = self.seated(visit, now) {
+            return RoomStatus::Seated(seat);
         }
         match self.ticket(visit, now).0 {
             None => RoomStatus::None,
@@ -231,7 +161,7 @@ impl Room {
     /// Starts the claim of the visitor's ticket.
     pub fn claim(&self, visit: &Visit<'_>, now: Now) -> Claim {
         if let Some(seat) = self.seated(visit, now) {
-            return Claim::Seated(seat);
+            return Claim::Inside(seat);
         }
         let Some(place) = self.place_of(visit, now) else { return Claim::NoTicket };
         match self.state.line.claim(place) {
@@ -247,11 +177,13 @@ impl Room {
         }
     }
 
-    /// Gives back the visitor's seat or place; `false` when there was none.
-    pub fn leave(&self, visit: &Visit<'_>, now: Now) -> bool {
+    /// Gives back the visitor's seat or else its place; `None` when there was neither.
+    pub fn leave(&self, visit: &Visit<'_>, now: Now) -> Option<GivenBack> {
         let pass = self.token_of(visit, Kind::Pass, now);
-        let released = pass.is_some_and(|t| self.state.seats.release(seat_of(t)));
-        released || self.place_of(visit, now).is_some_and(|p| self.state.line.leave(p))
+        if let Some(seat) = pass.map(seat_of).filter(|s| self.state.seats.release(*s)) {
+            return Some(GivenBack::Seat(seat));
+        }
+        self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place)
     }
 
     /// Revokes a seat at once.
@@ -288,13 +220,17 @@ impl Room {
     pub fn set_plan(&self, plan: &Plan, now: Now) {
         let mut op = self.operator();
         let slow = op.slow.map_or(f64::INFINITY, Rate::as_per_s);
-        let (refill, burst) = if plan.refill_per_s <= slow { (plan.refill_per_s, plan.burst) } else { (slow, 1.0) };
-        self.state.bucket.set_rate(refill, burst, now);
+        let mut plan = plan.clone();
+        if plan.refill_per_s > slow {
+            let reason = format!("refill {slow:.2}/s: slowed by an operator; without it {}", plan.reason);
+            plan = Plan { refill_per_s: slow, burst: 1.0, reason, ..plan };
+        }
+        self.state.bucket.set_rate(plan.refill_per_s, plan.burst, now);
         self.state.seats_max.store(plan.seats, Ordering::Release);
         if plan.armed {
             self.state.armed.store(true, Ordering::Release);
         }
-        op.plan = Some(plan.clone());
+        op.plan = Some(plan);
     }
 
     /// Puts the first plan in force, with a full burst. For rooms that were not carried over.
@@ -402,7 +338,8 @@ impl Room {
         clock_s(now).saturating_add(self.settings.seats.pass_age_max.secs_ceil() as u32)
     }
 
-    fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
+    /// The place of the visit's ticket, whatever stands there.
+    pub fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
         Place::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)
     }
 
@@ -507,42 +444,4 @@ impl Room {
         let paused = self.state.paused.load(Ordering::Acquire);
         prequeue || paused || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
-}
-
-/// Seconds of the room's clock; from 1, since 0 has a meaning of its own in the words of places and seats.
-fn clock_s(now: Now) -> u32 {
-    (now.mono_s() + 1).min(u64::from(super::queue::TIME_MAX_S)) as u32
-}
-
-fn reason_of(stage: Stage) -> Reason {
-    match stage {
-        Stage::Called { .. } | Stage::Next => Reason::Called,
-        Stage::Paused => Reason::RoomPaused,
-        Stage::Full => Reason::RoomFull,
-        Stage::Prequeue { .. } | Stage::Waiting => Reason::Queued,
-    }
-}
-
-/// P10–P90 of the wait for `people` served at `rate` a second: Poisson spread, and ±15 % for a rate that drifts.
-fn wait_interval(people: f64, rate: f64) -> Option<(u32, u32)> {
-    if rate < 1e-3 {
-        return None;
-    }
-    let spread = 1.28 * people.sqrt();
-    let low = 0.85 * (people - spread).max(0.0) / rate;
-    let high = 1.15 * (people + spread) / rate + 1.0;
-    Some((low.min(86_400.0) as u32, high.min(86_400.0).ceil() as u32))
-}
-
-/// Grows with the wait, so that polls a visitor makes are few; spread by number, so that they do not come together.
-fn poll_after(stage: Stage, wait_s: Option<(u32, u32)>, number: u32) -> u32 {
-    let base = match stage {
-        Stage::Called { .. } | Stage::Next => 2,
-        Stage::Prequeue { opens_in_s } if opens_in_s <= 20 => return opens_in_s + 1 + number % 3,
-        Stage::Prequeue { opens_in_s } => (opens_in_s / 4).clamp(5, 60),
-        Stage::Waiting => wait_s.map_or(5, |(low, _)| low / 4).clamp(2, 120),
-        Stage::Paused => 15,
-        Stage::Full => 60,
-    };
-    base + number.wrapping_mul(2_654_435_769) % (1 + base / 4)
 }

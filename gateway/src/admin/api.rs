@@ -70,7 +70,9 @@ impl From<LoadError> for Fault {
                 ..Fault::new(status, "POLICY", "the policy has errors; the old one stays in force", "mend what `errors` lists")
             },
             LoadError::Model(_) => Fault::new(status, "MODEL", &e.to_string(), "write `model: builtin`, or mend the file"),
-            LoadError::NoFile => Fault::new(StatusCode::CONFLICT, "NO_FILE", &e.to_string(), "POST the policy to /v1/policy/apply"),
+            LoadError::NoFile => {
+                Fault::new(StatusCode::CONFLICT, "NO_FILE", &e.to_string(), "POST the policy to /v1/policy/apply")
+            }
             LoadError::Entropy(_) => {
                 Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "ENTROPY", &e.to_string(), "mend the system's random source")
             }
@@ -242,16 +244,21 @@ pub(super) async fn no_such_method() -> Fault {
 }
 
 /// A load reads files and may try a model: not on the thread that answers health checks.
-async fn aside(control: Arc<Control>, act: impl FnOnce(&Control) -> Result<Applied, LoadError> + Send + 'static) -> Answer<Applied> {
+async fn aside(
+    control: Arc<Control>,
+    act: impl FnOnce(&Control) -> Result<Applied, LoadError> + Send + 'static,
+) -> Answer<Applied> {
     let done = tokio::task::spawn_blocking(move || act(&control)).await;
-    let gone = |_| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "FAILED", "the load broke off", "see the log; the old policy stays");
+    let gone =
+        |_| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "FAILED", "the load broke off", "see the log; the old policy stays");
     Ok(done.map_err(gone)??)
 }
 
 async fn bytes(body: Body) -> Answer<Vec<u8>> {
     let instead = "send a body of at most 1 MiB";
     let bytes = to_bytes(body, BODY_MAX).await;
-    let bytes = bytes.map_err(|_| Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY", "the body is too large or broke off", instead))?;
+    let bytes =
+        bytes.map_err(|_| Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY", "the body is too large or broke off", instead))?;
     Ok(bytes.into())
 }
 

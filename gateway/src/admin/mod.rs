@@ -151,7 +151,8 @@ async fn dress(State(_): State<App>, request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(ANSWER_MAX, next.run(request)).await;
     let mut response = answer.unwrap_or_else(|_| {
         let what = format!("no answer within {} s", ANSWER_MAX.as_secs());
-        Fault::new(StatusCode::SERVICE_UNAVAILABLE, "TOO_SLOW", &what, "try again; GET /v1/status says what is in force").into_response()
+        Fault::new(StatusCode::SERVICE_UNAVAILABLE, "TOO_SLOW", &what, "try again; GET /v1/status says what is in force")
+            .into_response()
     });
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, private"));

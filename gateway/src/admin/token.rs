@@ -67,7 +67,11 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let header = format!("Bearer {}", text.trim());
         assert!(token.is_in(Some(header.as_bytes())));
-        assert!(Token::open(&path).unwrap().is_in(Some(header.to_ascii_uppercase().replace("BEARER", "bearer").to_lowercase().as_bytes())));
+        assert!(
+            Token::open(&path)
+                .unwrap()
+                .is_in(Some(header.to_ascii_uppercase().replace("BEARER", "bearer").to_lowercase().as_bytes()))
+        );
         for bad in [None, Some(""), Some("Bearer "), Some("Basic abc"), Some(text.trim()), Some(&header[..header.len() - 1])] {
             assert!(!token.is_in(bad.map(str::as_bytes)), "{bad:?}");
         }

@@ -242,8 +242,13 @@ impl Stats {
             text.push_str(&format!(", {from:.3} to {to:.3}"));
         }
         text.push('\n');
-        let groups =
-            [("kind", &self.kinds), ("verdict", &self.verdicts), ("reason", &self.reasons), ("class", &self.classes), ("shadow", &self.shadows)];
+        let groups = [
+            ("kind", &self.kinds),
+            ("verdict", &self.verdicts),
+            ("reason", &self.reasons),
+            ("class", &self.classes),
+            ("shadow", &self.shadows),
+        ];
         for (name, counts) in groups.into_iter().filter(|(_, c)| !c.is_empty()) {
             text.push_str(&format!("{name}\n"));
             let mut counts: Vec<_> = counts.iter().collect();

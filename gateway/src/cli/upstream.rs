@@ -3,14 +3,16 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use clap::Args;
 use tidegate_config::{Admin, Checks, Loaded, Policy, Upstream, load_with};
 
 use super::{Failure, fail};
-use crate::deep::{Deep, Trial};
+use crate::{
+    clock::Clock,
+    deep::{Deep, Trial},
+};
 
 /// Where visitors come in when nothing says otherwise.
 const LISTEN: &str = "127.0.0.1:8080";
@@ -58,6 +60,5 @@ pub(super) fn load(file: &Path, skip_files: bool) -> Result<Loaded, tidegate_con
 
 /// All checks, at the present time.
 pub(super) fn checks(deep: &Deep, skip_files: bool) -> Checks<'_> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
-    Checks { now_unix_ms: now.map(|d| d.as_millis() as u64), skip_files, deep: Some(deep) }
+    Checks { now_unix_ms: Some(Clock::new().now().wall_ms), skip_files, deep: Some(deep) }
 }

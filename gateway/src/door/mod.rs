@@ -222,6 +222,8 @@ impl Door {
             }
             session.set_read_timeout(Some(BODY_SILENCE_MAX));
             session.set_write_timeout(Some(BODY_SILENCE_MAX));
+            // A client that reads too slowly would hold the shop as surely as one that writes too slowly.
+            session.set_min_send_rate(Some(limits.body_min_rate.0 as usize).filter(|r| *r > 0));
             session.set_pipelined_prefix(buf);
             let (reused, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
             (stream, settings) = (reused, kept);

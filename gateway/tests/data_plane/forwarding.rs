@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use tidegate_config::{Health, Upstream};
+use tidegate_config::{ByteRate, Health, Upstream};
 use tidegate_filters::{ByteSize, Reason, Span};
 
 use crate::support::{Client, Gate, Shop, eventually, get, once, plain_policy, raw_shop, request};
@@ -23,7 +23,14 @@ async fn nothing_of_ours_leaks_and_nothing_can_be_spoofed() {
         ("x-kept", "1"),
     ];
     let body = once(gate.addr(), get("/x", &headers)).await.body;
-    for line in ["x-forwarded-for: 127.0.0.1", "x-real-ip: 127.0.0.1", "x-forwarded-proto: http", "cookie: sid=9", "x-kept: 1", "host: shop.example"] {
+    for line in [
+        "x-forwarded-for: 127.0.0.1",
+        "x-real-ip: 127.0.0.1",
+        "x-forwarded-proto: http",
+        "cookie: sid=9",
+        "x-kept: 1",
+        "host: shop.example",
+    ] {
         assert!(body.lines().any(|l| l == line), "{line} in {body}");
     }
     for gone in ["6.6.6.6", "tidegate", "authorization", "x-secret", "forwarded: for"] {
@@ -39,7 +46,8 @@ async fn a_trusted_proxy_names_the_client() {
     let mut policy = plain_policy(shop.addr);
     policy.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
     let gate = Gate::start(&policy).await;
-    let body = once(gate.addr(), get("/x", &[("x-forwarded-for", "1.1.1.1, 203.0.113.9"), ("x-forwarded-proto", "https")])).await.body;
+    let body =
+        once(gate.addr(), get("/x", &[("x-forwarded-for", "1.1.1.1, 203.0.113.9"), ("x-forwarded-proto", "https")])).await.body;
     assert!(body.contains("x-forwarded-for: 203.0.113.9\n"), "{body}");
     assert!(body.contains("x-forwarded-proto: https\n"));
 }
@@ -80,10 +88,41 @@ async fn bodies_are_bounded_declared_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_drips_and_a_request_without_end_are_cut_off() {
+    let shop = Shop::start().await;
+    let head = "POST /up HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 1000\r\n\r\n";
+    let mut policy = plain_policy(shop.addr);
+    let gate = Gate::start(&policy).await;
+    let mut client = Client::connect(gate.addr()).await;
+    client.send(format!("{head}abc")).await;
+    eventually(|| shop.state.requests.load(Ordering::SeqCst) == 1).await;
+    gate.shared.clock.advance(60_000);
+    client.send("def").await;
+    let reply = client.reply().await.unwrap();
+    assert_eq!((reply.status, reply.header("tidegate-reason")), (408, Some("BAD_REQUEST")), "1 KiB/s is the least");
+    policy.limits_of_a_request.body_min_rate = ByteRate(0);
+    let gate = Gate::start(&policy).await;
+    let mut client = Client::connect(gate.addr()).await;
+    client.send(format!("{head}abc")).await;
+    eventually(|| shop.state.requests.load(Ordering::SeqCst) == 2).await;
+    gate.shared.clock.advance(60_000);
+    client.send("def").await;
+    gate.shared.clock.advance(300_000);
+    client.send("ghi").await;
+    assert_eq!(client.reply().await.map(|r| r.status), Some(504));
+    assert_eq!(gate.shared.in_flight.observe().held, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upgrades_are_denied_and_a_shop_that_upgrades_anyway_is_an_error() {
     let shop = Shop::start().await;
     let gate = Gate::start(&plain_policy(shop.addr)).await;
-    let ws = [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")];
+    let ws = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ];
     let reply = once(gate.addr(), get("/ws", &ws)).await;
     assert_eq!(reply.status, 200);
     assert!(!reply.body.contains("upgrade:"), "{}", reply.body);
@@ -96,7 +135,12 @@ async fn upgrades_are_denied_and_a_shop_that_upgrades_anyway_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shop_that_answers_rubbish_is_a_502() {
-    for rubbish in [&b"SSH-2.0-OpenSSH_9.2\r\n"[..], b"HTTP/1.1 banana\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", b""] {
+    for rubbish in [
+        &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
+        b"HTTP/1.1 banana\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        b"",
+    ] {
         let gate = Gate::start(&plain_policy(raw_shop(Box::leak(rubbish.to_vec().into_boxed_slice())).await)).await;
         let reply = once(gate.addr(), get("/x", &[("accept", "text/html")])).await;
         assert_eq!((reply.status, reply.header("tidegate-verdict")), (502, Some("refuse")), "{rubbish:?}");

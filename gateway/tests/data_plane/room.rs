@@ -76,7 +76,7 @@ async fn from_the_first_page_to_the_shop_as_a_script() {
     assert!(!inside.body.contains("tidegate"), "{}", inside.body);
     let seated = once(gate.addr(), get("/.tidegate/status", &[JSON, ("cookie", &pass)])).await;
     assert_eq!(seated.json()["state"], "seated");
-    let rows = gate.rows(6).await;
+    let rows = gate.rows(gate.shared.counts.parsed.get() as usize).await;
     let joined: Vec<_> = rows.iter().filter(|r| r.joined).collect();
     let given: Vec<_> = rows.iter().filter(|r| r.seated).collect();
     assert_eq!((joined.len(), joined[0].place, joined[0].room.as_str()), (1, 0, "drop"));
@@ -121,7 +121,8 @@ async fn forms_of_other_sites_and_foreign_tokens_get_nothing() {
     }
     let bare = once(gate.addr(), request("POST", "/.tidegate/claim", &[JSON], "room=drop")).await;
     assert_eq!(bare.status, 409);
-    let other_host = "POST /.tidegate/claim HTTP/1.1\r\nhost: other.example\r\naccept: application/json\r\ncontent-length: 9\r\ncookie: ";
+    let other_host =
+        "POST /.tidegate/claim HTTP/1.1\r\nhost: other.example\r\naccept: application/json\r\ncontent-length: 9\r\ncookie: ";
     let reply = once(gate.addr(), format!("{other_host}{cookies}\r\n\r\nroom=drop")).await;
     assert_eq!(reply.status, 409, "a ticket counts on the host it was given for");
     let forged = cookies.replace("ticket-drop=A", "ticket-drop=B");
@@ -184,7 +185,8 @@ async fn a_challenge_is_a_button_and_its_proof_is_not_portable() {
     assert_eq!((page.status, page.header("tidegate-verdict")), (403, Some("challenge")));
     let proof = page.body.split("name=\"proof\" value=\"").nth(1).and_then(|s| s.split('"').next()).unwrap();
     let form = format!("to=%2Fx&proof={proof}");
-    let other = once(gate.addr(), request("POST", "/.tidegate/challenge", &[HTML, ("user-agent", "another program")], &form)).await;
+    let other =
+        once(gate.addr(), request("POST", "/.tidegate/challenge", &[HTML, ("user-agent", "another program")], &form)).await;
     assert_eq!(other.status, 403);
     let passed = once(gate.addr(), request("POST", "/.tidegate/challenge", &[HTML], &form)).await;
     assert_eq!((passed.status, passed.header("location")), (303, Some("/x")));

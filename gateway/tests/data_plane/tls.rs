@@ -119,6 +119,24 @@ async fn http_2_and_http_1_1_are_served_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_lets_http_2_requests_end() {
+    let (shop, dir) = (Shop::start().await, tempfile::tempdir().unwrap());
+    let gate = Gate::start(&tls_policy(&shop, dir.path())).await;
+    let h2 = connect(gate.addr(), &[b"h2"]).await;
+    let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(h2)).await.unwrap();
+    tokio::spawn(connection);
+    let request = hyper::Request::get("https://shop.example/hold").body(Empty::<bytes::Bytes>::new()).unwrap();
+    let answer = tokio::spawn(send.send_request(request));
+    eventually(|| shop.state.in_flight.load(std::sync::atomic::Ordering::SeqCst) == 1).await;
+    gate.begin_stop();
+    eventually(|| std::net::TcpStream::connect(gate.addr()).is_err()).await;
+    shop.state.release.notify_waiters();
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "released");
+    assert_eq!(gate.stopped().await.left, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_certificate_is_used_without_a_restart() {
     let (shop, dir) = (Shop::start().await, tempfile::tempdir().unwrap());
     let policy = tls_policy(&shop, dir.path());

@@ -135,6 +135,9 @@ pub struct HeaderFacts {
     pub count: Option<u16>,
     /// Hash of their names in order; 0 when unknown.
     pub order: u64,
+    /// Hash of what one client says in each of its requests, whatever it asks for (User-Agent, languages): the key of its
+    /// group in the crowd, never an input; 0 when unknown.
+    pub identity: u64,
     /// `Accept` is there.
     pub accept: Option<bool>,
     /// `Accept-Language` is there.
@@ -246,6 +249,7 @@ impl HeaderFacts {
         let mut f = HeaderFacts {
             count: Some(0),
             order: FNV_SEED,
+            identity: FNV_SEED,
             accept: no,
             language: no,
             encoding: no,
@@ -263,11 +267,17 @@ impl HeaderFacts {
             let starts = |n: &str| name.get(..n.len()).is_some_and(|s| s.eq_ignore_ascii_case(n));
             match name.len() {
                 6 if is("accept") => f.accept = yes,
-                15 if is("accept-language") => f.language = yes,
+                15 if is("accept-language") => {
+                    f.language = yes;
+                    f.identity ^= fnv(FNV_SEED ^ 1, value.iter().copied());
+                }
                 15 if is("accept-encoding") => f.encoding = yes,
                 6 if is("cookie") => f.cookie = yes,
                 7 if is("referer") => f.referer = referer(host, value),
-                10 if is("user-agent") => f.agent = Agent::of(std::str::from_utf8(value).unwrap_or("?")),
+                10 if is("user-agent") => {
+                    f.agent = Agent::of(std::str::from_utf8(value).unwrap_or("?"));
+                    f.identity ^= fnv(FNV_SEED ^ 2, value.iter().copied());
+                }
                 _ if starts("sec-fetch-") => f.sec_fetch = yes,
                 _ if starts("sec-ch-ua") => f.client_hints = yes,
                 _ => {}
@@ -277,11 +287,10 @@ impl HeaderFacts {
         f
     }
 
-    /// One number for "the same program": names and order of the headers that a program always sends are in
-    /// [`order`](Self::order); `connection` is a hash of what the connection showed (TLS hello, protocol).
+    /// One number for "the same program": the [`identity`](Self::identity) mixed with a hash of what the connection showed
+    /// (TLS hello, protocol). The same for a page, its images and its forms.
     pub fn fingerprint(&self, connection: u64) -> u64 {
-        let agent = self.agent as u64;
-        fnv(FNV_SEED, [self.order, connection, agent].into_iter().flat_map(u64::to_le_bytes)).max(1)
+        fnv(FNV_SEED, [self.identity, connection].into_iter().flat_map(u64::to_le_bytes)).max(1)
     }
 }
 
@@ -330,6 +339,9 @@ mod tests {
             "case and values do not count"
         );
         assert_ne!(f.fingerprint(1), f.fingerprint(2));
+        let other = read("shop.test", &[("accept", "image/*"), ("user-agent", "curl/8.5.0"), ("cookie", "a=b")]);
+        assert_eq!(f.fingerprint(1), other.fingerprint(1), "the same client, asking for something else");
+        assert_ne!(f.fingerprint(1), read("", &[("user-agent", "curl/8.6.0")]).fingerprint(1));
         let hints = read("", &[("sec-ch-ua-mobile", "?0"), ("Sec-Fetch-Mode", "navigate")]);
         assert_eq!((hints.client_hints, hints.sec_fetch), (Some(true), Some(true)));
     }

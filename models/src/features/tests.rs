@@ -28,6 +28,7 @@ fn browser(path: &str) -> VisitFacts {
         headers: HeaderFacts {
             count: Some(14),
             order: 1,
+            identity: 1,
             accept: yes,
             language: yes,
             encoding: yes,

@@ -128,10 +128,6 @@ impl Window {
         self.first_change_s
     }
 
-    pub(super) fn changed(&self) -> bool {
-        self.flags & CHANGED != 0
-    }
-
     /// The first change came before any page was asked for.
     pub(super) fn changed_unseen(&self) -> bool {
         self.flags & CHANGED_UNSEEN != 0
@@ -249,7 +245,7 @@ mod tests {
         let mut w = Window::default();
         w.observe(&VisitFacts { sale: Some(true), ..page(1) }, S);
         w.observe(&VisitFacts { method: Method::Change, target: Target::Api, ..page(2) }, 4 * S);
-        assert!(w.deep_link() && w.changed() && !w.changed_unseen());
+        assert!(w.deep_link() && !w.changed_unseen());
         assert!((w.first_change_s() - 3.0).abs() < 1e-6);
         let mut w = Window::default();
         w.observe(&VisitFacts { method: Method::Change, target: Target::Api, ..page(2) }, 4 * S);

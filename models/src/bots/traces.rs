@@ -1,0 +1,236 @@
+//! Made-up traffic of a flash sale, from a seed: worlds with people and programs in them, replayed through the features.
+
+use rand::{Rng as _, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, LogNormal};
+use tidegate_filters::Now;
+
+use super::{Sample, keep_visit, people, programs::Family};
+use crate::features::{HeaderFacts, Http, Method, Referer, Target, VisitFacts, Windows, path_hash};
+
+/// What differs from shop to shop.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    /// Clients come over TLS.
+    pub(super) tls: bool,
+    /// The gate speaks HTTP/2.
+    pub(super) http_2: bool,
+    /// Images, styles and scripts pass the gate, not a delivery network.
+    pub(super) assets: bool,
+    /// Pages fetch data by script.
+    pub(super) apis: bool,
+    /// Every route is behind the room, not the product's alone.
+    pub(super) all_sale: bool,
+    /// Milliseconds from the start to the opening.
+    pub(super) opens_ms: u64,
+    /// When it is over.
+    pub(super) ends_ms: u64,
+}
+
+/// One request of somebody.
+pub(super) struct Event {
+    at_ms: u64,
+    actor: u32,
+    facts: VisitFacts,
+    status: u16,
+}
+
+struct Actor {
+    bot: bool,
+    group: &'static str,
+    network: u64,
+}
+
+/// A stage on which people and programs act.
+pub(super) struct Stage {
+    pub(super) world: World,
+    pub(super) rng: ChaCha8Rng,
+    events: Vec<Event>,
+    actors: Vec<Actor>,
+}
+
+/// One client in the making of its requests.
+pub(super) struct Client {
+    actor: u32,
+    pub(super) headers: HeaderFacts,
+    pub(super) http: Http,
+    pub(super) network: u64,
+    /// Keeps our cookie and the shop's.
+    pub(super) cookies: bool,
+    /// Came with a cookie of the shop from an earlier day.
+    pub(super) returning: bool,
+    cookie_id: u64,
+    sent: u32,
+    hide: Hide,
+}
+
+/// Facts that are hidden for one client, drawn alike for people and programs.
+struct Hide {
+    headers: bool,
+    agent: bool,
+    referer: bool,
+    connection: bool,
+    cookies: bool,
+    fingerprint: bool,
+    sale: bool,
+}
+
+/// One request, in short.
+pub(super) struct Ask<'a> {
+    pub(super) at_ms: u64,
+    pub(super) path: &'a str,
+    pub(super) method: Method,
+    pub(super) referer: Referer,
+    pub(super) waiting: bool,
+}
+
+impl Stage {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let tls = rng.random_bool(0.6);
+        let opens_ms = rng.random_range(20_000..300_000);
+        let world = World {
+            tls,
+            http_2: tls && rng.random_bool(0.8),
+            assets: rng.random_bool(0.6),
+            apis: rng.random_bool(0.4),
+            all_sale: rng.random_bool(0.4),
+            opens_ms,
+            ends_ms: opens_ms + rng.random_range(60_000..400_000),
+        };
+        Stage { world, rng, events: vec![], actors: vec![] }
+    }
+
+    pub(super) fn client(&mut self, bot: bool, group: &'static str, headers: HeaderFacts, http: Http) -> Client {
+        let r = &mut self.rng;
+        let hide = Hide {
+            headers: r.random_bool(0.2),
+            agent: r.random_bool(0.3),
+            referer: r.random_bool(0.2),
+            connection: r.random_bool(0.15),
+            cookies: r.random_bool(0.2),
+            fingerprint: r.random_bool(0.15),
+            sale: r.random_bool(0.3),
+        };
+        let (network, cookie_id) = (r.random::<u64>() | 1, r.random::<u64>() | 1);
+        let actor = self.actors.len() as u32;
+        self.actors.push(Actor { bot, group, network });
+        Client { actor, headers, http, network, cookies: true, returning: false, cookie_id, sent: 0, hide }
+    }
+
+    /// Sends a request; the shop answers 404 now and then.
+    pub(super) fn ask(&mut self, c: &mut Client, ask: Ask<'_>) {
+        let status = if self.rng.random_bool(0.015) { 404 } else { 200 };
+        let known = c.cookies && c.sent > 0;
+        let fingerprint = c.headers.fingerprint(c.http as u64 ^ u64::from(self.world.tls));
+        let target = Target::of(ask.path);
+        let mut headers = c.headers;
+        headers.referer = ask.referer;
+        headers.cookie = Some(c.cookies && (known || c.returning));
+        let extra = u16::from(ask.referer != Referer::None) + u16::from(headers.cookie == Some(true));
+        headers.count = headers.count.map(|n| n + extra - u16::from(target == Target::Asset && n > 8));
+        let sale = self.world.all_sale || ["/p/1", "/cart", "/checkout"].contains(&ask.path);
+        let facts = VisitFacts {
+            visitor: if known { c.cookie_id } else { (c.network ^ fingerprint.rotate_left(17)).max(1) },
+            by_cookie: Some(known),
+            network: c.network,
+            fingerprint,
+            method: ask.method,
+            target,
+            path: path_hash(ask.path),
+            sale: Some(sale),
+            waiting: ask.waiting,
+            http: Some(c.http),
+            tls: Some(self.world.tls),
+            headers,
+            body_bytes: Some(if ask.method == Method::Change { 60 } else { 0 }),
+        };
+        c.sent += 1;
+        self.events.push(Event { at_ms: ask.at_ms, actor: c.actor, facts: c.hide.apply(facts), status });
+    }
+
+    /// A time that varies as human times do.
+    pub(super) fn human_ms(&mut self, median_ms: f64, sigma: f64) -> u64 {
+        let d = LogNormal::new(median_ms.max(1.0).ln(), sigma).map(|d| d.sample(&mut self.rng));
+        d.unwrap_or(median_ms).clamp(20.0, 300_000.0) as u64
+    }
+
+    fn replay(mut self) -> Vec<(u64, Sample)> {
+        let ends = self.world.ends_ms;
+        self.events.retain(|e| e.at_ms <= ends);
+        self.events.sort_by_key(|e| e.at_ms);
+        let windows = Windows::new(self.actors.len() * 8);
+        let mut sent = vec![0u32; self.actors.len()];
+        let mut samples = vec![];
+        for e in &self.events {
+            let features = windows.observe_and_extract(&e.facts, Now::at(1_700_000_000_000, 1 + e.at_ms));
+            windows.feedback(e.facts.visitor, e.status);
+            let (actor, visit) = (&self.actors[e.actor as usize], &mut sent[e.actor as usize]);
+            *visit += 1;
+            // Only what the gate scores: pages, data and forms; assets shape the windows.
+            if e.facts.target != Target::Asset && keep_visit(*visit) {
+                let sample = Sample { features, bot: actor.bot, weight: 1.0, group: actor.group, visit: *visit };
+                samples.push((actor.network, sample));
+            }
+        }
+        samples
+    }
+}
+
+impl Hide {
+    fn apply(&self, mut f: VisitFacts) -> VisitFacts {
+        let h = f.headers;
+        if self.headers {
+            f.headers = HeaderFacts { referer: h.referer, agent: h.agent, cookie: h.cookie, ..HeaderFacts::default() };
+        }
+        if self.agent {
+            f.headers.agent = crate::features::Agent::Unknown;
+        }
+        if self.referer {
+            f.headers.referer = Referer::Unknown;
+        }
+        if self.connection {
+            (f.http, f.tls) = (None, None);
+        }
+        if self.cookies {
+            (f.by_cookie, f.headers.cookie) = (None, None);
+        }
+        if self.fingerprint {
+            f.fingerprint = 0;
+        }
+        if self.sale {
+            f.sale = None;
+        }
+        f
+    }
+}
+
+/// One world with its people and the given families of programs, as samples with the network they came from.
+pub(super) fn world(seed: u64, families: &[Family]) -> Vec<(u64, Sample)> {
+    let mut stage = Stage::new(seed);
+    let count = stage.rng.random_range(150..400);
+    people::act(&mut stage, count);
+    for family in families {
+        let count = stage.rng.random_range(10..40);
+        family.act(&mut stage, count);
+    }
+    stage.replay()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_world_and_both_sides_are_in_it() {
+        let a = world(7, &Family::ALL);
+        let b = world(7, &Family::ALL);
+        assert_eq!(a.len(), b.len());
+        assert!(a.iter().zip(&b).all(|(x, y)| x.1.features == y.1.features && x.1.group == y.1.group));
+        for family in Family::ALL {
+            assert!(a.iter().any(|(_, s)| s.group == family.name() && s.bot), "{} is missing", family.name());
+        }
+        assert!(a.iter().filter(|(_, s)| !s.bot).count() > 300);
+        assert_ne!(a.len(), world(8, &Family::ALL).len());
+    }
+}
