@@ -92,7 +92,7 @@ enum Command {
         scenario: String,
         /// Seed of the crowd.
         #[arg(long, default_value_t = 1)]
-        crowd_seed: u64,
+        seed: u64,
         #[command(flatten)]
         settings: ShopSettings,
     },
@@ -125,11 +125,11 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
             let found = capacity::measure(&target, Duration::from_secs(step_s.max(1))).await;
             say(&if json { serde_json::to_string_pretty(&found)? } else { demo::ramp(&found) });
         }
-        Command::Demo { gate, out, scenario, crowd_seed, settings } => {
+        Command::Demo { gate, out, scenario, seed, settings } => {
             let gate = gate.canonicalize().with_context(|| format!("{} is not there; build it first", gate.display()))?;
             let own = std::env::current_exe().context("finding this program")?;
             let scenario = Scenario::load(&scenario)?;
-            let options = DemoOptions { gate, own, out, scenario, seed: crowd_seed, shop: settings };
+            let options = DemoOptions { gate, own, out, scenario, seed, shop: settings };
             return run_demo(&options).await;
         }
     }
