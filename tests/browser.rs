@@ -34,15 +34,25 @@ impl Browser {
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let driver = Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut browser = Browser { driver: driver.spawn().unwrap(), address: ([127, 0, 0, 1], port).into(), session: String::new() };
+        let mut browser =
+            Browser { driver: driver.spawn().unwrap(), address: ([127, 0, 0, 1], port).into(), session: String::new() };
         for _ in 0..200 {
             if std::net::TcpStream::connect(browser.address).is_ok() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let args = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"];
+        let args = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+        ];
         // 2: blocked, as for people who switch scripts off.
         let scripts = if javascript { 1 } else { 2 };
         let prefs = json!({ "profile.managed_default_content_settings.javascript": scripts });
@@ -72,7 +82,8 @@ impl Browser {
 
     /// Clicks the first visible element of a selector, as a person would. `false`: there is none.
     fn click(&self, selector: &str) -> bool {
-        let found = self.call("POST", &format!("{}/elements", self.session), &json!({ "using": "css selector", "value": selector }));
+        let found =
+            self.call("POST", &format!("{}/elements", self.session), &json!({ "using": "css selector", "value": selector }));
         let ids = found.as_array().into_iter().flatten().filter_map(|e| e.as_object()?.values().next()?.as_str());
         ids.map(str::to_owned).any(|id| {
             let shown = self.call("GET", &format!("{}/element/{id}/displayed", self.session), &Value::Null);

@@ -129,7 +129,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         }
         // It measures with threads of its own.
         Command::Bench(args) => return tokio::task::spawn_blocking(move || bench_cli::run(&args)).await?,
-                Command::Demo { gate, out, scenario, seed, settings } => {
+        Command::Demo { gate, out, scenario, seed, settings } => {
             let gate = gate.canonicalize().with_context(|| format!("{} is not there; build it first", gate.display()))?;
             let own = std::env::current_exe().context("finding this program")?;
             let scenario = Scenario::load(&scenario)?;
