@@ -159,6 +159,10 @@ impl ScoreSource for BotScore {
         Scored { score, features: features.to_vec(), reasons, model: self.scorer.model().to_owned() }
     }
 
+    fn observe(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now) {
+        self.windows.observe_and_extract(&self.facts(visit, facts), now);
+    }
+
     fn answered(&self, visitor: VisitorId, status: u16) {
         if status != 0 {
             self.windows.feedback(visitor.0, status);
