@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-use tidegate_gateway::gate::{Gate, GateOptions};
+use tidegate_gateway::gate::GateOptions;
+pub use tidegate_gateway::gate::Gate;
 
 /// Longest wait for any answer in a test.
 const PATIENCE: Duration = Duration::from_secs(20);

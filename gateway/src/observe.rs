@@ -21,6 +21,8 @@ const BATCH_ROWS: usize = 1_024;
 const FILE_ROWS_MAX: u64 = 2_000_000;
 /// How often age and size of the open file are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often old files are looked for.
+const SWEEP_EVERY_MS: u64 = 60_000;
 /// A disk that refuses is tried again after this long, and complained about this seldom.
 const RETRY_AFTER_MS: u64 = 1_000;
 const COMPLAIN_EVERY_MS: u64 = 60_000;
@@ -84,6 +86,7 @@ struct Writer {
     clock: Arc<Clock>,
     open: Option<Open>,
     files: u32,
+    sweep_at_ms: u64,
     retry_at_ms: u64,
     complain_at_ms: u64,
 }
@@ -104,7 +107,7 @@ fn index(kind: Kind) -> usize {
 
 impl Writer {
     fn new(settings: Journal, metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
-        Writer { settings, metrics, clock, open: None, files: 0, retry_at_ms: 0, complain_at_ms: 0 }
+        Writer { settings, metrics, clock, open: None, files: 0, sweep_at_ms: 0, retry_at_ms: 0, complain_at_ms: 0 }
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Row>, mut stop: watch::Receiver<bool>) {
@@ -176,6 +179,9 @@ impl Writer {
         let old = self.open.as_ref().is_some_and(|o| now_ms.saturating_sub(o.since_ms) >= self.settings.file_age.ms());
         if old || self.is_full() {
             self.close();
+        }
+        if now_ms >= self.sweep_at_ms {
+            self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
             let swept = self.sweep();
             self.survive(swept);
         }
@@ -354,14 +360,17 @@ mod tests {
         writer.look();
         assert_eq!(files(), 1);
         writer.settings.file_bytes = ByteSize(1);
-        writer.write(&[row(Kind::Visit, 1)]);
+        // A row group is on the disk only when it is whole.
+        writer.write(&vec![row(Kind::Visit, 1); journal::ROW_GROUP_ROWS]);
         assert!(writer.is_full());
         writer.look();
         assert_eq!(files(), 2);
         clock.advance(3_700_000);
         writer.write(&[row(Kind::Visit, 1)]);
         writer.look();
-        assert_eq!(files(), 1, "the old two are gone");
+        assert_eq!(files(), 0, "the old two are gone, the open one is not finished");
+        writer.close();
+        assert_eq!(files(), 1);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tidegate_filters::{
     record::Kind as RowKind,
     seats::{
         queue::Place,
-        room::{Claim, Room, RoomStatus, Waiting},
+        room::{Claim, GivenBack, Room, RoomStatus, Waiting},
         seat::SeatRef,
         token::{Kind, Token},
     },
@@ -201,7 +201,10 @@ fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -
     trace.room(index);
     match room.status(&trace.intake.visit(None), shared.clock.now()) {
         RoomStatus::None => none(),
-        RoomStatus::Seated => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "seated", "room": room.name() })),
+        RoomStatus::Seated(seat) => {
+            trace.seat(index, seat, false);
+            Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "seated", "room": room.name() }))
+        }
         RoomStatus::SoldOut => {
             Answer::json(status, "own", Reason::StockGone.code(), &json!({ "state": "sold_out", "room": room.name() }))
         }
@@ -209,6 +212,7 @@ fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -
             if let Some(place) = w.place {
                 trace.place(place, false);
             }
+            trace.row.reason = Some(w.stage.reason());
             let state = State { trace, room, waiting: Some(&w), name: w.stage.name() };
             let answer = Answer::json(status, "own", Reason::Own.code(), &state.json());
             answer.with("retry-after", w.poll_after_s.max(1))
@@ -226,7 +230,6 @@ async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
     let seat = claim_seat(shared, trace, index, room).await;
     let html = trace.intake.wants == Wants::Html;
     if let Some(seat) = seat {
-        trace.seat(index, seat, true);
         give_pass(shared, trace, room, seat, shared.clock.now());
         return match html {
             true => Answer::see(303, "own", Reason::Own.code(), to),
@@ -254,17 +257,33 @@ async fn claim_seat(shared: &Shared, trace: &mut Trace, index: usize, room: &Roo
         shared.counts.claims_refused.add();
         return None;
     }
+    // The row says what became of it: seated, next (called), still queued, or inside already (a seat without a place).
+    let seat = match room.claim(&trace.intake.visit(None), now) {
+        Claim::Inside(seat) => {
+            trace.seat(index, seat, false);
+            return Some(seat);
+        }
+        Claim::Seated(seat) => Some(seat),
+        Claim::Pending(_) => {
+            trace.row.reason = Some(Reason::Called);
+            match tokio::time::timeout(CLAIM_WAIT, answer?).await {
+                Ok(Ok(ClaimOutcome::Seated(seat))) => Some(seat),
+                _ => None,
+            }
+        }
+        Claim::NotYet(waiting) => {
+            trace.row.reason = Some(waiting.stage.reason());
+            None
+        }
+        Claim::NoTicket | Claim::Busy => return None,
+    };
     if let Some(place) = place {
         trace.place(place, false);
     }
-    match room.claim(&trace.intake.visit(None), now) {
-        Claim::Seated(seat) => Some(seat),
-        Claim::Pending(_) => match tokio::time::timeout(CLAIM_WAIT, answer?).await {
-            Ok(Ok(ClaimOutcome::Seated(seat))) => Some(seat),
-            _ => None,
-        },
-        Claim::NotYet(_) | Claim::NoTicket | Claim::Busy => None,
+    if let Some(seat) = seat {
+        trace.seat(index, seat, true);
     }
+    seat
 }
 
 fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
@@ -275,16 +294,17 @@ fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answe
     trace.room(index);
     let now = shared.clock.now();
     let visit = trace.intake.visit(None);
-    let place = room.place_of(&visit, now);
     let left = room.leave(&visit, now);
-    if let Some(place) = place {
-        trace.place(place, false);
+    match left {
+        Some(GivenBack::Seat(seat)) => trace.seat(index, seat, false),
+        Some(GivenBack::Place(place)) => trace.place(place, false),
+        None => {}
     }
     for name in ["ticket", "pass"] {
         let gone = cookie_text(trace.intake.https, &format!("{name}-{}", room.name()), "", 0);
         trace.cookies.push(gone);
     }
-    match (trace.intake.wants, left) {
+    match (trace.intake.wants, left.is_some()) {
         (Wants::Html, _) => Answer::see(303, "own", Reason::Own.code(), "/".into()),
         (_, true) => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "left" })),
         (_, false) => none(),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{queue::Place, seat::SeatRef};
-use crate::plan::Plan;
+use crate::{plan::Plan, verdict::Reason};
 
 /// How a forwarded visit got in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,16 @@ impl Stage {
             Stage::Full => "full",
         }
     }
+
+    /// The reason code of an answer that tells it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Stage::Called { .. } | Stage::Next => Reason::Called,
+            Stage::Paused => Reason::RoomPaused,
+            Stage::Full => Reason::RoomFull,
+            Stage::Prequeue { .. } | Stage::Waiting => Reason::Queued,
+        }
+    }
 }
 
 /// Where the holder of a ticket or pass stands.
@@ -90,7 +100,7 @@ pub enum RoomStatus {
     /// Neither ticket nor pass of this room.
     None,
     /// A live pass.
-    Seated,
+    Seated(SeatRef),
     /// In the line.
     Waiting(Waiting),
     /// In the line of a sale that has nothing left.
@@ -104,6 +114,8 @@ pub enum Claim {
     Pending(Place),
     /// This ticket's seat: the same pass again (the first answer was lost).
     Seated(SeatRef),
+    /// A live pass came along: nothing to claim.
+    Inside(SeatRef),
     /// Not called yet.
     NotYet(Waiting),
     /// No ticket, or one that is used up.
@@ -151,4 +163,13 @@ pub struct RoomStats {
     pub message: Option<String>,
     /// The plan in force.
     pub plan: Option<Plan>,
+}
+
+/// What was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenBack {
+    /// A seat.
+    Seat(SeatRef),
+    /// A place.
+    Place(Place),
 }

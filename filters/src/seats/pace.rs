@@ -1,17 +1,7 @@
 //! What waiting visitors are told about time: how long, and when to ask again.
 
-use super::answer::Stage;
-use crate::verdict::Reason;
-
-/// The reason code of a stage.
-pub(super) fn reason_of(stage: Stage) -> Reason {
-    match stage {
-        Stage::Called { .. } | Stage::Next => Reason::Called,
-        Stage::Paused => Reason::RoomPaused,
-        Stage::Full => Reason::RoomFull,
-        Stage::Prequeue { .. } | Stage::Waiting => Reason::Queued,
-    }
-}
+use super::{answer::Stage, queue::TIME_MAX_S};
+use crate::time::Now;
 
 /// P10–P90 of the wait for `people` served at `rate` a second: Poisson spread, and ±15 % for a rate that drifts.
 pub(super) fn wait_interval(people: f64, rate: f64) -> Option<(u32, u32)> {
@@ -35,4 +25,9 @@ pub(super) fn poll_after(stage: Stage, wait_s: Option<(u32, u32)>, number: u32) 
         Stage::Full => 60,
     };
     base + number.wrapping_mul(2_654_435_769) % (1 + base / 4)
+}
+
+/// Seconds of the room's clock; from 1, since 0 has a meaning of its own in the words of places and seats.
+pub(super) fn clock_s(now: Now) -> u32 {
+    (now.mono_s() + 1).min(u64::from(TIME_MAX_S)) as u32
 }

@@ -8,7 +8,7 @@ use std::sync::{
 pub use super::{answer::*, settings::*};
 use super::{
     line::{Claimed, ClaimsFull, Line, Terms},
-    pace::{poll_after, reason_of, wait_interval},
+    pace::{clock_s, poll_after, wait_interval},
     queue::{Lane, Place, State},
     seat::{SeatRef, Seats},
     token::{Kind, Token},
@@ -126,7 +126,7 @@ impl Room {
                 return (Verdict::Refuse { retry_after_s: None }, Reason::NoPass);
             }
             let w = self.waiting(place, false, false, now);
-            return (Verdict::Wait(w), reason_of(w.stage));
+            return (Verdict::Wait(w), w.stage.reason());
         }
         let waits = self.closed(now) || self.armed(now) || class != Class::Human;
         if !visit.may_join() || visit.wants == Wants::Other {
@@ -143,13 +143,13 @@ impl Room {
         if w.stage == Stage::Full && self.settings.on_failure == OnFailure::OpenBounded {
             return (Verdict::Forward(Entrance::Free), Reason::RoomFull);
         }
-        (Verdict::Wait(w), reason_of(w.stage))
+        (Verdict::Wait(w), w.stage.reason())
     }
 
     /// Where the visitor stands. Never joins; refreshes presence.
     pub fn status(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
-        if self.seated(visit, now).is_some() {
-            return RoomStatus::Seated;
+        if let Some(seat) = self.seated(visit, now) {
+            return RoomStatus::Seated(seat);
         }
         match self.ticket(visit, now).0 {
             None => RoomStatus::None,
@@ -161,7 +161,7 @@ impl Room {
     /// Starts the claim of the visitor's ticket.
     pub fn claim(&self, visit: &Visit<'_>, now: Now) -> Claim {
         if let Some(seat) = self.seated(visit, now) {
-            return Claim::Seated(seat);
+            return Claim::Inside(seat);
         }
         let Some(place) = self.place_of(visit, now) else { return Claim::NoTicket };
         match self.state.line.claim(place) {
@@ -177,11 +177,13 @@ impl Room {
         }
     }
 
-    /// Gives back the visitor's seat or place; `false` when there was none.
-    pub fn leave(&self, visit: &Visit<'_>, now: Now) -> bool {
+    /// Gives back the visitor's seat or else its place; `None` when there was neither.
+    pub fn leave(&self, visit: &Visit<'_>, now: Now) -> Option<GivenBack> {
         let pass = self.token_of(visit, Kind::Pass, now);
-        let released = pass.is_some_and(|t| self.state.seats.release(seat_of(t)));
-        released || self.place_of(visit, now).is_some_and(|p| self.state.line.leave(p))
+        if let Some(seat) = pass.map(seat_of).filter(|s| self.state.seats.release(*s)) {
+            return Some(GivenBack::Seat(seat));
+        }
+        self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place)
     }
 
     /// Revokes a seat at once.
@@ -218,13 +220,17 @@ impl Room {
     pub fn set_plan(&self, plan: &Plan, now: Now) {
         let mut op = self.operator();
         let slow = op.slow.map_or(f64::INFINITY, Rate::as_per_s);
-        let (refill, burst) = if plan.refill_per_s <= slow { (plan.refill_per_s, plan.burst) } else { (slow, 1.0) };
-        self.state.bucket.set_rate(refill, burst, now);
+        let mut plan = plan.clone();
+        if plan.refill_per_s > slow {
+            let reason = format!("refill {slow:.2}/s: slowed by an operator; without it {}", plan.reason);
+            plan = Plan { refill_per_s: slow, burst: 1.0, reason, ..plan };
+        }
+        self.state.bucket.set_rate(plan.refill_per_s, plan.burst, now);
         self.state.seats_max.store(plan.seats, Ordering::Release);
         if plan.armed {
             self.state.armed.store(true, Ordering::Release);
         }
-        op.plan = Some(plan.clone());
+        op.plan = Some(plan);
     }
 
     /// Puts the first plan in force, with a full burst. For rooms that were not carried over.
@@ -438,9 +444,4 @@ impl Room {
         let paused = self.state.paused.load(Ordering::Acquire);
         prequeue || paused || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
-}
-
-/// Seconds of the room's clock; from 1, since 0 has a meaning of its own in the words of places and seats.
-fn clock_s(now: Now) -> u32 {
-    (now.mono_s() + 1).min(u64::from(super::queue::TIME_MAX_S)) as u32
 }
