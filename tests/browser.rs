@@ -33,7 +33,8 @@ impl Browser {
             return None;
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut driver = Command::new("chromedriver");
+        driver.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
         let mut browser =
             Browser { driver: driver.spawn().unwrap(), address: ([127, 0, 0, 1], port).into(), session: String::new() };
         for _ in 0..200 {
@@ -120,7 +121,7 @@ fn a_person_gets_in(javascript: bool) {
     assert!(!page.contains("http://cdn") && !page.contains("https://"), "no third party");
     assert_eq!(others[0].post("/.tidegate/leave", "room=drop").json()["state"], "left");
     for _ in 0..300 {
-        browser.click("form button");
+        browser.click("#claim button");
         if browser.source().contains("hello") {
             assert!(shop.seen().iter().any(|s| s.line == "GET /product/1 HTTP/1.1"));
             return;
