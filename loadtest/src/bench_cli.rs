@@ -9,7 +9,7 @@ use crate::bench::{self, Options};
 
 /// Arguments of `bench`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  tidegate-loadtest bench --gate target/release/tidegate --bare target/release/examples/bare")]
+#[command(after_help = "Example:\n  tidegate-loadtest bench --gate target/release/tidegate --bare target/release/tidegate-bare")]
 pub struct BenchArgs {
     /// The gate's program; without it only the others are measured.
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! Pingora alone, set up as the gate sets it up: what `tidegate-loadtest bench` measures the gate against.
 //!
-//! `bare UPSTREAM_ADDRESS [THREADS]` proxies to the address and prints where it listens. Same runtime, allocator, kept
+//! `tidegate-bare UPSTREAM_ADDRESS [THREADS]` proxies to the address and prints where it listens. Same runtime, allocator, kept
 //! connections, timeouts, buffers and forwarding headers as the gate; no filter. `/local` is answered by itself.
 #![allow(clippy::print_stdout)]
 
