@@ -101,6 +101,10 @@ pub enum Reason {
     ShopDown,
     /// The body is larger than the policy allows.
     BodyTooLarge,
+    /// The shop's answer came too late, broke off or made no sense.
+    ShopFailed,
+    /// What the client sent cannot be used, or came too slowly.
+    BadRequest,
     /// The gate is stopping.
     Stopping,
     /// A request of the gate's own pages and APIs.
@@ -137,6 +141,8 @@ impl Reason {
             Reason::ShopBusy => "SHOP_BUSY",
             Reason::ShopDown => "SHOP_DOWN",
             Reason::BodyTooLarge => "BODY_TOO_LARGE",
+            Reason::ShopFailed => "SHOP_FAILED",
+            Reason::BadRequest => "BAD_REQUEST",
             Reason::Stopping => "STOPPING",
             Reason::Own => "OWN",
             Reason::Redirect => "REDIRECT",

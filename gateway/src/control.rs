@@ -21,7 +21,7 @@ use crate::{
     keys::{KeyError, Keys, random},
     metrics::Metrics,
     planner::Seen,
-    scoring::{self, Scoring},
+    scoring::Scoring,
     state::{Active, ScorerSlot, Shared},
     tls::Certificate,
 };
@@ -37,6 +37,7 @@ pub struct Control {
     started: Policy,
     file: Option<PathBuf>,
     certificates: Vec<Arc<Certificate>>,
+    scoring: Mutex<Scoring>,
     in_force: RwLock<InForce>,
     /// One load at a time.
     loading: Mutex<()>,
@@ -121,12 +122,12 @@ pub(crate) struct Parts {
     pub(crate) loaded: Loaded,
     pub(crate) file: Option<PathBuf>,
     pub(crate) certificates: Vec<Arc<Certificate>>,
-    pub(crate) scorer: String,
+    pub(crate) scoring: Scoring,
 }
 
 impl Control {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { shared, metrics, deep, loaded, file, certificates, scorer } = parts;
+        let Parts { shared, metrics, deep, loaded, file, certificates, scoring } = parts;
         let in_force = InForce {
             source: if file.is_some() { Source::File } else { Source::CommandLine },
             file: loaded.file,
@@ -134,7 +135,7 @@ impl Control {
             since_unix_ms: shared.clock.now().wall_ms,
             needs_restart: Vec::new(),
             last_refusal: None,
-            scorer,
+            scorer: scoring.describe(),
             text: loaded.text,
         };
         Control {
@@ -144,6 +145,7 @@ impl Control {
             started: loaded.policy,
             file,
             certificates,
+            scoring: Mutex::new(scoring),
             in_force: RwLock::new(in_force),
             loading: Mutex::new(()),
             seen: RwLock::default(),
@@ -219,6 +221,13 @@ impl Control {
         self.with_room(room, |r| r.message(text))
     }
 
+    /// Prometheus text.
+    pub fn metrics_text(&self) -> String {
+        self.metrics.counts(&self.shared.counts);
+        self.metrics.scorer(&self.scoring.lock().counts());
+        self.metrics.render()
+    }
+
     /// What the last plan saw.
     pub fn seen(&self) -> Seen {
         *self.seen.read()
@@ -248,18 +257,14 @@ impl Control {
     fn swap(&self, loaded: Loaded, source: Source) -> Result<Applied, LoadError> {
         let Loaded { policy, warnings, sha256, file, text } = loaded;
         let old = self.shared.active.load_full();
-        // A model file may have changed under its name; what is built in has not.
-        let wanted = scoring::wanted(&policy);
-        let same = wanted == scoring::wanted(&old.policy) && wanted.is_none_or(|(model, _)| model == "builtin");
-        let scoring = if same { None } else { Some(Scoring::build(&policy).map_err(LoadError::Model)?) };
+        let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         pipeline.carry_over(&old.pipeline);
         let needs_restart = diff_needs_restart(&self.started, &policy);
         let mut in_force = self.in_force.write();
-        if let Some(Scoring { slot, name }) = scoring {
-            self.shared.scorer.store(Arc::new(ScorerSlot(slot)));
-            in_force.scorer = name;
-        }
+        self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));
+        let scorer = scoring.describe();
+        *self.scoring.lock() = scoring;
         self.shared.activate(Active::new(policy, pipeline, sha256.clone(), Some(&old)));
         *in_force = InForce {
             source,
@@ -268,7 +273,7 @@ impl Control {
             since_unix_ms: self.shared.clock.now().wall_ms,
             needs_restart: needs_restart.clone(),
             last_refusal: None,
-            scorer: std::mem::take(&mut in_force.scorer),
+            scorer,
             text,
         };
         Ok(Applied { sha256, needs_restart, warnings })

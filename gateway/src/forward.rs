@@ -4,7 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tidegate_config::HostHeader;
 
-use crate::intake::{COOKIE_PREFIX, HOST_PREFIX, Intake, tidegate_scheme};
+use crate::{
+    credentials::{COOKIE_PREFIX, HOST_PREFIX, tidegate_scheme},
+    intake::Intake,
+};
 
 /// Headers with which a client could claim what only we or a proxy of ours can know.
 const CLAIMED: [&str; 9] = [

@@ -115,12 +115,12 @@ impl Gate {
             tracing::warn!("no `keys` in the policy: a restart ends every ticket and pass");
         }
         let scoring = Scoring::build(policy).map_err(StartError::Model)?;
-        tracing::info!(scorer = %scoring.name, "bot score");
+        tracing::info!("{}", scoring.describe());
         let observer = Observer::start(policy.journal.as_ref(), metrics.clone(), Arc::new(Clock::new()))?;
         let shared = shared(&loaded, &keys, observer.clone())?;
-        shared.scorer.store(Arc::new(ScorerSlot(scoring.slot)));
+        shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&loaded.policy))));
         let deep = Deep { trial };
-        let parts = Parts { shared: shared.clone(), metrics, deep, loaded, file, certificates, scorer: scoring.name };
+        let parts = Parts { shared: shared.clone(), metrics, deep, loaded, file, certificates, scoring };
         let control = Arc::new(Control::new(parts));
 
         let (stop_serving, serving) = watch::channel(false);
@@ -243,3 +243,6 @@ fn run(shared: Arc<Shared>, bound: Bound, stop: watch::Receiver<bool>) -> std::i
     })?;
     Ok((served, thread))
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,23 +10,18 @@ use siphasher::sip::SipHasher13;
 use tidegate_config::{Policy, RequestLimits};
 use tidegate_filters::{
     Network, Now, Visit, VisitorId, Wants,
-    seats::token::{Keyring, Kind, TOKENS_MAX, Token},
+    seats::token::{Keyring, Kind, Token},
 };
 
 use crate::{
     canonical,
     counts::{Counts, HeadFault},
+    credentials,
     door::head,
 };
 
-/// Cookie bytes looked at in one request; what comes later is not read.
-pub const COOKIE_BYTES_MAX: usize = 16 << 10;
 /// Entries of `X-Forwarded-For` looked at, from the right.
 pub const FORWARDED_MAX: usize = 32;
-/// Name of our cookies, behind `__Host-` on https.
-pub const COOKIE_PREFIX: &str = "tidegate-";
-/// What makes a browser refuse a cookie that another host of the domain has set.
-pub const HOST_PREFIX: &str = "__Host-";
 /// Prefix of one IPv6 subscriber.
 const IPV6_PREFIX: u8 = 64;
 
@@ -115,7 +110,7 @@ pub fn read(request: &http::request::Parts, target: &[u8], cx: &Context<'_>) -> 
         prefetch: is_prefetch(headers),
         ..Intake::default()
     };
-    tokens(headers, intake.https, cx, &mut intake.tokens);
+    intake.tokens = credentials::read(headers, intake.https, cx.keyring, cx.counts);
     identify(&mut intake, cx);
     Ok(intake)
 }
@@ -243,55 +238,6 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
     says("sec-purpose") || says("purpose") || says("x-moz")
 }
 
-/// Cookies by name, and `Authorization: Tidegate TOKEN, TOKEN`.
-fn tokens(headers: &HeaderMap, https: bool, cx: &Context<'_>, found: &mut Vec<Token>) {
-    let mut open = |text: &str, kind: Option<Kind>| {
-        if found.len() >= TOKENS_MAX {
-            return;
-        }
-        match cx.keyring.open(text) {
-            Ok(token) if kind.is_none_or(|k| k == token.kind) => found.push(token),
-            Ok(_) => {}
-            Err(e) => cx.counts.token(e),
-        }
-    };
-    let mut budget = COOKIE_BYTES_MAX;
-    let mut tried = 0;
-    for line in headers.get_all(header::COOKIE) {
-        let Some(left) = budget.checked_sub(line.len()) else { break };
-        budget = left;
-        let Ok(line) = line.to_str() else { continue };
-        for (name, value) in line.split(';').filter_map(|pair| pair.trim().split_once('=')) {
-            let name = if https { name.strip_prefix(HOST_PREFIX) } else { Some(name) };
-            let Some(kind) = name.and_then(|n| n.strip_prefix(COOKIE_PREFIX)).and_then(cookie_kind) else { continue };
-            tried += 1;
-            if tried <= TOKENS_MAX {
-                open(value, Some(kind));
-            }
-        }
-    }
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    if let Some(list) = authorization.and_then(tidegate_scheme) {
-        list.split(',').take(TOKENS_MAX).for_each(|t| open(t.trim(), None));
-    }
-}
-
-fn cookie_kind(name: &str) -> Option<Kind> {
-    match name {
-        "visitor" => Some(Kind::Visitor),
-        "clearance" => Some(Kind::Clearance),
-        _ if name.starts_with("ticket-") => Some(Kind::Ticket),
-        _ if name.starts_with("pass-") => Some(Kind::Pass),
-        _ => None,
-    }
-}
-
-/// The credentials of an `Authorization: Tidegate …` header.
-pub fn tidegate_scheme(authorization: &str) -> Option<&str> {
-    let (scheme, rest) = authorization.split_at_checked(9)?;
-    scheme.eq_ignore_ascii_case("tidegate ").then_some(rest)
-}
-
 fn identify(intake: &mut Intake, cx: &Context<'_>) {
     let good = |t: &&Token| t.kind == Kind::Visitor && *t.host == *intake.host && cx.now.wall_ms < t.expires_at_ms;
     let mut h = SipHasher13::new_with_keys(cx.hash_key.0, cx.hash_key.1);
@@ -411,26 +357,6 @@ mod tests {
         assert!(!on_https.visitor_by_cookie, "another host of the domain could have set it");
         let host = format!("__Host-tidegate-visitor={visitor}");
         assert!(intake_of(&[], "192.0.2.1", true, &[("cookie", &host)]).0.visitor_by_cookie);
-        let wrong_kind = format!("tidegate-pass-drop={visitor}");
-        assert!(intake_of(&[], "192.0.2.1", false, &[("cookie", &wrong_kind)]).0.tokens.is_empty());
-        let (garbage, counts) = intake_of(&[], "192.0.2.1", false, &[("cookie", "tidegate-visitor=AAAA")]);
-        assert!(garbage.tokens.is_empty() && !garbage.visitor_by_cookie);
-        let mut refused = 0;
-        counts.each(|name, _, n| refused += if name == "tokens_refused" { n } else { 0 });
-        assert_eq!(refused, 1);
-    }
-
-    #[test]
-    fn tokens_are_bounded() {
-        let flood = format!("tidegate-visitor={}; ", token(Kind::Visitor, 5)).repeat(40);
-        let (i, _) = intake_of(&[], "192.0.2.1", false, &[("cookie", &flood)]);
-        assert_eq!(i.tokens.len(), TOKENS_MAX);
-        let mebi = "x".repeat(1 << 20);
-        let (i, _) = intake_of(&[], "192.0.2.1", false, &[("cookie", &mebi)]);
-        assert!(i.tokens.is_empty());
-        let auth = format!("Tidegate {}, {}", token(Kind::Ticket, 1), token(Kind::Pass, 2));
-        assert_eq!(intake_of(&[], "192.0.2.1", false, &[("authorization", &auth)]).0.tokens.len(), 2);
-        assert_eq!(intake_of(&[], "192.0.2.1", false, &[("authorization", "Bearer x")]).0.tokens.len(), 0);
     }
 
     #[test]

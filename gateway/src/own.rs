@@ -21,7 +21,7 @@ use tidegate_filters::{
 use crate::{
     canonical,
     claims::CLAIM_WAIT,
-    intake::{COOKIE_PREFIX, HOST_PREFIX},
+    credentials::{COOKIE_PREFIX, HOST_PREFIX},
     pages,
     reply::{self, Answer},
     state::Shared,

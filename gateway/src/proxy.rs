@@ -12,16 +12,17 @@ use pingora::{
     prelude::HttpPeer,
     proxy::{FailToProxy, ProxyHttp, Session},
 };
-use tidegate_filters::{Decision, Filter, Reason, Score, Verdict, Wants, seats::room::Entrance, verdict::Notes};
+use tidegate_filters::{Decision, Filter, Reason, Score, Verdict, seats::room::Entrance, verdict::Notes};
 
 use crate::{
     counts::HeadFault,
     door::{BODY_SILENCE_MAX, Facts},
+    failure::Failure,
     forward,
     in_flight::Permit,
-    intake, own, pages,
+    intake, own,
     reply::{self, Answer},
-    state::{ScoreFacts, Shared},
+    state::{ScoreFacts, ScoreSource, Shared},
     trace::Trace,
 };
 
@@ -83,6 +84,10 @@ impl Gate {
             let score = self.score(session, trace);
             pipeline.admit(&trace.intake.visit(trace.route), score, now, &mut notes)
         });
+        if decision.reason == Reason::Unfiltered {
+            // Who loads a page's pictures behaves like a person: unscored visits count for later scores.
+            self.with_facts(session, trace, |scorer, facts| scorer.observe(&trace.intake.visit(trace.route), facts, now));
+        }
         trace.decided(&decision, &notes);
         (decision, notes)
     }
@@ -90,6 +95,16 @@ impl Gate {
     fn score(&self, session: &Session, trace: &mut Trace) -> Score {
         let active = trace.active.clone();
         let Some(gate) = active.pipeline.scored_by(trace.route) else { return Score::Unknown };
+        let scored = self.with_facts(session, trace, |scorer, facts| {
+            scorer.score(&trace.intake.visit(trace.route), facts, trace.started, gate.deadline.ms())
+        });
+        let score = scored.score;
+        trace.scored(scored);
+        score
+    }
+
+    /// Calls the scorer with what a score is made of besides the visit.
+    fn with_facts<T>(&self, session: &Session, trace: &Trace, f: impl FnOnce(&dyn ScoreSource, &ScoreFacts<'_>) -> T) -> T {
         let facts = Facts::of(session);
         let target = trace.intake.target();
         let facts = ScoreFacts {
@@ -103,11 +118,7 @@ impl Gate {
             body_bytes: content_length(session),
             earlier_on_connection: facts.map_or(0, |f| f.requests.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(1)),
         };
-        let scorer = self.shared.scorer.load();
-        let scored = scorer.0.score(&trace.intake.visit(trace.route), &facts, trace.started, gate.deadline.ms());
-        let score = scored.score;
-        trace.scored(scored);
-        score
+        f(&*self.shared.scorer.load().0, &facts)
     }
 
     /// Permits for the shop: first the route's own limit, then the one of all.
@@ -336,7 +347,8 @@ impl ProxyHttp for Gate {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, trace: &mut Trace) -> FailToProxy {
-        let Failure { status, reason, timeout } = failure(e);
+        let failure = Failure::of(e);
+        let Failure { status, reason, timeout } = failure;
         if *e.esource() == ErrorSource::Upstream {
             trace.shop_answered(true, timeout);
             if status == 502 {
@@ -348,18 +360,7 @@ impl ProxyHttp for Gate {
         if nobody_there || session.response_written().is_some_and(|r| !r.status.is_informational()) {
             return FailToProxy { error_code: status, can_reuse_downstream: false };
         }
-        let words = match status {
-            413 => pages::words(Reason::BodyTooLarge),
-            502 => pages::SHOP_RUBBISH,
-            503 => pages::words(Reason::ShopDown),
-            504 => pages::SHOP_SLOW,
-            _ => pages::BAD_REQUEST,
-        };
-        let wants = if trace.intake.method.is_empty() { Wants::Json } else { trace.intake.wants };
-        let mut answer = reply::failure(wants, status, "refuse", reason.code(), words);
-        if matches!(status, 502..=504) {
-            answer = answer.with("retry-after", reply::retry_after(3, trace.intake.visitor));
-        }
+        let answer = failure.answer(trace);
         trace.own(trace.row.kind, "refuse", reason);
         session.set_keepalive(None);
         let _ = reply::send(session, trace, answer).await;
@@ -378,31 +379,6 @@ impl ProxyHttp for Gate {
     fn suppress_error_log(&self, _: &Session, _: &Trace, _: &Error) -> bool {
         true
     }
-}
-
-struct Failure {
-    status: u16,
-    reason: Reason,
-    timeout: bool,
-}
-
-fn failure(e: &Error) -> Failure {
-    let timeout = matches!(e.etype(), ErrorType::ReadTimedout | ErrorType::ConnectTimedout | ErrorType::WriteTimedout);
-    let (status, reason) = match (e.etype(), e.esource()) {
-        (ErrorType::HTTPStatus(413), _) => (413, Reason::BodyTooLarge),
-        (ErrorType::HTTPStatus(status), _) => (*status, Reason::NoObjection),
-        (ErrorType::Custom("ShopDown"), _) => (503, Reason::ShopDown),
-        (ErrorType::Custom(_), _) => (504, Reason::ShopDown),
-        (_, ErrorSource::Upstream) if timeout => (504, Reason::ShopDown),
-        (_, ErrorSource::Upstream) => (502, Reason::ShopDown),
-        (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
-            (0, Reason::NoObjection)
-        }
-        (_, ErrorSource::Downstream) if timeout => (408, Reason::NoObjection),
-        (_, ErrorSource::Downstream) => (400, Reason::NoObjection),
-        _ => (500, Reason::NoObjection),
-    };
-    Failure { status, reason, timeout }
 }
 
 fn content_length(session: &Session) -> Option<u64> {

@@ -1,34 +1,86 @@
-//! The bot model behind the data plane's [`ScoreSource`].
+//! The bot model behind the data plane's [`ScoreSource`]: a visit's facts become features, features a score with reasons.
+
+use std::{path::Path, sync::Arc};
 
 use tidegate_config::Policy;
 use tidegate_filters::{
-    FilterSettings,
+    FilterSettings, Now, Score, Visit, VisitorId,
+    route::Routes,
     rule::bot_gate::{BotGateSettings, Runtime},
+    seats::token::Kind,
+};
+use tidegate_models::{
+    Scorer,
+    features::{HeaderFacts, Http, Method, Target, VisitFacts, Windows, path_hash},
+    scorer::{BUILTIN, ScorerCounts},
 };
 
-use crate::state::{NoScores, ScoreSource};
+use crate::{
+    clock::Clock,
+    state::{NoScores, ScoreFacts, ScoreSource, Scored},
+};
 
-/// A scorer, ready to be put in force.
+/// Visitors whose behaviour is remembered; the oldest are forgotten first.
+pub const VISITORS_MAX: usize = 131_072;
+
+/// What is scored with, kept over reloads: a new policy does not forget how visitors behaved.
+#[derive(Clone)]
 pub struct Scoring {
-    /// Scores visits.
-    pub slot: Box<dyn ScoreSource>,
-    /// What runs it, for the log and the status.
-    pub name: String,
+    scorer: Option<Arc<Scorer>>,
+    windows: Option<Arc<Windows>>,
+    wanted: Option<(String, Runtime)>,
 }
 
 impl Scoring {
-    /// Loads the model of the policy's bot gate; without one, nothing is scored.
+    /// Loads the model of the policy's bot gate; without one nothing is scored.
     pub fn build(policy: &Policy) -> Result<Scoring, String> {
-        let Some(_settings) = gate(policy) else {
-            return Ok(Scoring { slot: Box::new(NoScores), name: "none: no bot gate in the policy".into() });
+        Scoring { scorer: None, windows: None, wanted: None }.follow(policy)
+    }
+
+    /// For another policy: the same model stays loaded, unless its file may have changed under its name.
+    pub fn follow(&self, policy: &Policy) -> Result<Scoring, String> {
+        let Some(gate) = gate(policy) else {
+            return Ok(Scoring { scorer: None, windows: self.windows.clone(), wanted: None });
         };
-        Ok(Scoring { slot: Box::new(NoScores), name: "none".into() })
+        let wanted = Some((gate.model.clone(), gate.runtime));
+        let kept = self.scorer.clone().filter(|_| wanted == self.wanted && gate.model == BUILTIN);
+        let scorer = match kept {
+            Some(scorer) => scorer,
+            None => Arc::new(Scorer::open(&gate.model, gate.runtime, workers(policy)).map_err(|e| e.to_string())?),
+        };
+        let windows = self.windows.clone().unwrap_or_else(|| Arc::new(Windows::new(VISITORS_MAX)));
+        Ok(Scoring { scorer: Some(scorer), windows: Some(windows), wanted })
+    }
+
+    /// What the data plane asks.
+    pub fn source(&self, policy: &Policy) -> Box<dyn ScoreSource> {
+        let (Some(scorer), Some(windows)) = (self.scorer.clone(), self.windows.clone()) else {
+            return Box::new(NoScores);
+        };
+        let explain_from = gate(policy).and_then(lowest_threshold).unwrap_or(f32::INFINITY);
+        Box::new(BotScore { scorer, windows, clock: Clock::new(), roomed: roomed(policy), explain_from })
+    }
+
+    /// How often the model answered, and why it did not.
+    pub fn counts(&self) -> ScorerCounts {
+        self.scorer.as_ref().map(|s| s.counts()).unwrap_or_default()
+    }
+
+    /// Which model on which runtime, for the log and the status.
+    pub fn describe(&self) -> String {
+        self.scorer.as_ref().map_or_else(|| "bot score: none, the policy has no bot gate".into(), |s| s.describe())
     }
 }
 
-/// The model and runtime a policy wants.
-pub fn wanted(policy: &Policy) -> Option<(&str, Runtime)> {
-    gate(policy).map(|g| (g.model.as_str(), g.runtime))
+/// Loads a model and scores a few rows with it, in this process: the child of a trial. Returns the exit code.
+pub fn trial(file: &Path, runtime: &str) -> i32 {
+    let runtime = serde_json::from_value(serde_json::Value::String(runtime.into())).unwrap_or_default();
+    tidegate_models::trial::trial_main(file, runtime)
+}
+
+/// One worker's worth of sessions each: a visit never waits for another's score.
+fn workers(policy: &Policy) -> usize {
+    policy.threads.map_or_else(|| std::thread::available_parallelism().map_or(2, usize::from), usize::from)
 }
 
 fn gate(policy: &Policy) -> Option<&BotGateSettings> {
@@ -38,7 +90,189 @@ fn gate(policy: &Policy) -> Option<&BotGateSettings> {
     })
 }
 
-/// Loads a model and scores one row with it; for `tidegate try-model`.
-pub fn try_model(_file: &str, _runtime: &str) -> Result<(), String> {
-    Ok(())
+/// Reasons cost a dozen model runs, so only scores that do something get them.
+fn lowest_threshold(gate: &BotGateSettings) -> Option<f32> {
+    [gate.challenge_at, gate.to_the_back_at, gate.refuse_at].into_iter().flatten().min_by(f32::total_cmp)
+}
+
+/// By route index: does it lie behind a waiting room?
+fn roomed(policy: &Policy) -> Vec<bool> {
+    let routes = Routes::new(&policy.routes);
+    let mut behind = vec![false; policy.routes.len()];
+    for filter in &policy.filters {
+        let FilterSettings::WaitingRoom(room) = filter else { continue };
+        for (i, (route, behind)) in routes.iter().zip(&mut behind).enumerate() {
+            let named = room.routes.is_empty() || room.routes.iter().any(|n| routes.index(n) == Some(i));
+            *behind |= route.filtered && named;
+        }
+    }
+    behind
+}
+
+/// Scores inline, on the worker that asks: microseconds.
+struct BotScore {
+    scorer: Arc<Scorer>,
+    windows: Arc<Windows>,
+    clock: Clock,
+    roomed: Vec<bool>,
+    explain_from: f32,
+}
+
+impl BotScore {
+    fn facts(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>) -> VisitFacts {
+        let headers = facts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let headers = HeaderFacts::read(visit.host, headers);
+        VisitFacts {
+            visitor: visit.visitor.map_or(0, |v| v.0),
+            by_cookie: Some(visit.visitor_by_cookie),
+            network: facts.network,
+            fingerprint: headers.fingerprint(facts.hello),
+            method: Method::of(visit.method),
+            target: Target::of(visit.path),
+            path: path_hash(visit.path),
+            sale: visit.route.and_then(|r| self.roomed.get(r)).copied(),
+            waiting: visit.tokens.iter().any(|t| t.kind == Kind::Ticket),
+            http: Some(if facts.http2 { Http::Two } else { Http::One1 }),
+            tls: Some(facts.tls),
+            headers,
+            body_bytes: facts.body_bytes,
+        }
+    }
+}
+
+impl ScoreSource for BotScore {
+    fn score(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Scored {
+        let began_ns = self.clock.now().mono_ns;
+        let features = self.windows.observe_and_extract(&self.facts(visit, facts), now);
+        let mut score = self.scorer.score(&features);
+        let took_ns = self.clock.now().mono_ns.saturating_sub(began_ns);
+        let mut reasons = String::new();
+        match score {
+            // Nobody can stop a run half way; what came too late does not count, as promised.
+            Score::Known(_) if took_ns > deadline_ms.saturating_mul(1_000_000) => score = Score::Unknown,
+            Score::Known(p) if p >= self.explain_from => {
+                let found = self.scorer.reasons(&features);
+                reasons = found.iter().map(|(code, nats)| format!("{}={nats:.2}", code.code())).collect::<Vec<_>>().join(",");
+            }
+            _ => {}
+        }
+        Scored { score, features: features.to_vec(), reasons, model: self.scorer.model().to_owned() }
+    }
+
+    fn observe(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now) {
+        self.windows.observe_and_extract(&self.facts(visit, facts), now);
+    }
+
+    fn answered(&self, visitor: VisitorId, status: u16) {
+        if status != 0 {
+            self.windows.feedback(visitor.0, status);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use http::HeaderMap;
+    use tidegate_config::{Upstream, parse};
+    use tidegate_filters::{Network, Wants};
+
+    use super::*;
+
+    fn zero() -> Policy {
+        Policy::zero_config(vec![Upstream::plain("127.0.0.1:1".parse().unwrap())], "127.0.0.1:0".parse().unwrap())
+    }
+
+    fn visit(n: u64) -> Visit<'static> {
+        Visit {
+            method: "GET",
+            host: "shop.test",
+            path: "/p",
+            route: Some(0),
+            network: Some(Network::new([192, 0, 2, 1].into())),
+            visitor: Some(VisitorId(n)),
+            visitor_by_cookie: false,
+            wants: Wants::Html,
+            prefetch: false,
+            tokens: &[],
+        }
+    }
+
+    fn facts(headers: &HeaderMap) -> ScoreFacts<'_> {
+        ScoreFacts {
+            headers,
+            target: "/p",
+            http2: false,
+            tls: false,
+            fingerprint: 1,
+            hello: 0,
+            network: 7,
+            body_bytes: None,
+            earlier_on_connection: 0,
+        }
+    }
+
+    #[test]
+    fn a_script_in_a_hurry_scores_higher_than_a_browser_and_says_why() {
+        let policy = zero();
+        let scoring = Scoring::build(&policy).unwrap();
+        let source = scoring.source(&policy);
+        let mut browser = HeaderMap::new();
+        for (name, value) in [
+            ("host", "shop.test"),
+            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+            ("accept", "text/html"),
+            ("accept-language", "de"),
+            ("accept-encoding", "gzip"),
+            ("cookie", "a=b"),
+        ] {
+            browser.insert(name, value.parse().unwrap());
+        }
+        let mut script = HeaderMap::new();
+        script.insert("user-agent", "python-requests/2.31".parse().unwrap());
+        let known = |s: Scored| match s.score {
+            Score::Known(p) => (p, s.reasons),
+            Score::Unknown => panic!("unscored"),
+        };
+        let at = |ms| Now::at(1_000_000, ms);
+        let (person, _) = known(source.score(&visit(1), &facts(&browser), at(0), 10_000));
+        let mut last = None;
+        for i in 0..30 {
+            last = Some(known(source.score(&visit(2), &facts(&script), at(i * 100), 10_000)));
+        }
+        let (bot, reasons) = last.unwrap();
+        assert!(bot > person, "{bot} {person}");
+        assert_eq!(reasons.is_empty(), bot < 0.7, "reasons from the lowest threshold on: {bot} {reasons}");
+        assert_eq!(source.score(&visit(1), &facts(&browser), at(5_000), 0).score, Score::Unknown, "nothing is ready in no time");
+    }
+
+    #[test]
+    fn a_reload_keeps_the_model_and_what_is_remembered() {
+        let policy = zero();
+        let first = Scoring::build(&policy).unwrap();
+        let second = first.follow(&policy).unwrap();
+        assert!(Arc::ptr_eq(first.scorer.as_ref().unwrap(), second.scorer.as_ref().unwrap()));
+        let mut without = policy.clone();
+        without.filters.clear();
+        let third = second.follow(&without).unwrap();
+        assert!(third.scorer.is_none() && third.describe().contains("none"));
+        let fourth = third.follow(&policy).unwrap();
+        assert!(Arc::ptr_eq(first.windows.as_ref().unwrap(), fourth.windows.as_ref().unwrap()));
+        let mut missing = policy;
+        for filter in &mut missing.filters {
+            if let FilterSettings::BotGate(g) = filter {
+                g.model = "/nonexistent/model.onnx".into();
+            }
+        }
+        assert!(first.follow(&missing).is_err());
+    }
+
+    #[test]
+    fn routes_behind_rooms_are_known_by_name() {
+        let text = "version: 1\nlisten: [{ address: 127.0.0.1:0 }]\nshop: { upstreams: [{ address: 127.0.0.1:1 }] }\n\
+                    routes: [{ name: a, match: { prefix: /a } }, { name: b, match: { prefix: /b }, filters: none }, { name: c }]\n\
+                    rooms: [{ name: r }]\nfilters: [{ waiting_room: { room: r, routes: [a] } }]\n";
+        let policy = parse(text, "test").unwrap().policy;
+        assert_eq!(roomed(&policy), [true, false, false]);
+    }
 }

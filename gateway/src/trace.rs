@@ -210,7 +210,8 @@ impl Trace {
         row.status = status;
         row.bytes = bytes;
         row.total_us = micros(self.shared.clock.now().mono_ns - self.started.mono_ns);
-        if let Some(visitor) = self.intake.visitor {
+        // Answers of the gate itself say nothing about the visitor.
+        if let (Some(visitor), "forward") = (self.intake.visitor, row.verdict) {
             self.shared.scorer.load().0.answered(visitor, status);
         }
         self.shared.rows.row(row);

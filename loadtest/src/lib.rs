@@ -1,5 +1,7 @@
 //! The demo shop, the crowd that storms it, and what is measured while it does.
 
+pub mod bench;
+pub mod bench_cli;
 pub mod capacity;
 pub mod checkers;
 pub mod crowd;

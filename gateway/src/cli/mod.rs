@@ -20,7 +20,7 @@ mod upstream;
 
 /// A gate for flash sales, put in front of the shop that already exists.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "tidegate", version, about = "A gate for flash sales, put in front of the shop that already exists.", arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

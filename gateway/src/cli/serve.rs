@@ -1,6 +1,6 @@
 //! `tidegate serve`
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use tidegate_config::{Loaded, Log, LogFormat, LogLevel};
@@ -22,7 +22,7 @@ use crate::{
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
     /// The policy file; watched, and loaded again when it is saved or on SIGHUP
-    #[arg(long, value_name = "FILE", conflicts_with = "upstream", required_unless_present = "upstream")]
+    #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
     policy: Option<PathBuf>,
     #[command(flatten)]
     defaults: Defaults,
@@ -67,6 +67,10 @@ impl Serve {
 
     fn load(&self) -> Result<Loaded, Failure> {
         let refuse = |e: tidegate_config::PolicyErrors| fail(Failure::Check, &e.to_string());
+        if self.policy.is_none() && self.defaults.upstream.is_empty() {
+            let what = "what stands behind the gate? Say `--upstream http://127.0.0.1:3000` or `--policy FILE`; see `tidegate serve --help`";
+            return Err(fail(Failure::Usage, what));
+        }
         match &self.policy {
             Some(file) => upstream::load(file, false).map_err(refuse),
             None => Loaded::from_policy(self.defaults.policy()?, &upstream::checks(&upstream::deep(), false)).map_err(refuse),
@@ -139,6 +143,7 @@ fn start_log(log: &Log) {
     let filter = EnvFilter::try_new(said.unwrap_or_else(|| default_filter(log)));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     // Another subscriber is there already only in programs that embed this one.
     let _ = match log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

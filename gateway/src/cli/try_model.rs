@@ -1,14 +1,16 @@
 //! `tidegate try-model`: a model is loaded and scores a row, in a process that it may take down.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
-use super::{Failure, Outcome, fail};
+use super::{Failure, Outcome};
 
 /// Arguments of `try-model`.
 #[derive(Debug, Args)]
 pub(super) struct TryModel {
     /// The model file
-    file: String,
+    file: PathBuf,
     /// `auto`, `onnxruntime` or `builtin`
     #[arg(long, default_value = "auto")]
     runtime: String,
@@ -16,6 +18,9 @@ pub(super) struct TryModel {
 
 impl TryModel {
     pub(super) fn run(self) -> Outcome {
-        crate::scoring::try_model(&self.file, &self.runtime).map_err(|e| fail(Failure::Check, &e))
+        match crate::scoring::trial(&self.file, &self.runtime) {
+            0 => Ok(()),
+            _ => Err(Failure::Check),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use tidegate_config::{Health, Upstream};
+use tidegate_config::{ByteRate, Health, Upstream};
 use tidegate_filters::{ByteSize, Reason, Span};
 
 use crate::support::{Client, Gate, Shop, eventually, get, once, plain_policy, raw_shop, request};
@@ -84,6 +84,32 @@ async fn bodies_are_bounded_declared_or_not() {
     assert_eq!(client.reply().await.map(|r| r.status), Some(413));
     let rows = gate.rows(2).await;
     assert!(rows.iter().all(|r| r.reason == Some(Reason::BodyTooLarge) && r.status == 413), "{rows:?}");
+    assert_eq!(gate.shared.in_flight.observe().held, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_drips_and_a_request_without_end_are_cut_off() {
+    let shop = Shop::start().await;
+    let head = "POST /up HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 1000\r\n\r\n";
+    let mut policy = plain_policy(shop.addr);
+    let gate = Gate::start(&policy).await;
+    let mut client = Client::connect(gate.addr()).await;
+    client.send(format!("{head}abc")).await;
+    eventually(|| shop.state.requests.load(Ordering::SeqCst) == 1).await;
+    gate.shared.clock.advance(60_000);
+    client.send("def").await;
+    let reply = client.reply().await.unwrap();
+    assert_eq!((reply.status, reply.header("tidegate-reason")), (408, Some("BAD_REQUEST")), "1 KiB/s is the least");
+    policy.limits_of_a_request.body_min_rate = ByteRate(0);
+    let gate = Gate::start(&policy).await;
+    let mut client = Client::connect(gate.addr()).await;
+    client.send(format!("{head}abc")).await;
+    eventually(|| shop.state.requests.load(Ordering::SeqCst) == 2).await;
+    gate.shared.clock.advance(60_000);
+    client.send("def").await;
+    gate.shared.clock.advance(300_000);
+    client.send("ghi").await;
+    assert_eq!(client.reply().await.map(|r| r.status), Some(504));
     assert_eq!(gate.shared.in_flight.observe().held, 0);
 }
 

@@ -76,7 +76,7 @@ async fn from_the_first_page_to_the_shop_as_a_script() {
     assert!(!inside.body.contains("tidegate"), "{}", inside.body);
     let seated = once(gate.addr(), get("/.tidegate/status", &[JSON, ("cookie", &pass)])).await;
     assert_eq!(seated.json()["state"], "seated");
-    let rows = gate.rows(6).await;
+    let rows = gate.rows(gate.shared.counts.parsed.get() as usize).await;
     let joined: Vec<_> = rows.iter().filter(|r| r.joined).collect();
     let given: Vec<_> = rows.iter().filter(|r| r.seated).collect();
     assert_eq!((joined.len(), joined[0].place, joined[0].room.as_str()), (1, 0, "drop"));

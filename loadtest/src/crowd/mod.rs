@@ -93,7 +93,8 @@ fn person(people: &People, rng: &mut ChaCha8Rng) -> Manner {
         goals: if percent(people.browse_only_percent) { &[Goal::Home, Goal::Product] } else { PERSON },
         pace: Pace::Think(people.think),
         gate,
-        reaction_ms: LogNormal { median: tidegate_filters::units::Span(900), sigma: 0.8 },
+        // The form goes off by itself where the page is in sight, and waits for a click where it is not.
+        reaction_ms: LogNormal { median: tidegate_filters::units::Span(400), sigma: 1.0 },
         assets: true,
         cookies: true,
         units_max: 1,

@@ -125,6 +125,7 @@ pub struct Visitor {
     /// When the last request was due.
     sent_ms: u64,
     requests: u32,
+    last: Option<Action>,
     failures: u32,
     units: u32,
     sold_out_seen: u32,
@@ -145,6 +146,7 @@ impl Visitor {
             goal: 0,
             sent_ms: arrives_ms,
             requests: 0,
+            last: None,
             failures: 0,
             units: 0,
             sold_out_seen: 0,
@@ -270,15 +272,12 @@ impl Visitor {
         if note.room.is_some() {
             self.room.clone_from(&note.room);
         }
+        let told = u64::from(note.poll_after_s) * 1_000;
         if note.claimable
             && let Some(room) = self.room.clone()
         {
-            self.step_back();
-            let at = now_ms + self.reaction();
-            let body = format!("room={room}&to={}", self.path_of(self.current().unwrap_or(Goal::Product)));
-            return self.send(at, Action::Claim, "POST", "/.tidegate/claim".into(), Some(body));
+            return self.called(&room, told, note.state == "next", now_ms);
         }
-        let told = u64::from(note.poll_after_s) * 1_000;
         let jitter = self.rng.random_range(0..POLL_JITTER_MS);
         match self.manner.gate {
             Gate::Script if self.room.is_some() => self.poll(now_ms + told.max(POLL_MS_MIN) + jitter),
@@ -289,6 +288,18 @@ impl Visitor {
             Gate::Impatient => self.reload(now_ms + (told / 2).max(POLL_MS_MIN) + jitter),
             _ => self.reload(now_ms + told.max(POLL_MS_MIN) + jitter),
         }
+    }
+
+    /// The turn has come. The page's script sees it in a poll, reloads the page, and the page's form is sent.
+    fn called(&mut self, room: &str, told_ms: u64, next: bool, now_ms: u64) -> Step {
+        if self.manner.gate == Gate::Script && self.last == Some(Action::Poll) && !next {
+            return self.reload(now_ms);
+        }
+        self.step_back();
+        // Whoever claimed when nothing was free is next in line, and asks again when told to.
+        let at = now_ms + if next { told_ms.max(POLL_MS_MIN) } else { self.reaction() };
+        let body = format!("room={room}&to={}", self.path_of(self.current().unwrap_or(Goal::Product)));
+        self.send(at, Action::Claim, "POST", "/.tidegate/claim".into(), Some(body))
     }
 
     fn poll(&mut self, at_ms: u64) -> Step {
@@ -382,6 +393,7 @@ impl Visitor {
         let address = self.addresses[self.requests as usize % self.addresses.len()];
         self.requests = self.requests.wrapping_add(1);
         self.sent_ms = at_ms;
+        self.last = Some(action);
         let request = Request {
             action,
             method,

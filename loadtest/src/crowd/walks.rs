@@ -46,6 +46,8 @@ fn a_person_waits_as_told_and_claims_when_called() {
     let (at, poll) = sent(v.next(&waiting(false), 10_000));
     assert_eq!((poll.action, poll.path.as_str()), (Action::Poll, "/.tidegate/status?room=drop"));
     assert!((15_000..15_400).contains(&at) && poll.wants_json(), "{at}");
+    let (at, page) = sent(v.next(&waiting(true), 15_100));
+    assert_eq!((page.action, at), (Action::Home, 15_100), "the page's script reloads the page when the turn has come");
     let (at, claim) = sent(v.next(&waiting(true), 15_100));
     assert_eq!((claim.action, claim.method, claim.body.as_deref()), (Action::Claim, "POST", Some("room=drop&to=/")));
     assert!(at > 15_100, "nobody clicks in no time");

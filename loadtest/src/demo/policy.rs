@@ -77,3 +77,31 @@ keys: {{ directory: {keys} }}
         keys = quoted(&f.directory.join("keys")),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_gate_accepts_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let token_file = dir.path().join("admin \"token\"");
+        std::fs::write(&token_file, "a-token-for-this-test\n").unwrap();
+        let facts = PolicyFacts {
+            listen: "127.0.0.1:8080".parse().unwrap(),
+            admin: "127.0.0.1:9900".parse().unwrap(),
+            token_file: &token_file,
+            directory: dir.path(),
+            shop: "127.0.0.1:3000".parse().unwrap(),
+            stock: 500,
+            opens_unix_ms: 1_796_090_400_000,
+        };
+        let loaded = tidegate_config::parse(&policy(&facts), "drop-day.yaml").unwrap();
+        assert_eq!(loaded.policy.sales[0].opens_at.unix_ms(), facts.opens_unix_ms);
+        assert_eq!(loaded.policy.sales[0].stock, Some(500));
+        let doubts = loaded.render_warnings();
+        // The token of this test is readable by all; the demo's is not.
+        assert!(loaded.warnings.len() == 1 && doubts.contains("chmod 600"), "{doubts}");
+    }
+}

@@ -1,8 +1,9 @@
 //! Shop and gate as processes of their own, as in real life.
 
 use std::{
+    io::Write as _,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -54,8 +55,7 @@ pub(super) async fn gate(options: &DemoOptions, shop: &Target) -> Result<Gate, D
         drop(std::fs::remove_dir_all(directory.join(old)));
     }
     let token_file = directory.join("admin.token");
-    std::fs::write(&token_file, "the-demo-listens-on-loopback-only\n")
-        .map_err(|e| DemoError::io(format!("writing {}", token_file.display()), e))?;
+    write_secret(&token_file).map_err(|e| DemoError::io(format!("writing {}", token_file.display()), e))?;
     let shop_address: SocketAddr = shop.authority().parse().map_err(|_| DemoError::Silent { name: "shop" })?;
     let (listen, admin) = (free_address()?, free_address()?);
     // Policies are written in whole seconds, and the gate needs a moment to start.
@@ -82,7 +82,16 @@ pub(super) async fn gate(options: &DemoOptions, shop: &Target) -> Result<Gate, D
     Ok(Gate { process, target, crowd_starts })
 }
 
-async fn ready(process: &mut Process, admin: &Target, log: &std::path::Path) -> Result<(), DemoError> {
+/// The admin API's token, for nobody else to read.
+fn write_secret(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut token = [0; 16];
+    getrandom::fill(&mut token).map_err(|e| std::io::Error::other(e.to_string()))?;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{:032x}", u128::from_le_bytes(token))
+}
+
+async fn ready(process: &mut Process, admin: &Target, log: &Path) -> Result<(), DemoError> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         let why = match get(admin, "/readyz").await {

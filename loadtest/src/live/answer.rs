@@ -39,9 +39,13 @@ pub(super) fn classify(action: Action, parts: &Parts, body: &[u8]) -> Answer {
         (Some(_), Some(w)) if !w.state.is_empty() => told(&mut answer, w),
         (Some(GateVerdict::Wait), _) => {
             answer.kind = AnswerKind::Waiting;
-            answer.note = Some(page_note(&parts.headers, body));
+            answer.note = Some(page_note(&parts.headers, body, answer.retry_after_s));
         }
-        (Some(GateVerdict::Challenge), _) => answer.kind = AnswerKind::Challenged,
+        (Some(GateVerdict::Challenge), _) => {
+            answer.kind = AnswerKind::Challenged;
+            let text = String::from_utf8_lossy(body);
+            answer.proof = field(&text, "proof").map(|p| format!("to={}&proof={p}", field(&text, "to").unwrap_or("/".into())));
+        }
         (Some(GateVerdict::SoldOut), _) => answer.kind = AnswerKind::SoldOut,
         (Some(_), _) => answer.kind = by_status(status),
         (None, _) => answer.kind = from_shop(action, status, answer.location.as_deref(), body),
@@ -66,28 +70,31 @@ fn told(answer: &mut Answer, w: WaitingJson) {
     });
 }
 
-fn page_note(headers: &HeaderMap, body: &[u8]) -> Note {
-    let refresh =
-        headers.get("refresh").and_then(|v| v.to_str().ok()).and_then(|v| v.split([';', ',']).next()?.trim().parse().ok());
+/// What the waiting page says: its state, its room, when it reloads.
+fn page_note(headers: &HeaderMap, body: &[u8], retry_after_s: Option<u32>) -> Note {
     let room = headers.get_all(SET_COOKIE).iter().find_map(|v| {
         let (name, _, gone) = jar::parse(v.to_str().ok()?)?;
         let (_, room) = name.split_once("tidegate-ticket-")?;
         (!gone).then(|| room.to_owned())
     });
     let text = String::from_utf8_lossy(body);
-    let room = room.or_else(|| input_value(&text, "room"));
+    let state = between(&text, "data-state=\"").unwrap_or_default();
     Note {
-        state: String::new(),
-        room,
+        claimable: matches!(state.as_str(), "called" | "next"),
+        state,
+        room: room.or_else(|| field(&text, "room")),
         place: None,
-        poll_after_s: refresh.unwrap_or(POLL_AFTER_S),
-        claimable: text.contains("action=\"/.tidegate/claim\""),
+        poll_after_s: retry_after_s.unwrap_or(POLL_AFTER_S),
     }
 }
 
 /// The value of a hidden field: `name="room" value="drop"`.
-fn input_value(html: &str, name: &str) -> Option<String> {
-    let (_, rest) = html.split_once(&format!("name=\"{name}\" value=\""))?;
+fn field(html: &str, name: &str) -> Option<String> {
+    between(html, &format!("name=\"{name}\" value=\""))
+}
+
+fn between(html: &str, before: &str) -> Option<String> {
+    let (_, rest) = html.split_once(before)?;
     rest.split_once('"').map(|(v, _)| v.to_owned())
 }
 
@@ -146,8 +153,8 @@ mod tests {
         let page = heard(
             Action::Home,
             200,
-            &[("tidegate-verdict", "wait"), ("refresh", "9"), ("set-cookie", "tidegate-ticket-drop=AA; HttpOnly")],
-            "<form method=\"post\" action=\"/.tidegate/claim\">",
+            &[("tidegate-verdict", "wait"), ("retry-after", "9"), ("set-cookie", "tidegate-ticket-drop=AA; HttpOnly")],
+            "<main data-room=\"drop\" data-state=\"called\">",
         );
         let note = page.note.unwrap();
         assert_eq!((note.room.as_deref(), note.poll_after_s, note.claimable), (Some("drop"), 9, true));

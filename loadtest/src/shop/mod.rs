@@ -58,7 +58,7 @@ pub struct ShopSettings {
     pub stock: u32,
     /// Seed of the jitter of the work (±30 %) and of the order numbers.
     #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    pub jitter_seed: u64,
     /// Where the database lies; a temporary directory when left out.
     #[arg(long)]
     pub data: Option<PathBuf>,
@@ -74,7 +74,7 @@ impl Default for ShopSettings {
             waiting_max: 250,
             thrash: 0.02,
             stock: 500,
-            seed: 1,
+            jitter_seed: 1,
             data: None,
         }
     }
@@ -91,7 +91,7 @@ impl ShopSettings {
             format!("--waiting-max={}", self.waiting_max),
             format!("--thrash={}", self.thrash),
             format!("--stock={}", self.stock),
-            format!("--seed={}", self.seed),
+            format!("--jitter-seed={}", self.jitter_seed),
         ];
         args.extend(self.data.iter().map(|d| format!("--data={}", d.display())));
         args
@@ -173,7 +173,7 @@ impl Shop {
         let listener = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen}")))?;
         let address = listener.local_addr().map_err(io(format!("listening on {listen}")))?;
         let inner = Arc::new(Inner {
-            jitter: std::sync::Mutex::new(ChaCha8Rng::seed_from_u64(settings.seed)),
+            jitter: std::sync::Mutex::new(ChaCha8Rng::seed_from_u64(settings.jitter_seed)),
             pool: Arc::new(pool),
             store,
             left: AtomicU64::new(0),
