@@ -24,9 +24,8 @@ soak: ## long runs: simulation seeds, model checks, mutations (SEEDS=20000)
 	cargo test --locked --release -p tidegate-filters --lib --features shuttle model
 
 bench: build ## what a decision costs, and CPU per request beside bare Pingora, nginx and HAProxy
-	cargo bench --locked -p tidegate-filters -p tidegate-models
-	cargo build --locked --release -p tidegate-gateway --example bare
-	$(TARGET)/release/tidegate-loadtest bench --gate $(TARGET)/release/tidegate --bare $(TARGET)/release/examples/bare
+	$(TARGET)/release/tidegate-loadtest bench --gate $(TARGET)/release/tidegate --bare $(TARGET)/release/tidegate-bare
+	cargo bench --locked -p tidegate-filters
 
 onnxruntime: ## brings ONNX Runtime's library, so that models run on it instead of the built-in runtime
 	@.ci/onnxruntime

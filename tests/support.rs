@@ -5,14 +5,12 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use tidegate_gateway::gate::{Gate, GateOptions};
+pub use tidegate_gateway::gate::Gate;
+use tidegate_gateway::gate::GateOptions;
 
 /// Longest wait for any answer in a test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,11 +40,10 @@ impl Seen {
     }
 }
 
-/// A shop on a thread a connection: keeps what it saw; `/slow/MS` sleeps, `/sold` reports a unit, `/rubbish` is no HTTP.
+/// A shop on a thread a connection: keeps what it saw; `/sold` reports a unit.
 pub struct Shop {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
-    pub in_flight_peak: Arc<AtomicU64>,
 }
 
 impl Shop {
@@ -54,15 +51,14 @@ impl Shop {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (in_flight, peak) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let (seen2, peak2) = (seen.clone(), peak.clone());
+        let seen2 = seen.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (seen, in_flight, peak) = (seen2.clone(), in_flight.clone(), peak2.clone());
-                std::thread::spawn(move || serve(stream, &seen, &in_flight, &peak));
+                let seen = seen2.clone();
+                std::thread::spawn(move || serve(stream, &seen));
             }
         });
-        Shop { address, seen, in_flight_peak: peak }
+        Shop { address, seen }
     }
 
     /// Requests so far, health checks left out.
@@ -71,25 +67,14 @@ impl Shop {
     }
 }
 
-fn serve(stream: TcpStream, seen: &Mutex<Vec<Seen>>, in_flight: &AtomicU64, peak: &AtomicU64) {
+fn serve(stream: TcpStream, seen: &Mutex<Vec<Seen>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut stream = stream;
     while let Some(request) = read_request(&mut reader) {
         let path = request.line.split(' ').nth(1).unwrap_or("/").to_owned();
-        peak.fetch_max(in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         seen.lock().unwrap().push(request);
-        if let Some(ms) = path.strip_prefix("/slow/").and_then(|ms| ms.parse().ok()) {
-            std::thread::sleep(Duration::from_millis(ms));
-        }
-        in_flight.fetch_sub(1, Ordering::SeqCst);
         let extra = if path == "/sold" { "tidegate-sold: 1\r\n" } else { "" };
-        let answer = match path.as_str() {
-            "/rubbish" => "this is not HTTP\r\n\r\n".to_owned(),
-            _ => format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\ncache-control: public, max-age=60\r\n{extra}\r\nhello {:3}",
-                path.len()
-            ),
-        };
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n{extra}\r\nhello {:3}", path.len());
         if stream.write_all(answer.as_bytes()).is_err() {
             return;
         }

@@ -4,7 +4,7 @@
 //! re-rated by one caller (the room's tick); taken from by many.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, PoisonError, TryLockError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -20,6 +20,8 @@ const TOKEN: u64 = 1_000_000;
 pub struct Bucket {
     /// Millionths of a token.
     level: AtomicU64,
+    /// Millionths of a token.
+    burst: AtomicU64,
     refill: Mutex<Refill>,
 }
 
@@ -27,8 +29,6 @@ pub struct Bucket {
 struct Refill {
     /// Millionths of a token a second.
     rate: u64,
-    /// Millionths of a token.
-    burst: u64,
     last_ns: u64,
     /// Billionths of a millionth, carried.
     remainder: u64,
@@ -38,35 +38,48 @@ struct Refill {
 impl Bucket {
     /// Starts empty, at rate 0: the first plan opens it.
     pub fn new(now: Now) -> Self {
-        let refill = Refill { rate: 0, burst: TOKEN, last_ns: now.mono_ns, remainder: 0, minted: 0 };
-        Bucket { level: AtomicU64::new(0), refill: Mutex::new(refill) }
+        let refill = Refill { rate: 0, last_ns: now.mono_ns, remainder: 0, minted: 0 };
+        Bucket { level: AtomicU64::new(0), burst: AtomicU64::new(TOKEN), refill: Mutex::new(refill) }
     }
 
     /// Refills up to now at the old rate, then sets the new one. What a lower burst has no room for is lost: a bucket that
     /// filled before the shop was measured must not be emptied into it.
     pub fn set_rate(&self, per_s: f64, burst: f64, now: Now) {
-        self.refill(now);
+        let mut r = self.lock();
+        self.accrue(&mut r, now);
         let millionths = |x: f64, min: f64| (x.clamp(min, 1e9) * TOKEN as f64) as u64;
-        let mut r = self.refill.lock().unwrap_or_else(PoisonError::into_inner);
         // NaN clamps to NaN and casts to 0: closed, never open by accident.
         r.rate = millionths(per_s, 0.0);
-        r.burst = millionths(burst, 1.0);
+        let burst = millionths(burst, 1.0);
+        self.burst.store(burst, Ordering::Release);
         if !sabotage::is(Bug::BurstOutlivesPlan) {
-            self.level.fetch_min(r.burst, Ordering::AcqRel);
+            self.level.fetch_min(burst, Ordering::AcqRel);
         }
     }
 
     /// Fills it to the burst: a room that opens for the first time starts as if it had been idle.
     pub fn fill(&self) {
-        let mut r = self.refill.lock().unwrap_or_else(PoisonError::into_inner);
-        let add = r.burst.saturating_sub(self.level.load(Ordering::Acquire));
+        let mut r = self.lock();
+        let add = self.burst.load(Ordering::Acquire).saturating_sub(self.level.load(Ordering::Acquire));
         self.level.fetch_add(add, Ordering::AcqRel);
         r.minted += add;
     }
 
-    /// Adds what has accrued since the last call.
+    /// Adds what has accrued since the last call. Call before taking: what accrues while the bucket is full is lost only
+    /// if it is known to be full. Never waits: somebody else who is at it is enough.
     pub fn refill(&self, now: Now) {
-        let mut r = self.refill.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.refill.try_lock() {
+            Ok(mut r) => self.accrue(&mut r, now),
+            Err(TryLockError::Poisoned(r)) => self.accrue(&mut r.into_inner(), now),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Refill> {
+        self.refill.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accrue(&self, r: &mut Refill, now: Now) {
         let elapsed = now.mono_ns.saturating_sub(r.last_ns);
         r.last_ns = r.last_ns.max(now.mono_ns);
         let rate = if sabotage::is(Bug::BucketMintsTwice) { 2 * r.rate } else { r.rate };
@@ -75,7 +88,7 @@ impl Bucket {
         let add = u64::try_from(accrued / 1_000_000_000).unwrap_or(u64::MAX);
         let level = self.level.load(Ordering::Acquire);
         // Takers only lower the level in the meantime, so this never passes the burst.
-        let add = add.min(r.burst.saturating_sub(level));
+        let add = add.min(self.burst.load(Ordering::Acquire).saturating_sub(level));
         self.level.fetch_add(add, Ordering::AcqRel);
         r.minted += add;
     }
@@ -85,9 +98,11 @@ impl Bucket {
         self.level.fetch_update(Ordering::AcqRel, Ordering::Acquire, |l| l.checked_sub(TOKEN)).is_ok()
     }
 
-    /// Gives back a token that bought nothing.
+    /// Gives back a token that bought nothing; lost when the bucket filled up in the meantime.
     pub fn put_back(&self) {
-        self.level.fetch_add(TOKEN, Ordering::AcqRel);
+        let burst = self.burst.load(Ordering::Acquire);
+        let more = |level: u64| Some((level + TOKEN).min(burst.max(level)));
+        let _ = self.level.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
     }
 
     /// Whole tokens there now.
@@ -97,7 +112,7 @@ impl Bucket {
 
     /// Tokens minted since the start: an upper bound of all passes ever given.
     pub fn minted(&self) -> f64 {
-        self.refill.lock().unwrap_or_else(PoisonError::into_inner).minted as f64 / TOKEN as f64
+        self.lock().minted as f64 / TOKEN as f64
     }
 }
 

@@ -221,6 +221,13 @@ impl Control {
         self.with_room(room, |r| r.message(text))
     }
 
+    /// Prometheus text.
+    pub fn metrics_text(&self) -> String {
+        self.metrics.counts(&self.shared.counts);
+        self.metrics.scorer(&self.scoring.lock().counts());
+        self.metrics.render()
+    }
+
     /// What the last plan saw.
     pub fn seen(&self) -> Seen {
         *self.seen.read()

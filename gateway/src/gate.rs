@@ -243,3 +243,6 @@ fn run(shared: Arc<Shared>, bound: Bound, stop: watch::Receiver<bool>) -> std::i
     })?;
     Ok((served, thread))
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,8 @@ pub mod scoring;
 pub mod serve;
 pub mod shop;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod trace;
 pub mod upstream;

@@ -8,141 +8,22 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use dashmap::DashMap;
 use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tidegate_filters::{Reason, Row, record::Kind};
 
+use tidegate_models::scorer::ScorerCounts;
+
 use crate::counts::Counts;
 
-/// What a metric is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    /// Only grows.
-    Counter,
-    /// A value that goes up and down.
-    Gauge,
-    /// A distribution in buckets.
-    Histogram,
-}
+mod catalogue;
 
-/// One metric's documentation.
-#[derive(Clone, Copy, Debug)]
-pub struct Described {
-    /// As scraped.
-    pub name: &'static str,
-    /// What it is.
-    pub kind: Type,
-    /// Its labels.
-    pub labels: &'static [&'static str],
-    /// The help text.
-    pub help: &'static str,
-}
-
-const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Described {
-    Described { name, kind: Type::Counter, labels, help }
-}
-const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Described {
-    Described { name, kind: Type::Gauge, labels, help }
-}
-const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Described {
-    Described { name, kind: Type::Histogram, labels, help }
-}
-
-const REQUESTS: &str = "tidegate_requests_total";
-const SHADOW: &str = "tidegate_shadow_total";
-const REFUSED_HEADS: &str = "tidegate_refused_heads_total";
-const TOKENS_REFUSED: &str = "tidegate_tokens_refused_total";
-const CONNECTIONS: &str = "tidegate_connections_total";
-const CONNECTIONS_REFUSED: &str = "tidegate_connections_refused_total";
-const PARSED: &str = "tidegate_requests_parsed_total";
-const CLAIMS_REFUSED: &str = "tidegate_claims_refused_total";
-const SHOP_RUBBISH: &str = "tidegate_shop_rubbish_total";
-const SCORED: &str = "tidegate_scored_total";
-const SCORE: &str = "tidegate_score";
-const ROWS: &str = "tidegate_journal_rows_total";
-const ROWS_DROPPED: &str = "tidegate_journal_rows_dropped_total";
-const RELOADS: &str = "tidegate_policy_loads_total";
-const TOTAL_SECONDS: &str = "tidegate_total_seconds";
-const SHOP_SECONDS: &str = "tidegate_shop_seconds";
-const QUEUE_SECONDS: &str = "tidegate_queue_seconds";
-const SOLD: &str = "tidegate_units_sold_total";
-/// Gauges by name, set with [`Metrics::gauge`].
-pub mod gauges {
-    /// Build information.
-    pub const BUILD: &str = "tidegate_build_info";
-    /// Ready to take visits.
-    pub const READY: &str = "tidegate_ready";
-    /// Open connections.
-    pub const CONNECTIONS: &str = "tidegate_connections";
-    /// Upstream health.
-    pub const UPSTREAM_HEALTHY: &str = "tidegate_upstream_healthy";
-    /// Requests at the shop.
-    pub const IN_FLIGHT: &str = "tidegate_in_flight";
-    /// Requests queued before the shop.
-    pub const IN_FLIGHT_QUEUED: &str = "tidegate_in_flight_queued";
-    /// The in-flight limit.
-    pub const IN_FLIGHT_LIMIT: &str = "tidegate_in_flight_limit";
-    /// The capacity estimate.
-    pub const CAPACITY: &str = "tidegate_capacity_per_second";
-    /// People waiting.
-    pub const ROOM_WAITING: &str = "tidegate_room_waiting";
-    /// People called.
-    pub const ROOM_CALLED: &str = "tidegate_room_called";
-    /// Live seats.
-    pub const ROOM_SEATS: &str = "tidegate_room_seats";
-    /// Most seats.
-    pub const ROOM_SEATS_MAX: &str = "tidegate_room_seats_max";
-    /// New passes a second.
-    pub const ROOM_REFILL: &str = "tidegate_room_refill_per_second";
-    /// Largest burst.
-    pub const ROOM_BURST: &str = "tidegate_room_burst";
-    /// Newcomers wait.
-    pub const ROOM_ARMED: &str = "tidegate_room_armed";
-    /// Paused by the operator.
-    pub const ROOM_PAUSED: &str = "tidegate_room_paused";
-}
-
-/// Every metric the gate has.
-pub const CATALOGUE: &[Described] = &[
-    counter(REQUESTS, &["kind", "verdict", "reason"], "Parsed requests by kind, verdict and reason code."),
-    counter(SHADOW, &["filter", "verdict", "reason"], "What filters in shadow mode would have decided."),
-    counter(CONNECTIONS, &[], "Connections accepted."),
-    counter(CONNECTIONS_REFUSED, &["reason"], "Connections closed before a request: too many, no TLS, no HTTP."),
-    counter(PARSED, &[], "Request heads accepted; each becomes one request and one journal row."),
-    counter(REFUSED_HEADS, &["reason"], "Request heads refused before they became a request."),
-    counter(CLAIMS_REFUSED, &[], "Claims that found too many others waiting for an answer."),
-    counter(SHOP_RUBBISH, &[], "Answers of the shop that could not be read."),
-    counter(TOKENS_REFUSED, &["reason"], "Tickets, passes and other tokens that were not accepted."),
-    counter(
-        SCORED,
-        &["outcome"],
-        "Visits of scored routes by class: human, unsure, suspect, or unknown when no score came in time.",
-    ),
-    histogram(SCORE, &[], "Bot scores given, 0 to 1."),
-    counter(ROWS, &[], "Rows written to the journal."),
-    counter(ROWS_DROPPED, &["kind", "cause"], "Journal rows dropped: the queue was full, or the disk refused them."),
-    counter(RELOADS, &["outcome"], "Policies loaded while running: applied, or refused and the old one kept."),
-    histogram(TOTAL_SECONDS, &["verdict"], "From parsed head to the end of the answer."),
-    histogram(SHOP_SECONDS, &[], "From forwarding to the first byte of the shop's answer."),
-    histogram(QUEUE_SECONDS, &[], "Time in the short queue in front of the shop, of forwarded visits that queued."),
-    counter(SOLD, &[], "Units the shop reported sold."),
-    gauge(gauges::BUILD, &["version"], "Always 1; the labels say what runs."),
-    gauge(gauges::READY, &[], "1 when the gate takes visits, 0 while it stops."),
-    gauge(gauges::CONNECTIONS, &[], "Open client connections."),
-    gauge(gauges::UPSTREAM_HEALTHY, &["upstream"], "1 when the health check of this upstream passes."),
-    gauge(gauges::IN_FLIGHT, &[], "Requests at the shop now."),
-    gauge(gauges::IN_FLIGHT_QUEUED, &[], "Requests in the short queue in front of the shop now."),
-    gauge(gauges::IN_FLIGHT_LIMIT, &[], "Most requests at the shop at the same time, as planned."),
-    gauge(gauges::CAPACITY, &[], "What the shop can take, estimated, in cost units a second."),
-    gauge(gauges::ROOM_WAITING, &["room"], "People waiting in the room who were seen lately."),
-    gauge(gauges::ROOM_CALLED, &["room"], "People called who have not claimed."),
-    gauge(gauges::ROOM_SEATS, &["room"], "Live seats."),
-    gauge(gauges::ROOM_SEATS_MAX, &["room"], "Most live seats, as planned."),
-    gauge(gauges::ROOM_REFILL, &["room"], "New passes a second, as planned."),
-    gauge(gauges::ROOM_BURST, &["room"], "Passes at once after a pause, as planned."),
-    gauge(gauges::ROOM_ARMED, &["room"], "1 when newcomers take a place instead of walking in."),
-    gauge(gauges::ROOM_PAUSED, &["room"], "1 when the operator paused the room."),
-];
+pub use catalogue::{CATALOGUE, Described, Type, gauges};
+use catalogue::{
+    CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS, REFUSED_HEADS, RELOADS, REQUESTS, ROWS,
+    ROWS_DROPPED, SCORE, SCORED, SHADOW, SHOP_RUBBISH, SHOP_SECONDS, SOLD, TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
+};
 
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 const SCORE_BUCKETS: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0];
@@ -150,6 +31,9 @@ const METADATA: Metadata<'static> = Metadata::new("tidegate", Level::INFO, None)
 
 const KINDS: [Kind; 5] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own];
 const VERDICTS: [&str; 7] = ["forward", "wait", "challenge", "throttle", "refuse", "sold_out", "own"];
+const CLASSES: [&str; 4] = ["human", "unsure", "suspect", "unknown"];
+/// What shadow filters can say is bounded by the policy; after many reloads, old handles are let go.
+const SHADOWS_MAX: usize = 1_024;
 /// Room for reasons; [`Reason`] has fewer. Slot 0 is "none".
 const REASONS_MAX: usize = 64;
 
@@ -173,6 +57,8 @@ pub struct Metrics {
     shop_seconds: Histogram,
     queue_seconds: Histogram,
     score: Histogram,
+    scored: [Counter; CLASSES.len()],
+    shadows: DashMap<String, Counter>,
     rows: Counter,
     sold: Counter,
 }
@@ -219,6 +105,11 @@ impl Metrics {
             shop_seconds: histogram(SHOP_SECONDS),
             queue_seconds: histogram(QUEUE_SECONDS),
             score: histogram(SCORE),
+            scored: CLASSES.map(|class| {
+                let labels = vec![Label::from_static_parts("outcome", class)];
+                recorder.register_counter(&Key::from_parts(SCORED, labels), &METADATA)
+            }),
+            shadows: DashMap::new(),
             rows: recorder.register_counter(&Key::from_static_name(ROWS), &METADATA),
             sold: recorder.register_counter(&Key::from_static_name(SOLD), &METADATA),
             recorder,
@@ -238,7 +129,8 @@ impl Metrics {
         }
         if !row.class.is_empty() {
             let known = row.score.is_finite();
-            self.counter(SCORED, &[("outcome", if known { row.class } else { "unknown" })]).increment(1);
+            let class = if known { row.class } else { "unknown" };
+            self.scored[CLASSES.iter().position(|c| *c == class).unwrap_or(CLASSES.len() - 1)].increment(1);
             if known {
                 self.score.record(f64::from(row.score));
             }
@@ -246,10 +138,8 @@ impl Metrics {
         if row.sold > 0 {
             self.sold.increment(u64::from(row.sold));
         }
-        let mut shadow = row.shadow.splitn(3, ':');
-        if let (Some(filter), Some(verdict), Some(reason)) = (shadow.next(), shadow.next(), shadow.next()) {
-            let labels = [("filter", filter), ("verdict", verdict), ("reason", reason)];
-            self.counter(SHADOW, &labels).increment(1);
+        if !row.shadow.is_empty() {
+            self.shadow(&row.shadow);
         }
     }
 
@@ -260,6 +150,22 @@ impl Metrics {
             let reason = [("reason", reason)];
             self.counter(name, if reason[0].1.is_empty() { &[] } else { &reason }).absolute(value);
         });
+    }
+
+    /// Takes over the counts of the scorer.
+    pub fn scorer(&self, counts: &ScorerCounts) {
+        let ScorerCounts { scored: _, wrong_width, failed, panicked, out_of_range, busy, switched_off } = *counts;
+        let reasons = [
+            ("wrong_width", wrong_width),
+            ("failed", failed),
+            ("panicked", panicked),
+            ("out_of_range", out_of_range),
+            ("busy", busy),
+            ("switched_off", switched_off),
+        ];
+        for (reason, count) in reasons {
+            self.counter(UNSCORED, &[("reason", reason)]).absolute(count);
+        }
     }
 
     /// Rows that are in the journal.
@@ -300,6 +206,22 @@ impl Metrics {
             (0..KINDS.len()).flat_map(of_kind).map(|s| s.count.load(Relaxed)).sum()
         };
         VERDICTS.iter().enumerate().map(|(i, v)| (*v, sum(i))).collect()
+    }
+
+    /// `filter:verdict:REASON`, as in the journal.
+    fn shadow(&self, said: &str) {
+        if let Some(counter) = self.shadows.get(said) {
+            return counter.increment(1);
+        }
+        let mut parts = said.splitn(3, ':');
+        if let (Some(filter), Some(verdict), Some(reason)) = (parts.next(), parts.next(), parts.next()) {
+            let counter = self.counter(SHADOW, &[("filter", filter), ("verdict", verdict), ("reason", reason)]);
+            counter.increment(1);
+            if self.shadows.len() >= SHADOWS_MAX {
+                self.shadows.clear();
+            }
+            self.shadows.insert(said.to_owned(), counter);
+        }
     }
 
     fn count(&self, kind: Kind, verdict: usize, reason: Option<Reason>) {
@@ -358,6 +280,8 @@ mod tests {
         counts.each(|what, _, _| assert!(COUNTS.iter().any(|(w, _)| *w == what), "{what} has no metric"));
         m.counts(&counts);
         assert!(m.render().contains("tidegate_tokens_refused_total{reason=\"wrong_tag\"} 1"), "{}", m.render());
+        m.scorer(&ScorerCounts { busy: 3, ..ScorerCounts::default() });
+        assert!(m.render().contains("tidegate_unscored_total{reason=\"busy\"} 3"), "{}", m.render());
         m.rows_written(1);
         m.row_dropped(Kind::Poll, "queue", 1);
         m.policy_load(false);
@@ -384,6 +308,8 @@ mod tests {
         let (a, b) = (Metrics::new().unwrap(), Metrics::new().unwrap());
         a.request(&row());
         a.request(&row());
+        let shadow = "tidegate_shadow_total{filter=\"bot_gate\",verdict=\"refuse\",reason=\"SCORE_REFUSE\"} 2";
+        assert!(a.render().contains(shadow), "{}", a.render());
         a.request(&Row { verdict: "own", kind: Kind::Poll, reason: None, ..Row::default() });
         b.request(&row());
         assert!(

@@ -1,7 +1,13 @@
 //! Every finished request is counted and, where the policy has a journal, written down: a bounded queue, one thread that
 //! writes Parquet. The request path never waits for the disk; what does not fit is dropped and counted.
 
-use std::{fs, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tidegate_config::Journal;
@@ -21,6 +27,8 @@ const BATCH_ROWS: usize = 1_024;
 const FILE_ROWS_MAX: u64 = 2_000_000;
 /// How often age and size of the open file are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often old files are looked for.
+const SWEEP_EVERY_MS: u64 = 60_000;
 /// A disk that refuses is tried again after this long, and complained about this seldom.
 const RETRY_AFTER_MS: u64 = 1_000;
 const COMPLAIN_EVERY_MS: u64 = 60_000;
@@ -84,6 +92,7 @@ struct Writer {
     clock: Arc<Clock>,
     open: Option<Open>,
     files: u32,
+    sweep_at_ms: u64,
     retry_at_ms: u64,
     complain_at_ms: u64,
 }
@@ -104,7 +113,7 @@ fn index(kind: Kind) -> usize {
 
 impl Writer {
     fn new(settings: Journal, metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
-        Writer { settings, metrics, clock, open: None, files: 0, retry_at_ms: 0, complain_at_ms: 0 }
+        Writer { settings, metrics, clock, open: None, files: 0, sweep_at_ms: 0, retry_at_ms: 0, complain_at_ms: 0 }
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Row>, mut stop: watch::Receiver<bool>) {
@@ -176,6 +185,9 @@ impl Writer {
         let old = self.open.as_ref().is_some_and(|o| now_ms.saturating_sub(o.since_ms) >= self.settings.file_age.ms());
         if old || self.is_full() {
             self.close();
+        }
+        if now_ms >= self.sweep_at_ms {
+            self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
             let swept = self.sweep();
             self.survive(swept);
         }
@@ -199,6 +211,7 @@ impl Writer {
             Ok(rows) => self.metrics.rows_written(rows),
             Err(e) => {
                 self.count_lost(&open.rows);
+                let _ = fs::remove_file(&open.part);
                 self.survive(Err(e));
             }
         }
@@ -220,13 +233,25 @@ impl Writer {
         }
     }
 
-    /// Deletes files whose name says that they are older than `keep`.
+    /// Deletes files whose name says that they are older than `keep`, unfinished ones of a power cut among them.
     fn sweep(&self) -> Result<(), JournalError> {
+        let directory = &self.settings.directory;
         let oldest_ms = self.clock.now().wall_ms.saturating_sub(self.settings.keep.ms());
-        let oldest = self.settings.directory.join(file_name(oldest_ms, 0));
-        for file in list(&self.settings.directory)?.into_iter().take_while(|f| *f < oldest) {
-            let io = |source| JournalError::Io { path: file.clone(), doing: "delete an old journal", source };
-            fs::remove_file(&file).map_err(io)?;
+        let oldest = directory.join(file_name(oldest_ms, 0));
+        let io = |file: &Path, doing| {
+            let path = file.to_owned();
+            move |source| JournalError::Io { path, doing, source }
+        };
+        let mut old: Vec<_> = list(directory)?.into_iter().take_while(|f| *f < oldest).collect();
+        for entry in fs::read_dir(directory).map_err(io(directory, "list journals"))? {
+            let file = entry.map_err(io(directory, "list journals"))?.path();
+            let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with("journal-2") && name.ends_with(".parquet.part") && file < oldest {
+                old.push(file);
+            }
+        }
+        for file in old {
+            fs::remove_file(&file).map_err(io(&file, "delete an old journal"))?;
         }
         Ok(())
     }
@@ -359,10 +384,14 @@ mod tests {
         assert!(writer.is_full());
         writer.look();
         assert_eq!(files(), 2);
+        fs::write(settings.directory.join("journal-20200101T000000-000.parquet.part"), "").unwrap();
         clock.advance(3_700_000);
         writer.write(&[row(Kind::Visit, 1)]);
         writer.look();
-        assert_eq!(files(), 1, "the old two are gone");
+        assert_eq!(files(), 0, "the old two are gone, the open one is not finished");
+        writer.close();
+        assert_eq!(files(), 1);
+        assert_eq!(fs::read_dir(&settings.directory).unwrap().count(), 1, "nor is anything else left");
     }
 
     #[test]

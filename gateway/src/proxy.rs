@@ -22,7 +22,7 @@ use crate::{
     in_flight::Permit,
     intake, own,
     reply::{self, Answer},
-    state::{ScoreFacts, Shared},
+    state::{ScoreFacts, ScoreSource, Shared},
     trace::Trace,
 };
 
@@ -84,6 +84,10 @@ impl Gate {
             let score = self.score(session, trace);
             pipeline.admit(&trace.intake.visit(trace.route), score, now, &mut notes)
         });
+        if decision.reason == Reason::Unfiltered {
+            // Who loads a page's pictures behaves like a person: unscored visits count for later scores.
+            self.with_facts(session, trace, |scorer, facts| scorer.observe(&trace.intake.visit(trace.route), facts, now));
+        }
         trace.decided(&decision, &notes);
         (decision, notes)
     }
@@ -91,6 +95,16 @@ impl Gate {
     fn score(&self, session: &Session, trace: &mut Trace) -> Score {
         let active = trace.active.clone();
         let Some(gate) = active.pipeline.scored_by(trace.route) else { return Score::Unknown };
+        let scored = self.with_facts(session, trace, |scorer, facts| {
+            scorer.score(&trace.intake.visit(trace.route), facts, trace.started, gate.deadline.ms())
+        });
+        let score = scored.score;
+        trace.scored(scored);
+        score
+    }
+
+    /// Calls the scorer with what a score is made of besides the visit.
+    fn with_facts<T>(&self, session: &Session, trace: &Trace, f: impl FnOnce(&dyn ScoreSource, &ScoreFacts<'_>) -> T) -> T {
         let facts = Facts::of(session);
         let target = trace.intake.target();
         let facts = ScoreFacts {
@@ -104,11 +118,7 @@ impl Gate {
             body_bytes: content_length(session),
             earlier_on_connection: facts.map_or(0, |f| f.requests.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(1)),
         };
-        let scorer = self.shared.scorer.load();
-        let scored = scorer.0.score(&trace.intake.visit(trace.route), &facts, trace.started, gate.deadline.ms());
-        let score = scored.score;
-        trace.scored(scored);
-        score
+        f(&*self.shared.scorer.load().0, &facts)
     }
 
     /// Permits for the shop: first the route's own limit, then the one of all.

@@ -12,7 +12,7 @@ use tidegate_filters::{
 use tidegate_models::{
     Scorer,
     features::{HeaderFacts, Http, Method, Target, VisitFacts, Windows, path_hash},
-    scorer::BUILTIN,
+    scorer::{BUILTIN, ScorerCounts},
 };
 
 use crate::{
@@ -59,6 +59,11 @@ impl Scoring {
         };
         let explain_from = gate(policy).and_then(lowest_threshold).unwrap_or(f32::INFINITY);
         Box::new(BotScore { scorer, windows, clock: Clock::new(), roomed: roomed(policy), explain_from })
+    }
+
+    /// How often the model answered, and why it did not.
+    pub fn counts(&self) -> ScorerCounts {
+        self.scorer.as_ref().map(|s| s.counts()).unwrap_or_default()
     }
 
     /// Which model on which runtime, for the log and the status.
@@ -152,6 +157,10 @@ impl ScoreSource for BotScore {
             _ => {}
         }
         Scored { score, features: features.to_vec(), reasons, model: self.scorer.model().to_owned() }
+    }
+
+    fn observe(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now) {
+        self.windows.observe_and_extract(&self.facts(visit, facts), now);
     }
 
     fn answered(&self, visitor: VisitorId, status: u16) {

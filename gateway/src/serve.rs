@@ -19,6 +19,7 @@ use crate::{
     proxy::Gate,
     state::Shared,
     tls::{Certificate, TlsError, server_config},
+    upstream::NO_AUTHORITIES,
 };
 
 /// Read and write buffer of a connection: a waiting page leaves in one write.
@@ -174,6 +175,7 @@ fn services(
 fn server_conf(policy: &Policy) -> ServerConf {
     ServerConf {
         threads: policy.threads.map_or_else(|| std::thread::available_parallelism().map_or(2, Into::into), usize::from),
+        ca_file: Some(NO_AUTHORITIES.into()),
         upstream_keepalive_pool_size: policy.shop.kept_connections as usize,
         // Pingora counts tries, the policy counts what comes after the first.
         max_retries: policy.shop.retries_max as usize + 1,

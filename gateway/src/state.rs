@@ -115,6 +115,9 @@ pub trait ScoreSource: Send + Sync {
     /// The score of one visit; also the place to update windows of a visitor's behaviour.
     fn score(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Scored;
 
+    /// A visit that is not scored (`filters: none`): its behaviour counts for later scores all the same.
+    fn observe(&self, _: &Visit<'_>, _: &ScoreFacts<'_>, _: Now) {}
+
     /// What a visitor was answered in the end; 0 when nothing was. Behaviour that later scores may use.
     fn answered(&self, _visitor: VisitorId, _status: u16) {}
 }

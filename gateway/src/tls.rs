@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::SystemTime,
 };
 
@@ -106,16 +106,49 @@ pub fn check(files: &Tls) -> Result<(), TlsError> {
     load(files).map(drop)
 }
 
+/// The bundles of the usual systems; `SSL_CERT_FILE` comes before them.
+const SYSTEM_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The authorities this machine trusts; empty when it has no bundle, and then no certificate of a shop is accepted.
+/// Read once, and by ourselves: Pingora's loader panics on a machine without a bundle, also when nothing speaks TLS.
+pub fn system_authorities() -> Arc<[WrappedX509]> {
+    static ONCE: OnceLock<Arc<[WrappedX509]>> = OnceLock::new();
+    let read = || {
+        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        let bundles = named.into_iter().chain(SYSTEM_BUNDLES.iter().map(PathBuf::from));
+        let usable =
+            bundles.filter_map(|file| read_certificates(&file).ok()).map(|all| wrap(all, |_| Ok(())).unwrap_or_default());
+        usable.into_iter().find(|all| !all.is_empty()).unwrap_or_default().into()
+    };
+    ONCE.get_or_init(read).clone()
+}
+
 /// Certificate authorities for connections to the shop.
 pub fn read_authorities(file: &Path) -> Result<Arc<[WrappedX509]>, TlsError> {
+    let refused = |e: rustls::Error| Err(TlsError::Unreadable { file: file.into(), why: e.to_string() });
+    wrap(read_certificates(file)?, refused).map(Into::into)
+}
+
+/// Pingora's parser panics on what is no certificate: only those that webpki takes get to it.
+fn wrap(
+    certificates: Vec<CertificateDer<'static>>,
+    refused: impl Fn(rustls::Error) -> Result<(), TlsError>,
+) -> Result<Vec<WrappedX509>, TlsError> {
     let mut usable = rustls::RootCertStore::empty();
-    let mut authorities = Vec::new();
-    for certificate in read_certificates(file)? {
-        // Pingora's parser panics on what is no certificate: only those that webpki takes get to it.
-        usable.add(certificate.clone()).map_err(|e| TlsError::Unreadable { file: file.into(), why: e.to_string() })?;
-        authorities.push(WrappedX509::new(certificate.to_vec(), parse_x509));
+    let mut authorities = Vec::with_capacity(certificates.len());
+    for certificate in certificates {
+        match usable.add(certificate.clone()) {
+            Ok(()) => authorities.push(WrappedX509::new(certificate.to_vec(), parse_x509)),
+            Err(e) => refused(e)?,
+        }
     }
-    Ok(authorities.into())
+    Ok(authorities)
 }
 
 fn load(files: &Tls) -> Result<Arc<CertifiedKey>, TlsError> {

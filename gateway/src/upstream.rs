@@ -10,10 +10,8 @@ use std::{
 };
 
 use pingora::{
-    lb::{
-        Backend,
-        health_check::{HealthCheck as _, HttpHealthCheck},
-    },
+    connectors::{ConnectorOptions, http::Connector},
+    http::RequestHeader,
     protocols::ALPN,
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy},
 };
@@ -23,6 +21,9 @@ use tidegate_config::{Health, Shop, Timeouts, Upstream};
 pub const ROUND_MAX: u32 = 1_024;
 /// HTTP/2 streams on one connection to the shop.
 pub const H2_STREAMS_MAX: usize = 100;
+
+/// Authorities that Pingora itself trusts: none, every peer brings its own.
+pub const NO_AUTHORITIES: &str = "/dev/null";
 
 /// All servers of one policy.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub struct Server {
     health: Health,
     peer: HttpPeer,
     /// Asks the path that the policy names; `None`: a TCP connection is enough.
-    probe: Option<(Backend, HttpHealthCheck)>,
+    probe: Option<(RequestHeader, Connector)>,
     healthy: AtomicBool,
     /// Checks in a row that said the opposite of `healthy`.
     against: AtomicU32,
@@ -133,7 +134,7 @@ impl Server {
     fn new(settings: &Upstream, shop: &Shop) -> Self {
         let peer = peer(settings, &shop.timeouts);
         Server {
-            probe: shop.health.path.as_deref().and_then(|path| probe(settings, path, &peer, &shop.health)),
+            probe: shop.health.path.as_deref().and_then(|path| probe(settings, path)),
             settings: settings.clone(),
             timeouts: shop.timeouts,
             health: shop.health.clone(),
@@ -155,9 +156,19 @@ impl Server {
 
     async fn ask(&self) -> bool {
         match &self.probe {
-            Some((backend, check)) => check.check(backend).await.is_ok(),
+            Some((request, connector)) => self.answers_200(request, connector).await.unwrap_or(false),
             None => tokio::net::TcpStream::connect(self.settings.address).await.is_ok(),
         }
+    }
+
+    async fn answers_200(&self, request: &RequestHeader, connector: &Connector) -> pingora::Result<bool> {
+        let (mut session, _) = connector.get_http_session(&self.peer).await?;
+        session.write_request_header(Box::new(request.clone())).await?;
+        session.finish_request_body().await?;
+        session.read_response_header().await?;
+        let well = session.response_header().is_some_and(|r| r.status == 200);
+        session.shutdown().await;
+        Ok(well)
     }
 
     fn observe(&self, well: bool) {
@@ -177,16 +188,17 @@ impl Server {
     }
 }
 
-fn probe(settings: &Upstream, path: &str, peer: &HttpPeer, health: &Health) -> Option<(Backend, HttpHealthCheck)> {
+fn probe(settings: &Upstream, path: &str) -> Option<(RequestHeader, Connector)> {
     let host = match &settings.tls {
         Some(tls) => tls.server_name.clone(),
         None => settings.address.to_string(),
     };
-    let mut check = HttpHealthCheck::new(&host, settings.tls.is_some());
-    check.peer_template = peer.clone();
-    check.peer_template.options.read_timeout = Some(Duration::from_millis(health.timeout.ms()));
-    check.req.set_raw_path(path.as_bytes()).ok()?;
-    Some((Backend::new(&settings.address.to_string()).ok()?, check))
+    let mut request = RequestHeader::build("GET", path.as_bytes(), Some(2)).ok()?;
+    request.insert_header("host", host).ok()?;
+    request.insert_header("user-agent", "tidegate-health").ok()?;
+    let mut options = ConnectorOptions::new(1);
+    options.ca_file = Some(NO_AUTHORITIES.into());
+    Some((request, Connector::new(Some(options))))
 }
 
 /// Everything set: Pingora's defaults are no timeout at all, one stream a connection, WebSocket allowed.
@@ -208,15 +220,19 @@ fn peer(settings: &Upstream, timeouts: &Timeouts) -> HttpPeer {
         (true, false) => ALPN::H2,
         _ => ALPN::H1,
     };
-    if let Some(file) = settings.tls.as_ref().and_then(|t| t.authorities.as_ref()) {
-        match crate::tls::read_authorities(file) {
-            Ok(authorities) => o.ca = Some(authorities),
-            Err(e) => {
-                tracing::error!(error = %e, "the shop's certificate authorities cannot be read: its certificate will be refused");
-                // An empty list fails every handshake; the system's list would be a wider trust than written.
-                o.ca = Some(Arc::new([]));
-            }
+    if let Some(tls) = &settings.tls {
+        let authorities = match &tls.authorities {
+            None => crate::tls::system_authorities(),
+            // None on an error: the system's list would be a wider trust than written.
+            Some(file) => crate::tls::read_authorities(file).unwrap_or_else(|error| {
+                tracing::error!(%error, "the shop's certificate authorities cannot be read");
+                Arc::new([])
+            }),
+        };
+        if authorities.is_empty() {
+            tracing::error!(upstream = %settings.address, "no certificate authorities: the shop's certificate will be refused");
         }
+        o.ca = Some(authorities);
     }
     peer
 }

@@ -1,6 +1,9 @@
 //! The demo shop, the crowd that storms it, and what is measured while it does.
 
+pub mod bench;
+pub mod bench_cli;
 pub mod capacity;
+pub mod checkers;
 pub mod crowd;
 pub mod demo;
 pub mod events;
@@ -8,6 +11,7 @@ pub mod live;
 pub mod measure;
 pub mod report;
 pub mod shop;
+pub mod sim;
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn unix_ms() -> u64 {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tidegate_loadtest::{
-    capacity,
+    bench_cli, capacity,
     crowd::Scenario,
     demo::{self, DemoOptions},
     live::{self, Progress, Target},
@@ -78,6 +78,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What the gate costs: CPU per request beside Pingora alone, nginx and HAProxy; memory; time to start.
+    Bench(bench_cli::BenchArgs),
     /// The same shop and the same crowd, without and with the gate: one table, one report. Fails when a promise is broken.
     #[command(after_help = "Example:\n  tidegate-loadtest demo --gate target/release/tidegate --out .demo")]
     Demo {
@@ -125,6 +127,8 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
             let found = capacity::measure(&target, Duration::from_secs(step_s.max(1))).await;
             say(&if json { serde_json::to_string_pretty(&found)? } else { demo::ramp(&found) });
         }
+        // It measures with threads of its own.
+        Command::Bench(args) => return tokio::task::spawn_blocking(move || bench_cli::run(&args)).await?,
         Command::Demo { gate, out, scenario, seed, settings } => {
             let gate = gate.canonicalize().with_context(|| format!("{} is not there; build it first", gate.display()))?;
             let own = std::env::current_exe().context("finding this program")?;

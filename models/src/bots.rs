@@ -94,7 +94,7 @@ pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, Mo
             "code": "models/src/bots.rs: train_builtin",
             "command": "cargo run -p tidegate-models --example train_bots -- DATA models/artifacts",
             "seed": seed,
-            "network": "48-32-16-1: dense, ReLU, sigmoid; standardisation and calibration folded into the weights",
+            "network": "48-40-1: dense, ReLU, sigmoid; standardisation and calibration folded into the weights",
             "epochs": fit.epochs,
             "log_loss_held_out": (f64::from(fit.loss_held_out) * 1e4).round() / 1e4,
         }),

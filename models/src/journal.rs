@@ -1,4 +1,4 @@
-//! The journal: one [`Row`](tidegate_filters::Row) per parsed request, as Parquet (zstd) that any data tool reads.
+//! The journal: one [`Row`] per parsed request, as Parquet (zstd) that any data tool reads.
 //!
 //! The gate, training, replay and the checkers share this one reader and writer. What a column is called, holds and means
 //! is said once, in [`columns`]; [`schema_doc`] prints it.

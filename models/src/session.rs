@@ -12,10 +12,8 @@ use std::{
 
 use ort::{environment::Environment, session::Session as OrtSession, value::TensorRef};
 use tidegate_filters::rule::bot_gate::Runtime;
-use tract_onnx::prelude::{
-    Datum as _, Framework, InferenceModelExt, IntoRunnable, TValue, Tensor, TypedFact, TypedSimplePlan, tvec,
-};
-use tract_onnx::tract_hir::internal::InferenceFact;
+use tract_onnx::prelude::{Datum as _, Framework, InferenceModelExt, IntoRunnable, TValue, Tensor, TypedFact, tvec};
+use tract_onnx::tract_hir::internal::{InferenceFact, TypedSimpleState};
 
 use crate::{error::ModelError, inspect::Inspection};
 
@@ -82,7 +80,7 @@ impl Engine {
         let (width, output) = (model.features, model.output);
         let runner = match &self.0 {
             Kind::Ort(loaded) => guarded(ORT, || load_ort(&loaded.0, bytes)).map(|s| Runner::Ort(Box::new(s))),
-            Kind::Tract => guarded(TRACT, || load_tract(bytes, width)).map(Runner::Tract),
+            Kind::Tract => guarded(TRACT, || load_tract(bytes, width)).map(|s| Runner::Tract(Box::new(s))),
         }?;
         Ok(Session { runner, width, output })
     }
@@ -97,7 +95,7 @@ pub struct Session {
 
 enum Runner {
     Ort(Box<OrtSession>),
-    Tract(Arc<TypedSimplePlan>),
+    Tract(Box<TypedSimpleState>),
     #[cfg(test)]
     Panics,
 }
@@ -135,7 +133,7 @@ impl Session {
         let output = self.output;
         let run = AssertUnwindSafe(|| match &mut self.runner {
             Runner::Ort(session) => run_ort(session, row, output),
-            Runner::Tract(plan) => run_tract(plan, row, output),
+            Runner::Tract(state) => run_tract(state, row, output),
             #[cfg(test)]
             Runner::Panics => panic!("on purpose"),
         });
@@ -194,15 +192,15 @@ fn run_ort(session: &mut OrtSession, row: &[f32], output: usize) -> Result<f32, 
     pick(values.iter().copied())
 }
 
-fn load_tract(bytes: &[u8], width: usize) -> Result<Arc<TypedSimplePlan>, String> {
+fn load_tract(bytes: &[u8], width: usize) -> Result<TypedSimpleState, String> {
     let fact: InferenceFact = TypedFact::dt_shape(f32::datum_type(), [1, width]).into();
     let model = tract_onnx::onnx().model_for_read(&mut &bytes[..]).and_then(|m| m.with_input_fact(0, fact));
-    model.and_then(|m| m.into_optimized()).and_then(|m| m.into_runnable()).map_err(|e| format!("{e:#}"))
+    model.and_then(|m| m.into_optimized()).and_then(|m| m.into_runnable()).and_then(|p| p.spawn()).map_err(|e| format!("{e:#}"))
 }
 
-fn run_tract(plan: &Arc<TypedSimplePlan>, row: &[f32], output: usize) -> Result<f32, String> {
+fn run_tract(state: &mut TypedSimpleState, row: &[f32], output: usize) -> Result<f32, String> {
     let input = Tensor::from_shape(&[1, row.len()], row).map_err(|e| e.to_string())?;
-    let outputs = plan.run(tvec!(TValue::from(input))).map_err(|e| format!("{e:#}"))?;
+    let outputs = state.run(tvec!(TValue::from(input))).map_err(|e| format!("{e:#}"))?;
     let values =
         outputs.get(output).ok_or("the score's output is missing")?.to_plain_array_view::<f32>().map_err(|e| e.to_string())?;
     pick(values.iter().copied())

@@ -1,7 +1,7 @@
 //! What tests share: small models, and what may be absent on a machine.
 #![allow(clippy::print_stdout)]
 
-use std::{env, fs, path::PathBuf};
+use std::{env, fs, io::Write as _, path::PathBuf};
 
 use onnx_rs::ast::{Graph, Model, Node, OpType, OperatorSetId, TensorProto, ValueInfo};
 use tidegate_filters::rule::bot_gate::Runtime;
@@ -31,7 +31,12 @@ fn present(there: bool, word: &str, why: &str) -> bool {
     if !there {
         let required = env::var("TIDEGATE_REQUIRE").unwrap_or_default();
         assert!(!required.split([',', ' ']).any(|w| w == word), "TIDEGATE_REQUIRE has `{word}`, but: {why}");
-        println!("SKIPPED: {why}");
+        println!("SKIPPED: {word}: {why}");
+        // `make test` lists what was skipped at its end.
+        let log = env::var("TIDEGATE_SKIP_LOG").ok().and_then(|f| fs::OpenOptions::new().append(true).create(true).open(f).ok());
+        if let Some(mut log) = log {
+            let _ = writeln!(log, "{word}: {why}");
+        }
     }
     there
 }

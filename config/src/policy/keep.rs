@@ -78,7 +78,7 @@ fn file_bytes() -> ByteSize {
 }
 
 fn file_age() -> Span {
-    Span::secs(600)
+    Span::secs(60)
 }
 
 /// How visitors and networks appear in the journal.

@@ -2,6 +2,8 @@
 
 pub mod answer;
 pub mod line;
+#[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
+mod model_tests;
 mod pace;
 pub mod queue;
 pub mod room;

@@ -170,7 +170,11 @@ impl Room {
             Ok(false) => match self.state.line.state(place) {
                 State::Claiming => Claim::Pending(place),
                 State::Waiting { .. } => Claim::NotYet(self.waiting(place, false, false, now)),
-                State::Seated => self.state.seats.of(place, clock_s(now)).map_or(Claim::NoTicket, Claim::Seated),
+                // The pass that was lost counts as used now: it must not be dead on arrival.
+                State::Seated => {
+                    let renewed = |s: &SeatRef| self.state.seats.renew(*s, clock_s(now), self.seat_expires_s(now));
+                    self.state.seats.of(place, clock_s(now)).filter(renewed).map_or(Claim::NoTicket, Claim::Seated)
+                }
                 State::Called { .. } => Claim::Busy,
                 State::Left | State::Unwritten => Claim::NoTicket,
             },
@@ -222,8 +226,8 @@ impl Room {
         let slow = op.slow.map_or(f64::INFINITY, Rate::as_per_s);
         let mut plan = plan.clone();
         if plan.refill_per_s > slow {
-            let reason = format!("refill {slow:.2}/s: slowed by an operator; without it {}", plan.reason);
-            plan = Plan { refill_per_s: slow, burst: 1.0, reason, ..plan };
+            plan.reason = format!("refill {slow:.2}/s: slowed by an operator; without it {}", plan.reason);
+            (plan.refill_per_s, plan.burst) = (slow, 1.0);
         }
         self.state.bucket.set_rate(plan.refill_per_s, plan.burst, now);
         self.state.seats_max.store(plan.seats, Ordering::Release);
@@ -362,10 +366,9 @@ impl Room {
 
     fn walk_in(&self, now: Now) -> Option<SeatRef> {
         let s = &self.state;
-        let acquire = || {
-            let max = s.seats_max.load(Ordering::Acquire);
-            s.seats.acquire(max, None, self.seat_expires_s(now), self.seat_ends_s(now))
-        };
+        let max = s.seats_max.load(Ordering::Acquire);
+        let acquire = || s.seats.acquire(max, None, self.seat_expires_s(now), self.seat_ends_s(now));
+        s.bucket.refill(now);
         let seat = s.bucket.take().then(acquire);
         match seat {
             Some(Some(seat)) => {
@@ -441,7 +444,6 @@ impl Room {
 
     fn closed(&self, now: Now) -> bool {
         let prequeue = self.current_sale(now).is_some_and(|(s, _)| s.phase(now) == Phase::Prequeue);
-        let paused = self.state.paused.load(Ordering::Acquire);
-        prequeue || paused || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
+        prequeue || self.state.paused.load(Ordering::Acquire) || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
 }

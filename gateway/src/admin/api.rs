@@ -127,8 +127,7 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, &'static str) 
 }
 
 pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    app.control.metrics.counts(&app.control.shared.counts);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.control.metrics.render())
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.control.metrics_text())
 }
 
 pub(super) async fn status(State(app): State<App>) -> Json<impl Serialize> {

@@ -1,1 +1,134 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use crate::{
+    gate::Gate,
+    testing::{Answer, Bench, call},
+};
+
+fn without_token(gate: &Gate, method: &str, path: &str) -> Answer {
+    call(gate.admin_address().unwrap(), method, path, "", b"")
+}
+
+#[test]
+fn only_health_readiness_and_the_page_need_no_token() {
+    let bench = Bench::new();
+    let gate = bench.start("");
+    for path in ["/healthz", "/readyz", "/"] {
+        let answer = without_token(&gate, "GET", path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.head.contains("cache-control: no-store, private"), "{}", answer.head);
+    }
+    let paths =
+        [("GET", "/metrics"), ("GET", "/v1/status"), ("GET", "/v1/rooms"), ("GET", "/v1/policy"), ("POST", "/v1/policy/apply")];
+    for (method, path) in paths {
+        let answer = without_token(&gate, method, path);
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("TOKEN_NEEDED")), "{path}");
+        assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+    }
+    let wrong = format!("Authorization: Bearer {}\r\n", "0".repeat(64));
+    assert_eq!(call(gate.admin_address().unwrap(), "GET", "/v1/status", &wrong, b"").status, 401);
+    let unknown = without_token(&gate, "GET", "/v1/nothing");
+    assert_eq!((unknown.status, unknown.json()["code"].as_str()), (404, Some("NO_SUCH_PATH")));
+    assert_eq!(bench.admin(&gate, "DELETE", "/v1/rooms", "").json()["code"], "NO_SUCH_METHOD");
+}
+
+#[test]
+fn status_and_metrics_tell_of_a_visit() {
+    let bench = Bench::new();
+    let gate = bench.start("");
+    let visit = call(gate.addresses()[0], "GET", "/", "", b"");
+    assert_eq!((visit.status, visit.body.as_str()), (200, "hello\n"));
+    crate::testing::until("the row is counted", || {
+        bench.admin(&gate, "GET", "/v1/status", "").json()["verdicts"]["forward"] == 1
+    });
+    let status = bench.admin(&gate, "GET", "/v1/status", "").json();
+    assert_eq!(status["rooms"][0]["name"], "drop");
+    assert_eq!(status["rooms"][0]["walk_ins"], 1);
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["policy"]["source"], "file");
+    assert_eq!(status["upstreams"][0]["healthy"], true);
+    let metrics = bench.admin(&gate, "GET", "/metrics", "").body;
+    assert!(metrics.contains("tidegate_requests_total{kind=\"visit\",verdict=\"forward\",reason=\"WALK_IN\"} 1"), "{metrics}");
+    assert!(metrics.contains("tidegate_requests_parsed_total 1"), "{metrics}");
+    assert!(!metrics.contains("127.0.0.1\"") && !metrics.contains("visitor=\""), "no visitor is a label");
+}
+
+#[test]
+fn rooms_are_paused_slowed_and_spoken_to() {
+    let bench = Bench::new();
+    let gate = bench.start("");
+    let paused = bench.admin(&gate, "POST", "/v1/rooms/drop/pause", "");
+    assert_eq!((paused.status, &paused.json()["paused"]), (200, &true.into()));
+    let json = "Accept: application/json\r\n";
+    let visit = call(gate.addresses()[0], "GET", "/", json, b"");
+    assert!(visit.head.contains("tidegate-reason: room_paused"), "{}", visit.head);
+    assert_eq!(bench.admin(&gate, "POST", "/v1/rooms/drop/resume", "").json()["paused"], false);
+    assert!(gate.control().rooms()[0].tokens > 1, "a burst to begin with");
+    let slow = |body: &str| bench.admin(&gate, "POST", "/v1/rooms/drop/slow", body);
+    assert_eq!(slow(r#"{"rate":"2/s"}"#).status, 200);
+    crate::testing::until("the next plan obeys", || gate.control().rooms()[0].tokens <= 1);
+    for bad in ["", "{}x", r#"{"rate":"2"}"#, r#"{"speed":"2/s"}"#, "[]"] {
+        let answer = slow(bad);
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("NOT_JSON")), "{bad}");
+        assert!(answer.json()["instead"].as_str().unwrap().contains("10/s"));
+    }
+    let said = bench.admin(&gate, "POST", "/v1/rooms/drop/message", r#"{"text":"back at noon"}"#);
+    assert_eq!(said.json()["message"], "back at noon");
+    let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(501));
+    assert_eq!(bench.admin(&gate, "POST", "/v1/rooms/drop/message", &long).status, 400);
+    let missing = bench.admin(&gate, "POST", "/v1/rooms/drip/pause", "");
+    assert_eq!(missing.status, 404);
+    assert!(missing.json()["what"].as_str().unwrap().contains("drop"), "{}", missing.body);
+}
+
+#[test]
+fn a_policy_is_shown_checked_and_applied_in_memory() {
+    let bench = Bench::new();
+    let gate = bench.start("");
+    assert_eq!(bench.admin(&gate, "GET", "/v1/policy", "").body, bench.policy(""));
+    let bad = bench.policy("rooms_: 1\n");
+    let refused = bench.admin(&gate, "POST", "/v1/policy/check", &bad);
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (422, Some("POLICY")));
+    assert!(refused.json()["errors"][0]["line"].as_u64().unwrap() > 5, "{}", refused.body);
+    let other = bench.policy("threads: 3\nown_prefix: /gate/\n");
+    let checked = bench.admin(&gate, "POST", "/v1/policy/check", &other).json();
+    assert_eq!((&checked["applied"], &checked["needs_restart"][0]), (&false.into(), &"threads".into()));
+    assert_eq!(bench.admin(&gate, "POST", "/v1/policy/apply", &bad).status, 422);
+    assert_eq!(bench.admin(&gate, "GET", "/v1/policy", "").body, bench.policy(""), "the old one stays");
+    let applied = bench.admin(&gate, "POST", "/v1/policy/apply", &other);
+    assert_eq!(applied.status, 200, "{}", applied.body);
+    assert!(applied.json()["note"].as_str().unwrap().contains("in memory"));
+    assert_eq!(bench.admin(&gate, "GET", "/v1/policy", "").body, other);
+    let status = bench.admin(&gate, "GET", "/v1/status", "").json();
+    assert_eq!(
+        (status["policy"]["source"].as_str(), status["policy"]["needs_restart"][0].as_str()),
+        (Some("api"), Some("threads"))
+    );
+    assert_eq!(std::fs::read_to_string(bench.file()).unwrap(), bench.policy(""), "the file is as it was");
+    let back = bench.admin(&gate, "POST", "/v1/policy/reload", "");
+    assert_eq!(back.status, 200, "{}", back.body);
+    assert_eq!(bench.admin(&gate, "GET", "/v1/policy", "").body, bench.policy(""));
+}
+
+#[test]
+fn bodies_are_bounded_and_must_be_text() {
+    let bench = Bench::new();
+    let gate = bench.start("");
+    let authorization = format!("Authorization: Bearer {}\r\n", bench.token());
+    let send = |body: &[u8]| call(gate.admin_address().unwrap(), "POST", "/v1/policy/check", &authorization, body);
+    assert_eq!(send(&vec![b'#'; super::BODY_MAX + 1]).status, 413);
+    assert_eq!(send(&[0xff, 0xfe]).json()["code"], "NOT_TEXT");
+    assert_eq!(send(b" \n").json()["code"], "EMPTY");
+}
+
+#[test]
+fn without_a_token_file_only_health_answers() {
+    let bench = Bench::new();
+    let admin = tidegate_config::Admin { address: "127.0.0.1:0".parse().unwrap(), token_file: None };
+    let loaded = tidegate_config::parse(&bench.policy(""), "test").unwrap();
+    let options = crate::gate::GateOptions { admin: Some(admin), ..crate::gate::GateOptions::new(loaded) };
+    let gate = Gate::start(options).unwrap();
+    assert_eq!(without_token(&gate, "GET", "/readyz").status, 200);
+    let answer = call(gate.admin_address().unwrap(), "GET", "/metrics", "Authorization: Bearer x\r\n", b"");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("NO_TOKEN_FILE")));
+}

@@ -109,7 +109,10 @@ fn tail(directory: &Path, rows: usize, json: bool, follow: bool) -> Outcome {
         }
     }
     show(&last, json)?;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(FOLLOW_EVERY);
         let now = files(directory)?;
         for file in now.iter().filter(|f| !seen.contains(f)) {
@@ -119,7 +122,6 @@ fn tail(directory: &Path, rows: usize, json: bool, follow: bool) -> Outcome {
         }
         seen = now;
     }
-    Ok(())
 }
 
 fn show(rows: &[Row], json: bool) -> Outcome {
@@ -296,7 +298,47 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use tidegate_filters::{Reason, record::Kind};
+    use tidegate_models::journal::{JournalWriter, file_name};
+
     use super::*;
+
+    #[test]
+    fn a_journal_is_counted_and_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let row = |kind, verdict, score| Row {
+            at_ms: 1_700_000_000_000,
+            kind,
+            verdict,
+            reason: Some(Reason::Queued),
+            method: "GET".into(),
+            path: "/p".into(),
+            score,
+            class: "human",
+            total_us: 1_500,
+            place: u64::MAX,
+            ..Row::default()
+        };
+        let rows = [row(Kind::Visit, "forward", 0.25), row(Kind::Visit, "wait", f32::NAN), row(Kind::Poll, "own", f32::NAN)];
+        let mut writer = JournalWriter::create(&dir.path().join(file_name(1_700_000_000_000, 0))).unwrap();
+        writer.write(&rows).unwrap();
+        writer.finish().unwrap();
+        let mut stats = Stats { from_ms: u64::MAX, ..Stats::default() };
+        let mut read = Vec::new();
+        for file in files(dir.path()).unwrap() {
+            each_row(&file, |row| {
+                stats.take(&row);
+                read.push(row);
+            });
+        }
+        assert_eq!((stats.rows, stats.scored, stats.verdicts["wait"], stats.kinds["visit"]), (3, 1, 1, 2));
+        assert!(stats.for_people().contains("3 rows in 0 files, 2023-11-14T22:13:20.000Z"), "{}", stats.for_people());
+        assert!(as_line(&read[0]).contains("visit GET /p -> 0 forward QUEUED 1.5 ms score 0.25 human"), "{}", as_line(&read[0]));
+        let json: serde_json::Value = serde_json::from_str(&as_json(&read[1])).unwrap();
+        assert_eq!((&json["score"], &json["place"], &json["reason"]), (&json!(null), &json!(null), &json!("QUEUED")));
+        assert!(matches!(files(&dir.path().join("absent")), Err(Failure::Usage)));
+    }
 
     #[test]
     fn percentiles_are_within_three_percent() {

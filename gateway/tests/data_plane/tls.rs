@@ -9,7 +9,7 @@ use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use tidegate_config::{Policy, Tls};
+use tidegate_config::{Health, Policy, Tls, Upstream, UpstreamTls};
 use tidegate_filters::Span;
 use tidegate_gateway::{
     counts::Turned,
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::{Gate, Shop, eventually, plain_policy};
+use crate::support::{Gate, Shop, eventually, once, plain_policy, request};
 
 /// Accepts any certificate: what is tested is which one came.
 #[derive(Debug)]
@@ -116,6 +116,35 @@ async fn http_2_and_http_1_1_are_served_over_tls() {
     let rows = gate.rows(3).await;
     assert_eq!(rows.len(), 3, "refused heads have no row");
     assert_ne!(rows[0].fingerprint, rows[2].fingerprint, "another hello, another fingerprint");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shop_may_speak_tls_and_its_certificate_is_checked() {
+    let (shop, dir, other) = (Shop::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // A gate is a TLS shop that speaks both protocols.
+    let tls_shop = Gate::start(&tls_policy(&shop, dir.path())).await;
+    for (http2, authorities, status) in [
+        (false, dir.path().join("cert.pem"), 200),
+        (true, dir.path().join("cert.pem"), 200),
+        (false, write_certificate(other.path()).certificate, 502),
+        (false, other.path().join("missing.pem"), 502),
+    ] {
+        let mut policy = plain_policy(tls_shop.addr());
+        let tls = UpstreamTls { server_name: "shop.example".into(), authorities: Some(authorities) };
+        policy.shop.upstreams[0] = Upstream { http2, tls: Some(tls), ..policy.shop.upstreams[0].clone() };
+        policy.shop.health = Health { path: Some("/well".into()), every: Span(100), unhealthy_after: 2, ..Health::default() };
+        let gate = Gate::start(&policy).await;
+        let before = tls_shop.rows.0.lock().len();
+        let reply = once(gate.addr(), request("POST", "/x", &[], "abc")).await;
+        assert!(reply.status == status || (status == 502 && reply.status == 503), "{http2}: {reply:?}");
+        if status == 200 {
+            assert_eq!(reply.body.lines().next(), Some("POST /x 3"));
+            eventually(|| tls_shop.rows.0.lock()[before..].iter().any(|r| r.path == "/well" && r.status == 200)).await;
+            assert!(gate.shared.active.load().upstreams.any_healthy());
+        } else {
+            eventually(|| !gate.shared.active.load().upstreams.any_healthy()).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

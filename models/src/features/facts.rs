@@ -191,44 +191,29 @@ pub enum Agent {
 }
 
 impl Agent {
-    /// Reads the claim.
+    /// Reads the claim: one pass over at most 512 bytes; crawlers win over tools over browsers.
     pub fn of(text: &str) -> Self {
-        let has = |words: &[&str]| words.iter().any(|w| contains(text, w));
-        if text.is_empty() || text == "-" {
-            Agent::Absent
-        } else if has(&["bot", "crawl", "spider", "slurp", "+http", "archiver", "feedfetcher", "monitor"]) {
-            Agent::Crawler
-        } else if has(&[
-            "curl/",
-            "wget",
-            "python",
-            "java/",
-            "go-http-client",
-            "okhttp",
-            "libwww",
-            "httpx",
-            "aiohttp",
-            "axios",
-            "node-fetch",
-            "undici",
-            "scrapy",
-            "ruby",
-            "perl",
-            "php/",
-            "apache-httpclient",
-            "headless",
-            "phantom",
-            "feed",
-            "rss",
-        ]) {
-            Agent::Tool
-        } else if text.starts_with("Mozilla/5.0 (") && has(&["chrome/", "chromium/", "crios/", "edg/"]) {
-            Agent::Chromium
-        } else if text.starts_with("Mozilla/5.0 (") && has(&["firefox/", "safari/", "applewebkit/", "trident/"]) {
-            Agent::Browser
-        } else {
-            Agent::Other
+        let text = &text.as_bytes()[..text.len().min(AGENT_BYTES_MAX)];
+        if text.is_empty() || text == b"-" {
+            return Agent::Absent;
         }
+        let browser_like = text.starts_with(b"Mozilla/5.0 (");
+        let mut claim = Agent::Other;
+        for i in 0..text.len() {
+            for (word, means) in words(text[i] | 0x20) {
+                if text.get(i..i + word.len()).is_none_or(|t| !t.eq_ignore_ascii_case(word.as_bytes())) {
+                    continue;
+                }
+                match means {
+                    Agent::Crawler => return Agent::Crawler,
+                    Agent::Tool => claim = Agent::Tool,
+                    Agent::Chromium if browser_like && claim != Agent::Tool => claim = Agent::Chromium,
+                    Agent::Browser if browser_like && claim == Agent::Other => claim = Agent::Browser,
+                    _ => {}
+                }
+            }
+        }
+        claim
     }
 
     /// Claims to be a browser.
@@ -237,9 +222,34 @@ impl Agent {
     }
 }
 
-/// `word` (lower case ASCII) in `text`, whatever the case there.
-fn contains(text: &str, word: &str) -> bool {
-    text.as_bytes().windows(word.len()).any(|w| w.eq_ignore_ascii_case(word.as_bytes()))
+/// Longest User-Agent that is looked at.
+const AGENT_BYTES_MAX: usize = 512;
+
+/// The words that begin with a letter (lower case; `+` is 0x2b, with bit 0x20 set already), and what they mean.
+fn words(first: u8) -> &'static [(&'static str, Agent)] {
+    use Agent::{Browser as B, Chromium as C, Crawler as X, Tool as T};
+    match first {
+        b'+' => &[("+http", X)],
+        b'a' => &[("archiver", X), ("applewebkit/", B), ("aiohttp", T), ("axios", T), ("apache-httpclient", T)],
+        b'b' => &[("bot", X)],
+        b'c' => &[("crawl", X), ("chrome/", C), ("chromium/", C), ("crios/", C), ("curl/", T)],
+        b'e' => &[("edg/", C)],
+        b'f' => &[("feedfetcher", X), ("firefox/", B), ("feed", T)],
+        b'g' => &[("go-http-client", T)],
+        b'h' => &[("headless", T), ("httpx", T)],
+        b'j' => &[("java/", T)],
+        b'l' => &[("libwww", T)],
+        b'm' => &[("monitor", X)],
+        b'n' => &[("node-fetch", T)],
+        b'o' => &[("okhttp", T)],
+        b'p' => &[("python", T), ("perl", T), ("php/", T), ("phantom", T)],
+        b'r' => &[("ruby", T), ("rss", T)],
+        b's' => &[("spider", X), ("slurp", X), ("safari/", B), ("scrapy", T)],
+        b't' => &[("trident/", B)],
+        b'u' => &[("undici", T)],
+        b'w' => &[("wget", T)],
+        _ => &[],
+    }
 }
 
 impl HeaderFacts {

@@ -68,6 +68,12 @@ impl ReasonCode {
         }
     }
 
+    /// Reasons as the journal holds them: `CODE=contribution`, separated by commas.
+    pub fn journal_text(reasons: &[(ReasonCode, f32)]) -> String {
+        let one = |(code, gain): &(ReasonCode, f32)| format!("{}={gain:.3}", code.code());
+        reasons.iter().map(one).collect::<Vec<_>>().join(",")
+    }
+
     /// One sentence for the visitor.
     pub fn sentence(self) -> &'static str {
         match self {
@@ -85,5 +91,21 @@ impl ReasonCode {
             ReasonCode::VisitorNew => "We have not seen you before.",
             ReasonCode::VisitShape => "This kind of request is mostly made by programs.",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_stable_words_and_sentences_are_plain() {
+        for (i, r) in ReasonCode::ALL.iter().enumerate() {
+            assert!(r.code().bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{}", r.code());
+            assert!(ReasonCode::ALL[..i].iter().all(|o| o.code() != r.code()), "{} twice", r.code());
+            assert!(r.sentence().ends_with('.') && r.sentence().len() < 100);
+        }
+        let text = ReasonCode::journal_text(&[(ReasonCode::CadenceRegular, 1.25), (ReasonCode::NoAssets, 0.0625)]);
+        assert_eq!(text, "CADENCE_REGULAR=1.250,NO_ASSETS=0.062");
     }
 }

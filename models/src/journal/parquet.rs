@@ -30,6 +30,7 @@ use super::{
     JournalError, SCHEMA_VERSION,
     columns::{COLUMNS, Cell},
 };
+use crate::features::FEATURES;
 
 /// Rows buffered before they are encoded as one row group: at about 500 bytes a row, 8 MiB.
 pub const ROW_GROUP_ROWS: usize = 16_384;
@@ -38,6 +39,8 @@ pub const ROW_GROUP_ROWS: usize = 16_384;
 const ROW_GROUP_ROWS_MAX: i64 = 1 << 20;
 
 const VERSION_KEY: &str = "tidegate.journal.version";
+/// Names of the values in `features`, separated by commas.
+const FEATURES_KEY: &str = "tidegate.features";
 
 /// Writes one journal file. Dropped without [`finish`](Self::finish), it leaves only a `.part`.
 pub struct JournalWriter {
@@ -306,12 +309,13 @@ fn schema() -> ParquetResult<TypePtr> {
 
 fn properties() -> ParquetResult<WriterProperties> {
     let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+    let names = FEATURES.iter().map(|f| f.name).collect::<Vec<_>>().join(",");
     Ok(WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(vec![pair(VERSION_KEY, SCHEMA_VERSION.to_string())]))
+        .set_key_value_metadata(Some(vec![pair(VERSION_KEY, SCHEMA_VERSION.to_string()), pair(FEATURES_KEY, names)]))
         .build())
 }
 

@@ -1,0 +1,183 @@
+//! Every interleaving of a few steps (loom), and many random ones of more (shuttle): who holds what, who wins.
+//!
+//! `cargo test -p tidegate-filters --lib --features loom model`, the same with `shuttle`.
+#![allow(clippy::unwrap_used)]
+
+use super::{
+    queue::{Queue, State},
+    seat::{SeatRef, Seats},
+};
+
+#[cfg(feature = "loom")]
+mod run {
+    pub(super) use loom::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        thread,
+    };
+
+    /// Three preemptions find all known kinds of such bugs, and keep a test in seconds.
+    pub(super) fn model(f: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(f);
+    }
+    /// Threads beside the first.
+    pub(super) const MORE: usize = 1;
+}
+
+#[cfg(all(feature = "shuttle", not(feature = "loom")))]
+mod run {
+    pub(super) use std::sync::Arc;
+
+    pub(super) use shuttle::{
+        sync::atomic::{AtomicU32, Ordering},
+        thread,
+    };
+
+    pub(super) fn model(f: impl Fn() + Send + Sync + 'static) {
+        shuttle::check_random(f, 3_000);
+    }
+    /// Threads beside the first.
+    pub(super) const MORE: usize = 4;
+}
+
+use run::{Arc, AtomicU32, MORE, Ordering, model, thread};
+
+/// A flag a seat, raised while somebody holds it.
+struct Held(Vec<AtomicU32>);
+
+impl Held {
+    fn new() -> Self {
+        Held((0..super::seat::SEATS_MAX).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    fn take(&self, seat: SeatRef) {
+        assert_eq!(self.0[seat.index as usize].swap(1, Ordering::AcqRel), 0, "two holders of seat {}", seat.index);
+    }
+
+    fn give(&self, seat: SeatRef) {
+        self.0[seat.index as usize].store(0, Ordering::Release);
+    }
+}
+
+#[test]
+fn model_a_seat_has_one_holder_and_live_stays_within_max() {
+    model(|| {
+        let state = Arc::new((Seats::default(), Held::new()));
+        let work = |s: &(Seats, Held)| {
+            if let Some(seat) = s.0.acquire(1, None, 10, 20) {
+                assert!(s.0.live() <= 1, "more live than max");
+                s.1.take(seat);
+                s.1.give(seat);
+                assert!(s.0.release(seat));
+            }
+        };
+        let more: Vec<_> = (0..MORE).map(|_| state.clone()).map(|s| thread::spawn(move || work(&s))).collect();
+        work(&state);
+        more.into_iter().for_each(|h| h.join().unwrap());
+        assert_eq!(state.0.live(), 0);
+        assert!(state.0.acquire(1, None, 10, 20).is_some(), "nothing is lost");
+    });
+}
+
+/// Two seats: the free list is popped and pushed at once, which is where a list without tags breaks.
+#[test]
+fn model_the_free_list_gives_no_seat_twice() {
+    model(|| {
+        let state = Arc::new((Seats::default(), Held::new()));
+        let first: Vec<SeatRef> = (0..2).map(|_| state.0.acquire(2, None, 10, 20).unwrap()).collect();
+        first.into_iter().for_each(|s| assert!(state.0.release(s)));
+        let work = |s: &(Seats, Held)| {
+            let Some(a) = s.0.acquire(2, None, 10, 20) else { return };
+            s.1.take(a);
+            s.1.give(a);
+            assert!(s.0.release(a));
+        };
+        let more: Vec<_> = (0..MORE).map(|_| state.clone()).map(|s| thread::spawn(move || work(&s))).collect();
+        work(&state);
+        more.into_iter().for_each(|h| h.join().unwrap());
+        let (a, b) = (state.0.acquire(2, None, 10, 20).unwrap(), state.0.acquire(2, None, 10, 20).unwrap());
+        assert_ne!(a.index, b.index);
+        assert!(state.0.acquire(2, None, 10, 20).is_none());
+    });
+}
+
+#[test]
+fn model_a_renewed_seat_is_not_swept_and_a_swept_one_is_not_renewed() {
+    model(|| {
+        let seats = Arc::new(Seats::default());
+        let seat = seats.acquire(1, None, 10, 100).unwrap();
+        let other = seats.clone();
+        // The holder is here at 9, the sweep comes at 10: whoever is first, both must agree.
+        let holder = thread::spawn(move || other.renew(seat, 9, 50));
+        let swept = seats.sweep(10);
+        let renewed = holder.join().unwrap();
+        assert!(renewed != (swept == 1), "renewed {renewed}, swept {swept}");
+        assert_eq!(seats.live(), u32::from(renewed));
+        assert_eq!(seats.renew(seat, 11, 60), renewed, "a pass fits its own seat only");
+    });
+}
+
+#[test]
+fn model_a_seat_is_given_back_once_and_an_old_pass_never_fits() {
+    model(|| {
+        let seats = Arc::new(Seats::default());
+        let seat = seats.acquire(1, None, 10, 100).unwrap();
+        let hs: Vec<_> = (0..MORE).map(|_| seats.clone()).map(|s| thread::spawn(move || s.release(seat))).collect();
+        let here = seats.release(seat);
+        let there = hs.into_iter().filter(|_| true).map(|h| h.join().unwrap()).filter(|b| *b).count();
+        assert_eq!(there + usize::from(here), 1, "given back once");
+        let next = seats.acquire(1, None, 10, 100).unwrap();
+        assert!(next.index == seat.index && next.generation != seat.generation);
+        assert!(!seats.renew(seat, 1, 5) && !seats.release(seat));
+    });
+}
+
+#[test]
+fn model_a_claim_has_one_winner_and_who_leaves_does_not_win() {
+    model(|| {
+        let q = Arc::new(Queue::default());
+        let n = q.take(10, 4).unwrap();
+        assert!(q.call(n, 20));
+        let claims: Vec<_> = (0..MORE).map(|_| q.clone()).map(|q| thread::spawn(move || q.begin_claim(n).is_some())).collect();
+        let left = q.leave(n).is_some();
+        let won = claims.into_iter().map(|h| h.join().unwrap()).filter(|w| *w).count();
+        assert_eq!(won + usize::from(left), 1, "claimed {won}, left {left}");
+        q.end_claim(n, true);
+        assert_eq!(q.state(n), if left { State::Left } else { State::Seated });
+    });
+}
+
+#[test]
+fn model_a_call_is_not_undone_by_presence() {
+    model(|| {
+        let q = Arc::new(Queue::default());
+        let n = q.take(10, 4).unwrap();
+        let visitor = q.clone();
+        let h = thread::spawn(move || visitor.touch(n, 99));
+        let called = q.call(n, 20);
+        h.join().unwrap();
+        assert!(called, "a present visitor is called");
+        assert_eq!(q.state(n), State::Called { deadline_s: 20 });
+    });
+}
+
+#[test]
+fn model_numbers_are_given_once() {
+    model(|| {
+        let q = Arc::new(Queue::default());
+        // The first one makes the segment.
+        let first = q.take(5, 16).unwrap();
+        let hs: Vec<_> = (0..MORE).map(|_| q.clone()).map(|q| thread::spawn(move || q.take(7, 16).unwrap())).collect();
+        let mut all = vec![first, q.take(9, 16).unwrap()];
+        all.extend(hs.into_iter().map(|h| h.join().unwrap()));
+        let taken = all.len() as u32;
+        all.sort_unstable();
+        assert!(all.iter().enumerate().all(|(i, n)| i as u32 == *n), "{all:?}");
+        assert_eq!(q.taken(), taken);
+        assert!(all.iter().all(|n| matches!(q.state(*n), State::Waiting { .. })), "a taken number has its word");
+    });
+}

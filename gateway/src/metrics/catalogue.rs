@@ -1,0 +1,133 @@
+//! Every metric the gate has: its name, its labels, what it means.
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Only grows.
+    Counter,
+    /// A value that goes up and down.
+    Gauge,
+    /// A distribution in buckets.
+    Histogram,
+}
+
+/// One metric's documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// As scraped.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Type,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// The help text.
+    pub help: &'static str,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Described {
+    Described { name, kind: Type::Counter, labels, help }
+}
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Described {
+    Described { name, kind: Type::Gauge, labels, help }
+}
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Described {
+    Described { name, kind: Type::Histogram, labels, help }
+}
+
+pub(super) const REQUESTS: &str = "tidegate_requests_total";
+pub(super) const SHADOW: &str = "tidegate_shadow_total";
+pub(super) const REFUSED_HEADS: &str = "tidegate_refused_heads_total";
+pub(super) const TOKENS_REFUSED: &str = "tidegate_tokens_refused_total";
+pub(super) const CONNECTIONS: &str = "tidegate_connections_total";
+pub(super) const CONNECTIONS_REFUSED: &str = "tidegate_connections_refused_total";
+pub(super) const PARSED: &str = "tidegate_requests_parsed_total";
+pub(super) const CLAIMS_REFUSED: &str = "tidegate_claims_refused_total";
+pub(super) const SHOP_RUBBISH: &str = "tidegate_shop_rubbish_total";
+pub(super) const SCORED: &str = "tidegate_scored_total";
+pub(super) const SCORE: &str = "tidegate_score";
+pub(super) const UNSCORED: &str = "tidegate_unscored_total";
+pub(super) const ROWS: &str = "tidegate_journal_rows_total";
+pub(super) const ROWS_DROPPED: &str = "tidegate_journal_rows_dropped_total";
+pub(super) const RELOADS: &str = "tidegate_policy_loads_total";
+pub(super) const TOTAL_SECONDS: &str = "tidegate_total_seconds";
+pub(super) const SHOP_SECONDS: &str = "tidegate_shop_seconds";
+pub(super) const QUEUE_SECONDS: &str = "tidegate_queue_seconds";
+pub(super) const SOLD: &str = "tidegate_units_sold_total";
+/// Gauges by name, set with [`Metrics::gauge`].
+pub mod gauges {
+    /// Build information.
+    pub const BUILD: &str = "tidegate_build_info";
+    /// Ready to take visits.
+    pub const READY: &str = "tidegate_ready";
+    /// Open connections.
+    pub const CONNECTIONS: &str = "tidegate_connections";
+    /// Upstream health.
+    pub const UPSTREAM_HEALTHY: &str = "tidegate_upstream_healthy";
+    /// Requests at the shop.
+    pub const IN_FLIGHT: &str = "tidegate_in_flight";
+    /// Requests queued before the shop.
+    pub const IN_FLIGHT_QUEUED: &str = "tidegate_in_flight_queued";
+    /// The in-flight limit.
+    pub const IN_FLIGHT_LIMIT: &str = "tidegate_in_flight_limit";
+    /// The capacity estimate.
+    pub const CAPACITY: &str = "tidegate_capacity_per_second";
+    /// People waiting.
+    pub const ROOM_WAITING: &str = "tidegate_room_waiting";
+    /// People called.
+    pub const ROOM_CALLED: &str = "tidegate_room_called";
+    /// Live seats.
+    pub const ROOM_SEATS: &str = "tidegate_room_seats";
+    /// Most seats.
+    pub const ROOM_SEATS_MAX: &str = "tidegate_room_seats_max";
+    /// New passes a second.
+    pub const ROOM_REFILL: &str = "tidegate_room_refill_per_second";
+    /// Largest burst.
+    pub const ROOM_BURST: &str = "tidegate_room_burst";
+    /// Newcomers wait.
+    pub const ROOM_ARMED: &str = "tidegate_room_armed";
+    /// Paused by the operator.
+    pub const ROOM_PAUSED: &str = "tidegate_room_paused";
+}
+
+/// Every metric the gate has.
+pub const CATALOGUE: &[Described] = &[
+    counter(REQUESTS, &["kind", "verdict", "reason"], "Parsed requests by kind, verdict and reason code."),
+    counter(SHADOW, &["filter", "verdict", "reason"], "What filters in shadow mode would have decided."),
+    counter(CONNECTIONS, &[], "Connections accepted."),
+    counter(CONNECTIONS_REFUSED, &["reason"], "Connections closed before a request: too many, no TLS, no HTTP."),
+    counter(PARSED, &[], "Request heads accepted; each becomes one request and one journal row."),
+    counter(REFUSED_HEADS, &["reason"], "Request heads refused before they became a request."),
+    counter(CLAIMS_REFUSED, &[], "Claims that found too many others waiting for an answer."),
+    counter(SHOP_RUBBISH, &[], "Answers of the shop that could not be read."),
+    counter(TOKENS_REFUSED, &["reason"], "Tickets, passes and other tokens that were not accepted."),
+    counter(
+        SCORED,
+        &["outcome"],
+        "Visits of scored routes by class: human, unsure, suspect, or unknown when no score came in time.",
+    ),
+    counter(UNSCORED, &["reason"], "Model runs that gave no score, by reason."),
+    histogram(SCORE, &[], "Bot scores given, 0 to 1."),
+    counter(ROWS, &[], "Rows written to the journal."),
+    counter(ROWS_DROPPED, &["kind", "cause"], "Journal rows dropped: the queue was full, or the disk refused them."),
+    counter(RELOADS, &["outcome"], "Policies loaded while running: applied, or refused and the old one kept."),
+    histogram(TOTAL_SECONDS, &["verdict"], "From parsed head to the end of the answer."),
+    histogram(SHOP_SECONDS, &[], "From forwarding to the first byte of the shop's answer."),
+    histogram(QUEUE_SECONDS, &[], "Time in the short queue in front of the shop, of forwarded visits that queued."),
+    counter(SOLD, &[], "Units the shop reported sold."),
+    gauge(gauges::BUILD, &["version"], "Always 1; the labels say what runs."),
+    gauge(gauges::READY, &[], "1 when the gate takes visits, 0 while it stops."),
+    gauge(gauges::CONNECTIONS, &[], "Open client connections."),
+    gauge(gauges::UPSTREAM_HEALTHY, &["upstream"], "1 when the health check of this upstream passes."),
+    gauge(gauges::IN_FLIGHT, &[], "Requests at the shop now."),
+    gauge(gauges::IN_FLIGHT_QUEUED, &[], "Requests in the short queue in front of the shop now."),
+    gauge(gauges::IN_FLIGHT_LIMIT, &[], "Most requests at the shop at the same time, as planned."),
+    gauge(gauges::CAPACITY, &[], "What the shop can take, estimated, in cost units a second."),
+    gauge(gauges::ROOM_WAITING, &["room"], "People waiting in the room who were seen lately."),
+    gauge(gauges::ROOM_CALLED, &["room"], "People called who have not claimed."),
+    gauge(gauges::ROOM_SEATS, &["room"], "Live seats."),
+    gauge(gauges::ROOM_SEATS_MAX, &["room"], "Most live seats, as planned."),
+    gauge(gauges::ROOM_REFILL, &["room"], "New passes a second, as planned."),
+    gauge(gauges::ROOM_BURST, &["room"], "Passes at once after a pause, as planned."),
+    gauge(gauges::ROOM_ARMED, &["room"], "1 when newcomers take a place instead of walking in."),
+    gauge(gauges::ROOM_PAUSED, &["room"], "1 when the operator paused the room."),
+];

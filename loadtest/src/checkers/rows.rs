@@ -1,0 +1,216 @@
+//! A log from a live run: the gate's journal, what its admin listener said while it ran, and what it counted.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tidegate_filters::{
+    Reason, Row,
+    record::Kind,
+    seats::{queue::Place, seat::SeatRef},
+    units::Span,
+};
+
+use super::log::{Accounts, Counts, Event, Log, RoomFacts, What};
+
+/// A room of the policy that was in force.
+#[derive(Clone, Debug)]
+pub struct LiveRoom {
+    /// Its name, as in the rows.
+    pub name: String,
+    /// `seats.pass_idle`.
+    pub pass_idle: Span,
+    /// `seats.pass_age_max`.
+    pub pass_age_max: Span,
+    /// `claim_window`.
+    pub claim_window: Span,
+    /// Units of its sale.
+    pub stock: Option<u64>,
+    /// Its own numbers at the end.
+    pub counts: Option<Counts>,
+}
+
+/// The plan of a room, as the admin listener showed it at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanSample {
+    /// Unix milliseconds.
+    pub unix_ms: u64,
+    /// The room.
+    pub room: String,
+    /// New passes a second.
+    pub refill_per_s: f64,
+    /// Passes at once.
+    pub burst: f64,
+    /// Most live seats.
+    pub seats_max: u32,
+    /// Paused.
+    pub closed: bool,
+    /// Places below were called: main lane, slow lane.
+    pub frontier: Option<[u32; 2]>,
+}
+
+impl PlanSample {
+    /// The plan in a room's JSON (`RoomStats`); `None` when it has none.
+    pub fn from_stats(unix_ms: u64, stats: &Value) -> Option<Self> {
+        let plan = stats.get("plan")?;
+        let frontier = stats.get("frontier").and_then(Value::as_array).map(|f| {
+            let at = |i: usize| f.get(i).and_then(Value::as_u64).unwrap_or(0) as u32;
+            [at(0), at(1)]
+        });
+        Some(PlanSample {
+            unix_ms,
+            room: stats.get("name")?.as_str()?.to_owned(),
+            refill_per_s: plan.get("refill_per_s")?.as_f64()?,
+            burst: plan.get("burst")?.as_f64()?,
+            seats_max: plan.get("seats")?.as_u64()? as u32,
+            closed: stats.get("paused").and_then(Value::as_bool).unwrap_or(false),
+            frontier,
+        })
+    }
+}
+
+impl Counts {
+    /// From a room's JSON (`RoomStats`).
+    pub fn from_stats(stats: &Value) -> Option<Self> {
+        let n = |key: &str| stats.get(key)?.as_u64();
+        Some(Counts {
+            arrived: n("arrived")?,
+            seated: n("seated")?,
+            walk_ins: n("walk_ins")?,
+            left: n("left")?,
+            waiting: n("waiting")?,
+        })
+    }
+}
+
+/// Everything that is known of a live run.
+#[derive(Clone, Debug)]
+pub struct LiveRun<'a> {
+    /// The whole journal.
+    pub rows: &'a [Row],
+    /// The rooms.
+    pub rooms: Vec<LiveRoom>,
+    /// In order of time; the first of each room from before the first visit.
+    pub plans: &'a [PlanSample],
+    /// Until when nobody was let in though places were given (Unix milliseconds): the opening of the sale.
+    pub opens_unix_ms: Option<u64>,
+    /// What was counted.
+    pub accounts: Accounts,
+    /// How far times may be off: at least the distance of the plan samples.
+    pub slack: Span,
+}
+
+impl LiveRun<'_> {
+    /// The log, in the gate's own time.
+    pub fn log(&self) -> Log {
+        let mut events = Vec::with_capacity(self.rows.len() + self.plans.len());
+        // Both clocks of the first row: samples carry wall time only.
+        let start_us = self.rows.first().map_or(0, |r| (r.at_ms * 1_000).saturating_sub(r.mono_ns / 1_000));
+        let since_start = |unix_ms: u64| (unix_ms * 1_000).saturating_sub(start_us);
+        for (i, room) in self.rooms.iter().enumerate() {
+            self.rules(i as u16, room, since_start(self.opens_unix_ms.unwrap_or(0)), &mut events);
+        }
+        let mut first = vec![true; self.rooms.len()];
+        for sample in self.plans {
+            let Some(room) = self.room(&sample.room) else { continue };
+            // What was in force before the first sample is taken to be what the first sample says.
+            let at_us = if std::mem::take(&mut first[usize::from(room)]) { 0 } else { since_start(sample.unix_ms) };
+            let PlanSample { refill_per_s, burst, seats_max, closed, frontier, .. } = *sample;
+            events.push(Event { at_us, room, what: What::Plan { refill_per_s, burst, seats_max } });
+            events.push(Event { at_us, room, what: What::Closed(closed || self.is_before_opening(sample.unix_ms)) });
+            events.extend(frontier.map(|f| Event { at_us, room, what: What::Frontier(f) }));
+        }
+        for row in self.rows {
+            if let Some(room) = self.room(&row.room) {
+                of_row(row, room, &mut events);
+            }
+        }
+        events.sort_by_key(|e| e.at_us);
+        let rooms = self.rooms.iter().map(|r| RoomFacts { name: r.name.clone(), counts: r.counts }).collect();
+        Log { rooms, events, accounts: self.accounts.clone(), slack_us: self.slack.ms() * 1_000 }
+    }
+
+    fn rules(&self, room: u16, facts: &LiveRoom, opens_us: u64, events: &mut Vec<Event>) {
+        let us = |s: Span| s.ms() * 1_000;
+        let (idle_us, age_us, claim_window_us) = (us(facts.pass_idle), us(facts.pass_age_max), us(facts.claim_window));
+        events.push(Event { at_us: 0, room, what: What::Rules { idle_us, age_us, claim_window_us } });
+        events.push(Event { at_us: 0, room, what: What::Stock(facts.stock) });
+        if self.opens_unix_ms.is_some() {
+            events.push(Event { at_us: 0, room, what: What::Closed(true) });
+            events.push(Event { at_us: opens_us, room, what: What::Closed(false) });
+        }
+    }
+
+    fn is_before_opening(&self, unix_ms: u64) -> bool {
+        self.opens_unix_ms.is_some_and(|opens| unix_ms < opens)
+    }
+
+    fn room(&self, name: &str) -> Option<u16> {
+        self.rooms.iter().position(|r| r.name == name).map(|i| i as u16)
+    }
+}
+
+/// A row's events. A claim is decided by a tick, so its seat dates from the answer; all else from the arrival.
+fn of_row(row: &Row, room: u16, events: &mut Vec<Event>) {
+    let at_us = row.mono_ns / 1_000;
+    let answered_us = at_us + u64::from(row.total_us);
+    let place = (row.place != u64::MAX).then(|| Place::from_bits(row.place)).flatten();
+    let seat = (row.seat != u32::MAX).then_some(SeatRef { index: row.seat, generation: row.generation });
+    let mut add = |at_us, what| events.push(Event { at_us, room, what });
+    if row.sold > 0 {
+        add(answered_us, What::Sold(row.sold));
+    }
+    if let Some(place) = place.filter(|_| row.joined) {
+        add(at_us, What::Joined(place));
+    }
+    match (row.kind, place, seat) {
+        (Kind::Leave, _, Some(seat)) => add(answered_us, What::Released(seat)),
+        (Kind::Leave, Some(place), None) => add(answered_us, What::Left(place)),
+        (Kind::Claim, Some(place), Some(seat)) => {
+            add(at_us, What::Claimed(place));
+            add(answered_us, What::Seated { place: Some(place), seat });
+        }
+        // Inside already: the same pass again.
+        (Kind::Claim, None, Some(seat)) => add(at_us, What::Used(seat)),
+        (Kind::Claim, Some(place), None) if row.reason == Some(Reason::Called) => {
+            add(at_us, What::Claimed(place));
+            add(answered_us, What::Next(place));
+        }
+        (_, _, Some(seat)) if row.seated => add(at_us, What::Seated { place, seat }),
+        (_, _, Some(seat)) => add(at_us, What::Used(seat)),
+        (_, Some(place), None) => match row.reason {
+            Some(Reason::Called) => add(at_us, What::Told { place, called: true }),
+            Some(Reason::Queued | Reason::RoomPaused) => add(at_us, What::Told { place, called: false }),
+            _ => {}
+        },
+        (_, None, None) if row.reason == Some(Reason::RoomFull) => add(at_us, What::Refused),
+        _ => {}
+    }
+}
+
+/// Sum of all series of a metric in Prometheus text; `None` when there is none.
+pub fn metric_sum(text: &str, name: &str) -> Option<u64> {
+    let mut values = series(text, name).map(|(_, v)| v).peekable();
+    values.peek()?;
+    Some(values.sum())
+}
+
+/// A metric in Prometheus text by one of its labels.
+pub fn metrics_by_label(text: &str, name: &str, label: &str) -> BTreeMap<String, u64> {
+    let mut by_label = BTreeMap::new();
+    for (labels, value) in series(text, name) {
+        let key = labels.split(',').find_map(|l| l.trim().strip_prefix(label)?.strip_prefix("=\"")?.strip_suffix('"'));
+        *by_label.entry(key.unwrap_or_default().to_owned()).or_insert(0) += value;
+    }
+    by_label
+}
+
+fn series<'t>(text: &'t str, name: &str) -> impl Iterator<Item = (&'t str, u64)> {
+    text.lines().filter_map(move |line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(rest) => rest.split_once('}')?,
+            None => ("", rest.strip_prefix(' ').map(|_| rest)?),
+        };
+        Some((labels, value.trim().parse::<f64>().ok()? as u64))
+    })
+}

@@ -1,0 +1,246 @@
+//! The limit on requests in flight, and the shop behind it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
+use tidegate_filters::{
+    PipelineSettings,
+    plan::{RouteWindow, ShopWindow},
+    seats::room::Entrance,
+};
+
+use super::{
+    agenda::{Agenda, Happening, Served},
+    gate::Gift,
+    world::ShopModel,
+};
+use crate::crowd::{Action, Answer, AnswerKind};
+
+/// A request on its way through the shop.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// Whose, and which of its requests; `None`: nobody waits for the answer.
+    pub(super) asked: Option<(usize, u64)>,
+    pub(super) route: usize,
+    pub(super) action: Action,
+    pub(super) entrance: Entrance,
+    pub(super) gift: Option<Gift>,
+    forwarded_us: u64,
+    /// Units a checkout saw when it began.
+    seen: u32,
+}
+
+/// A job that is over.
+#[derive(Clone, Debug)]
+pub(super) struct Finished {
+    pub(super) job: Job,
+    pub(super) answer: Answer,
+    /// Units sold by it.
+    pub(super) sold: u32,
+}
+
+impl Job {
+    pub(super) fn new(asked: Option<(usize, u64)>, route: usize, action: Action, entrance: Entrance, gift: Option<Gift>) -> Self {
+        Job { asked, route, action, entrance, gift, forwarded_us: 0, seen: 0 }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Backend {
+    shop: ShopModel,
+    rng: ChaCha8Rng,
+    jobs: BTreeMap<u32, Job>,
+    next_id: u32,
+    /// In front of the shop.
+    queue: VecDeque<u32>,
+    queue_max: usize,
+    wait_us: u64,
+    limit: u32,
+    in_flight: u32,
+    by_route: Vec<(u32, Option<u32>)>,
+    /// Inside the shop.
+    busy: u32,
+    waiting: VecDeque<u32>,
+    pub(super) down: bool,
+    pub(super) slower: f64,
+    pub(super) sold: u32,
+    window: ShopWindow,
+}
+
+impl Backend {
+    pub(super) fn new(shop: ShopModel, policy: &PipelineSettings, rng: ChaCha8Rng) -> Self {
+        let mut backend = Backend {
+            shop,
+            rng,
+            jobs: BTreeMap::new(),
+            next_id: 0,
+            queue: VecDeque::new(),
+            queue_max: 0,
+            wait_us: 0,
+            limit: 16,
+            in_flight: 0,
+            by_route: vec![(0, None); policy.routes.len()],
+            busy: 0,
+            waiting: VecDeque::new(),
+            down: false,
+            slower: 1.0,
+            sold: 0,
+            window: ShopWindow::default(),
+        };
+        backend.policy(policy);
+        backend
+    }
+
+    /// Another policy; the routes stay the same.
+    pub(super) fn policy(&mut self, policy: &PipelineSettings) {
+        (self.queue_max, self.wait_us) = (policy.in_flight.queue as usize, policy.in_flight.wait_max.ms() * 1_000);
+        for (route, settings) in self.by_route.iter_mut().zip(&policy.routes) {
+            route.1 = settings.in_flight_max;
+        }
+    }
+
+    pub(super) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
+    /// What the last second showed.
+    pub(super) fn take_window(&mut self) -> ShopWindow {
+        let mut window = std::mem::take(&mut self.window);
+        (window.span_ms, window.healthy) = (1_000, !self.down);
+        window.routes.resize(self.by_route.len(), RouteWindow::default());
+        window
+    }
+
+    /// Takes a job, or gives it back: the line in front of the shop is full.
+    pub(super) fn offer(&mut self, job: Job, now_us: u64, agenda: &mut Agenda) -> Result<(), Box<Job>> {
+        let fits = self.fits(job.route);
+        if !fits && self.queue.len() >= self.queue_max {
+            self.window.limit_was_binding = true;
+            return Err(Box::new(job));
+        }
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.jobs.insert(id, job);
+        if fits {
+            self.forward(id, now_us, agenda);
+        } else {
+            self.window.limit_was_binding |= self.in_flight >= self.limit;
+            self.queue.push_back(id);
+            agenda.at(now_us + self.wait_us, Happening::QueueTimeout(id));
+        }
+        Ok(())
+    }
+
+    /// Too long in front of the shop.
+    pub(super) fn queue_timeout(&mut self, id: u32) -> Option<Job> {
+        let at = self.queue.iter().position(|q| *q == id)?;
+        self.queue.remove(at);
+        self.jobs.remove(&id)
+    }
+
+    /// Too long for a connection of the pool.
+    pub(super) fn pool_timeout(&mut self, id: u32, now_us: u64, agenda: &mut Agenda) -> Option<Finished> {
+        let at = self.waiting.iter().position(|q| *q == id)?;
+        self.waiting.remove(at);
+        self.finish(id, AnswerKind::Error, now_us, agenda)
+    }
+
+    /// The shop is done with a job.
+    pub(super) fn done(&mut self, id: u32, how: Served, now_us: u64, agenda: &mut Agenda) -> Option<Finished> {
+        if how == Served::Worked {
+            self.busy -= 1;
+            if let Some(next) = self.waiting.pop_front() {
+                self.start(next, now_us, agenda);
+            }
+        }
+        let kind = match how {
+            Served::TurnedAway => AnswerKind::Busy,
+            Served::Down => AnswerKind::Error,
+            Served::File => AnswerKind::Asset,
+            Served::Worked => self.outcome(id),
+        };
+        self.finish(id, kind, now_us, agenda)
+    }
+
+    fn outcome(&self, id: u32) -> AnswerKind {
+        let Some(job) = self.jobs.get(&id) else { return AnswerKind::Error };
+        match job.action {
+            // It writes back what it read: two at once sell the same unit twice.
+            Action::Checkout if job.seen > 0 => AnswerKind::Ordered,
+            Action::Checkout => AnswerKind::SoldOut,
+            Action::Product if self.sold >= self.shop.stock => AnswerKind::SoldOut,
+            _ => AnswerKind::Page,
+        }
+    }
+
+    fn finish(&mut self, id: u32, kind: AnswerKind, now_us: u64, agenda: &mut Agenda) -> Option<Finished> {
+        let job = self.jobs.remove(&id)?;
+        self.in_flight -= 1;
+        self.by_route[job.route].0 -= 1;
+        self.window.routes.resize(self.by_route.len(), RouteWindow::default());
+        let w = &mut self.window.routes[job.route];
+        let failed = matches!(kind, AnswerKind::Busy | AnswerKind::Error);
+        if failed {
+            w.errors += 1;
+        } else {
+            w.completed += 1;
+            w.inside += u32::from(job.entrance != Entrance::Free);
+            w.ttfb_sum_us += now_us - job.forwarded_us;
+        }
+        let sold = u32::from(kind == AnswerKind::Ordered);
+        self.sold += sold;
+        self.drain(now_us, agenda);
+        let status = match kind {
+            AnswerKind::Busy => 503,
+            AnswerKind::Error => 500,
+            AnswerKind::Ordered => 303,
+            _ => 200,
+        };
+        let location = (sold > 0).then(|| format!("/orders/{id}"));
+        Some(Finished { job, answer: Answer { location, ..Answer::of(kind, status) }, sold })
+    }
+
+    fn drain(&mut self, now_us: u64, agenda: &mut Agenda) {
+        while let Some(at) = self.queue.iter().position(|id| self.jobs.get(id).is_some_and(|j| self.fits(j.route))) {
+            let Some(id) = self.queue.remove(at) else { return };
+            self.forward(id, now_us, agenda);
+        }
+    }
+
+    fn fits(&self, route: usize) -> bool {
+        let (now, max) = self.by_route[route];
+        self.in_flight < self.limit && max.is_none_or(|m| now < m)
+    }
+
+    fn forward(&mut self, id: u32, now_us: u64, agenda: &mut Agenda) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.forwarded_us = now_us;
+        self.in_flight += 1;
+        self.by_route[job.route].0 += 1;
+        self.window.in_flight_max = self.window.in_flight_max.max(self.in_flight);
+        let soon = now_us + 1_000;
+        if self.down {
+            agenda.at(soon, Happening::ShopDone(id, Served::Down));
+        } else if job.action == Action::Asset {
+            agenda.at(soon, Happening::ShopDone(id, Served::File));
+        } else if self.busy < self.shop.pool {
+            self.start(id, now_us, agenda);
+        } else if self.waiting.len() >= self.shop.waiting_max as usize {
+            agenda.at(soon, Happening::ShopDone(id, Served::TurnedAway));
+        } else {
+            self.waiting.push_back(id);
+            agenda.at(now_us + self.shop.pool_wait_ms * 1_000, Happening::PoolTimeout(id));
+        }
+    }
+
+    fn start(&mut self, id: u32, now_us: u64, agenda: &mut Agenda) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        self.busy += 1;
+        job.seen = self.shop.stock.saturating_sub(self.sold);
+        let ms = if job.action == Action::Checkout { self.shop.checkout_ms } else { self.shop.work_ms };
+        let thrash = 1.0 + self.shop.thrash * self.waiting.len() as f64;
+        let us = ms as f64 * 1_000.0 * self.rng.random_range(0.7..1.3) * thrash * self.slower;
+        agenda.at(now_us + us as u64, Happening::ShopDone(id, Served::Worked));
+    }
+}

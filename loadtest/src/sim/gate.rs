@@ -1,0 +1,457 @@
+//! The gate of the simulation: the real filters, planner and tokens, and a log of what they said.
+
+use std::net::IpAddr;
+
+use tidegate_filters::{
+    Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
+    pipeline::{ClaimAnswer, ClaimOutcome, Seed},
+    plan::{Planner, ShopWindow},
+    rule::sale_window::{Phase, Sale},
+    sabotage::{self, Bug},
+    seats::{
+        queue::Place,
+        room::{Claim, Entrance, GivenBack, Room, RoomStatus, Stage, Waiting},
+        seat::SeatRef,
+        token::{Keyring, Kind, Token},
+    },
+    verdict::Notes,
+};
+
+use super::world::Upheaval;
+use crate::{
+    checkers::{Counts, Event, Log, RoomFacts, What},
+    crowd::{Answer, AnswerKind, GateVerdict, Note},
+};
+
+/// The shop's name.
+pub(super) const HOST: &str = "shop.example";
+/// How long a passed challenge counts, milliseconds.
+const CLEARANCE_MS: u64 = 1_800_000;
+/// Rows the journal's channel holds, and how many are written between two ticks.
+const CHANNEL: u32 = 2_000;
+const ROWS_A_TICK: u32 = 1_000;
+
+/// A token for the client to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Gift {
+    Ticket(usize, String),
+    Pass(usize, String),
+    Clearance(String),
+}
+
+/// A request, as far as the filters look at it.
+#[derive(Clone, Debug)]
+pub(super) struct Incoming<'a> {
+    pub(super) method: &'a str,
+    pub(super) host: &'a str,
+    pub(super) path: &'a str,
+    pub(super) address: IpAddr,
+    pub(super) visitor: u64,
+    pub(super) by_cookie: bool,
+    pub(super) wants: Wants,
+    pub(super) score: Score,
+    pub(super) tokens: &'a [Token],
+}
+
+/// What the gate does with a request.
+#[derive(Clone, Debug)]
+pub(super) enum Ruling {
+    Answer(Answer, Option<Gift>),
+    Forward { route: usize, entrance: Entrance, gift: Option<Gift> },
+    Claiming { room: usize, place: Place },
+}
+
+#[derive(Debug)]
+pub(super) struct Gate {
+    pipeline: Pipeline,
+    settings: PipelineSettings,
+    planner: Planner,
+    pub(super) keys: Keyring,
+    start_unix_ms: u64,
+    epoch: u64,
+    pub(super) log: Log,
+    paused: Vec<bool>,
+    /// What was last logged of each room: closed, sale.
+    shown: Vec<(bool, Option<Box<str>>)>,
+    /// When a sale next changes its phase, Unix milliseconds.
+    edge_ms: u64,
+    channel: u32,
+}
+
+impl Gate {
+    pub(super) fn new(settings: &PipelineSettings, keys: Keyring, seed: u64, start_unix_ms: u64) -> Self {
+        let now = Now::at(start_unix_ms, 0);
+        let pipeline = Pipeline::new(settings, Seed { hash_key: (seed, !seed), epoch: seed | 1 }, now);
+        let rooms = settings.rooms.len();
+        let mut gate = Gate {
+            pipeline,
+            settings: settings.clone(),
+            planner: Planner::new(settings),
+            keys,
+            start_unix_ms,
+            epoch: seed | 1,
+            log: Log::default(),
+            paused: vec![false; rooms],
+            shown: vec![(false, None); rooms],
+            edge_ms: 0,
+            channel: 0,
+        };
+        gate.log.rooms = settings.rooms.iter().map(|r| RoomFacts { name: r.name.clone(), counts: None }).collect();
+        (gate.log.accounts.rows, gate.log.accounts.parsed) = (Some(0), Some(0));
+        (gate.log.accounts.heads_refused_total, gate.log.accounts.answers) = (Some(0), Some(0));
+        gate.show_rules(0);
+        gate.show_plans(0);
+        gate
+    }
+
+    pub(super) fn rooms(&self) -> &[Room] {
+        self.pipeline.rooms()
+    }
+
+    pub(super) fn room(&self, name: &str) -> Option<usize> {
+        self.pipeline.room(name)
+    }
+
+    pub(super) fn now(&self, at_us: u64) -> Now {
+        Now { mono_ns: at_us * 1_000, wall_ms: self.start_unix_ms + at_us / 1_000 }
+    }
+
+    /// A request for the shop.
+    pub(super) fn visit(&mut self, at_us: u64, r: &Incoming<'_>) -> Ruling {
+        self.row(at_us);
+        let now = self.now(at_us);
+        let route = self.pipeline.routes().find(r.host, r.path, r.method);
+        let visit = visit_of(r, route);
+        let mut notes = Notes::default();
+        let decision = match self.pipeline.screen(&visit, now, &mut notes) {
+            Some(d) => d,
+            None => self.pipeline.admit(&visit, r.score, now, &mut notes),
+        };
+        match decision.verdict {
+            Verdict::Forward(entrance) => {
+                let gift = self.entered(at_us, entrance);
+                Ruling::Forward { route: route.unwrap_or(0), entrance, gift }
+            }
+            Verdict::Wait(w) => {
+                let gift = w.place.filter(|_| w.fresh).map(|p| {
+                    self.add(at_us, w.room, What::Joined(p));
+                    Gift::Ticket(w.room, self.keys.seal(&self.pipeline.rooms()[w.room].ticket_token(p, HOST, now)))
+                });
+                Ruling::Answer(self.told(at_us, w), gift)
+            }
+            Verdict::Challenge => {
+                let proof = Some("to=/&proof=sim".to_owned());
+                Ruling::Answer(Answer { proof, ..own(AnswerKind::Challenged, 403, GateVerdict::Challenge) }, None)
+            }
+            Verdict::Throttle(q) => {
+                let retry_after_s = Some(q.wait_ms.div_ceil(1_000).max(1) as u32);
+                Ruling::Answer(Answer { retry_after_s, ..own(AnswerKind::Throttled, 429, GateVerdict::Throttle) }, None)
+            }
+            Verdict::Refuse { retry_after_s } => {
+                let kind = if retry_after_s.is_some() { AnswerKind::Busy } else { AnswerKind::Refused };
+                Ruling::Answer(Answer { retry_after_s, ..own(kind, 403, GateVerdict::Refuse) }, None)
+            }
+            Verdict::SoldOut => Ruling::Answer(own(AnswerKind::SoldOut, 200, GateVerdict::SoldOut), None),
+        }
+    }
+
+    /// A poll of a place.
+    pub(super) fn status(&mut self, at_us: u64, room: usize, r: &Incoming<'_>) -> Answer {
+        self.row(at_us);
+        match self.pipeline.rooms()[room].status(&visit_of(r, None), self.now(at_us)) {
+            RoomStatus::None => own(AnswerKind::NoTicket, 404, GateVerdict::Own),
+            RoomStatus::SoldOut => own(AnswerKind::SoldOut, 200, GateVerdict::Own),
+            RoomStatus::Waiting(w) => self.told(at_us, w),
+            RoomStatus::Seated(seat) => {
+                self.add(at_us, room, What::Used(seat));
+                own(AnswerKind::Seated, 200, GateVerdict::Own)
+            }
+        }
+    }
+
+    /// A claim.
+    pub(super) fn claim(&mut self, at_us: u64, room: usize, r: &Incoming<'_>) -> Ruling {
+        self.row(at_us);
+        let now = self.now(at_us);
+        let visit = visit_of(r, None);
+        let place = self.pipeline.rooms()[room].place_of(&visit, now);
+        match self.pipeline.rooms()[room].claim(&visit, now) {
+            Claim::Pending(place) => {
+                self.add(at_us, room, What::Claimed(place));
+                Ruling::Claiming { room, place }
+            }
+            Claim::Seated(seat) => {
+                self.add(at_us, room, What::Seated { place, seat });
+                self.seated(at_us, room, seat)
+            }
+            Claim::Inside(seat) => {
+                self.add(at_us, room, What::Used(seat));
+                self.seated(at_us, room, seat)
+            }
+            Claim::NotYet(w) => Ruling::Answer(self.told(at_us, w), None),
+            Claim::NoTicket => Ruling::Answer(own(AnswerKind::NoTicket, 303, GateVerdict::Own), None),
+            Claim::Busy => Ruling::Answer(own(AnswerKind::Redirect, 303, GateVerdict::Own), None),
+        }
+    }
+
+    /// The answer to a claim that found a seat.
+    pub(super) fn seated(&self, at_us: u64, room: usize, seat: SeatRef) -> Ruling {
+        let token = self.pipeline.rooms()[room].pass_token(seat, HOST, self.now(at_us));
+        let answer = Answer { pass: true, ..own(AnswerKind::Redirect, 303, GateVerdict::Own) };
+        Ruling::Answer(answer, Some(Gift::Pass(room, self.keys.seal(&token))))
+    }
+
+    /// The answer to a claim that found none: the waiting page will say so.
+    pub(super) fn next(&self) -> Answer {
+        own(AnswerKind::Redirect, 303, GateVerdict::Own)
+    }
+
+    /// A place or seat is given back.
+    pub(super) fn leave(&mut self, at_us: u64, room: usize, r: &Incoming<'_>) {
+        self.row(at_us);
+        match self.pipeline.rooms()[room].leave(&visit_of(r, None), self.now(at_us)) {
+            Some(GivenBack::Place(p)) => self.add(at_us, room, What::Left(p)),
+            Some(GivenBack::Seat(s)) => self.add(at_us, room, What::Released(s)),
+            None => {}
+        }
+    }
+
+    /// A passed challenge.
+    pub(super) fn challenge(&mut self, at_us: u64) -> Ruling {
+        self.row(at_us);
+        let wall_ms = self.now(at_us).wall_ms;
+        let token = Token {
+            kind: Kind::Clearance,
+            room: "".into(),
+            sale: "".into(),
+            host: HOST.into(),
+            epoch: 0,
+            number: 0,
+            binding: 0,
+            issued_at_ms: wall_ms,
+            not_before_ms: wall_ms,
+            expires_at_ms: wall_ms + CLEARANCE_MS,
+        };
+        Ruling::Answer(own(AnswerKind::Redirect, 303, GateVerdict::Own), Some(Gift::Clearance(self.keys.seal(&token))))
+    }
+
+    /// Whether a room takes any of these tokens for good.
+    pub(super) fn believes(&mut self, at_us: u64, room: usize, r: &Incoming<'_>, how: &'static str) {
+        self.row(at_us);
+        let accepted = self.pipeline.rooms()[room].status(&visit_of(r, None), self.now(at_us)) != RoomStatus::None;
+        self.add(at_us, room, What::Forged { how, accepted });
+    }
+
+    /// A head that is no HTTP.
+    pub(super) fn garbage(&mut self, reason: &str) {
+        if let Some(total) = &mut self.log.accounts.heads_refused_total {
+            *total += 1;
+        }
+        if !sabotage::is(Bug::RefusedHeadNotCounted) {
+            *self.log.accounts.heads_refused.entry(reason.to_owned()).or_insert(0) += 1;
+        }
+    }
+
+    pub(super) fn tick(&mut self, at_us: u64) -> Vec<ClaimAnswer> {
+        self.sales(at_us);
+        self.channel = self.channel.saturating_sub(ROWS_A_TICK);
+        let answers = self.pipeline.tick(self.now(at_us));
+        for a in &answers {
+            let what = match a.outcome {
+                ClaimOutcome::Seated(seat) => What::Seated { place: Some(a.place), seat },
+                ClaimOutcome::Next => What::Next(a.place),
+            };
+            self.add(at_us, a.room, what);
+        }
+        answers
+    }
+
+    /// The planner's step. Gives the limit on requests in flight.
+    pub(super) fn second(&mut self, at_us: u64, window: &ShopWindow) -> u32 {
+        self.sales(at_us);
+        let now = self.now(at_us);
+        let stats: Vec<_> = self.pipeline.rooms().iter().map(|r| r.stats(now)).collect();
+        for (i, s) in stats.iter().enumerate() {
+            self.add(at_us, i, What::Frontier(s.frontier));
+        }
+        let plans = self.planner.step(window, &stats);
+        for (room, plan) in self.pipeline.rooms().iter().zip(&plans.rooms) {
+            room.set_plan(plan, now);
+        }
+        self.show_plans(at_us);
+        plans.in_flight_limit
+    }
+
+    pub(super) fn sold(&mut self, at_us: u64, entrance: Entrance, units: u32) {
+        self.sales(at_us);
+        let room = match entrance {
+            Entrance::Inside { room, .. } | Entrance::Seated { room, .. } => room,
+            Entrance::Free => 0,
+        };
+        let now = self.now(at_us);
+        if let Some(r) = self.pipeline.rooms().get(room) {
+            r.sold(units, now);
+            if current(&self.settings.sales, r.name(), now).is_some() {
+                self.add(at_us, room, What::Sold(units));
+            }
+        }
+    }
+
+    /// What operators do; the shop's troubles are not its business.
+    pub(super) fn upheave(&mut self, at_us: u64, upheaval: &Upheaval) {
+        self.sales(at_us);
+        match upheaval {
+            Upheaval::Reload(settings) => self.reload(at_us, settings),
+            Upheaval::Pause(room, paused) => {
+                self.pipeline.rooms()[*room].pause(*paused);
+                self.paused[*room] = *paused;
+            }
+            Upheaval::Slow(room, rate) => self.pipeline.rooms()[*room].slow(*rate),
+            Upheaval::Revoke(room) => {
+                let granted = |e: &&Event| usize::from(e.room) == *room && matches!(e.what, What::Seated { .. });
+                if let Some(What::Seated { seat, .. }) = self.log.events.iter().rev().find(granted).map(|e| e.what)
+                    && self.pipeline.rooms()[*room].revoke(seat)
+                {
+                    self.add(at_us, *room, What::Released(seat));
+                }
+            }
+            Upheaval::ShopDown(_) | Upheaval::ShopSlower(_) => {}
+        }
+        self.edge_ms = 0;
+        self.sales(at_us);
+    }
+
+    fn reload(&mut self, at_us: u64, settings: &PipelineSettings) {
+        let now = self.now(at_us);
+        let bounds_changed = (settings.capacity, settings.in_flight) != (self.settings.capacity, self.settings.in_flight);
+        // A room that was not there before gets an epoch of its own.
+        let mut pipeline = Pipeline::new(settings, Seed { hash_key: (self.epoch, 0), epoch: self.epoch + 2 + at_us }, now);
+        pipeline.carry_over(&self.pipeline);
+        self.planner.retune(settings, bounds_changed);
+        (self.pipeline, self.settings) = (pipeline, settings.clone());
+        self.show_rules(at_us);
+    }
+
+    /// The last word: the rooms' own counts.
+    pub(super) fn close(&mut self, at_us: u64) {
+        let now = self.now(at_us);
+        for (room, facts) in self.pipeline.rooms().iter().zip(&mut self.log.rooms) {
+            let s = room.stats(now);
+            let counts = Counts { arrived: s.arrived, seated: s.seated, walk_ins: s.walk_ins, left: s.left, waiting: s.waiting };
+            facts.counts = Some(counts);
+        }
+    }
+
+    fn entered(&mut self, at_us: u64, entrance: Entrance) -> Option<Gift> {
+        match entrance {
+            Entrance::Free => None,
+            Entrance::Inside { room, seat } => {
+                self.add(at_us, room, What::Used(seat));
+                None
+            }
+            Entrance::Seated { room, seat } => {
+                self.add(at_us, room, What::Seated { place: None, seat });
+                let token = self.pipeline.rooms()[room].pass_token(seat, HOST, self.now(at_us));
+                Some(Gift::Pass(room, self.keys.seal(&token)))
+            }
+        }
+    }
+
+    fn told(&mut self, at_us: u64, w: Waiting) -> Answer {
+        let called = w.stage.reason() == Reason::Called;
+        let what = w.place.map_or(What::Refused, |place| What::Told { place, called });
+        self.add(at_us, w.room, what);
+        let note = Note {
+            state: w.stage.name().to_owned(),
+            room: self.pipeline.rooms().get(w.room).map(|r| r.name().to_owned()),
+            place: w.place.map(Place::to_bits),
+            poll_after_s: w.poll_after_s,
+            claimable: matches!(w.stage, Stage::Called { .. }),
+        };
+        Answer { note: Some(note), ..own(AnswerKind::Waiting, 200, GateVerdict::Wait) }
+    }
+
+    /// One parsed request, one row through a bounded channel.
+    fn row(&mut self, at_us: u64) {
+        self.sales(at_us);
+        let a = &mut self.log.accounts;
+        let (Some(rows), Some(parsed), Some(answers)) = (&mut a.rows, &mut a.parsed, &mut a.answers) else { return };
+        *parsed += 1;
+        *answers += 1;
+        if self.channel >= CHANNEL {
+            a.rows_dropped += 1;
+        } else if !(sabotage::is(Bug::RowVanishes) && *parsed % 97 == 0) {
+            self.channel += 1;
+            *rows += 1;
+        }
+    }
+
+    fn add(&mut self, at_us: u64, room: usize, what: What) {
+        self.log.events.push(Event { at_us, room: room as u16, what });
+    }
+
+    fn show_rules(&mut self, at_us: u64) {
+        for i in 0..self.settings.rooms.len() {
+            let r = &self.settings.rooms[i];
+            let (idle_us, age_us) = (r.seats.pass_idle.ms() * 1_000, r.seats.pass_age_max.ms() * 1_000);
+            let claim_window_us = r.claim_window.ms() * 1_000;
+            self.add(at_us, i, What::Rules { idle_us, age_us, claim_window_us });
+        }
+    }
+
+    fn show_plans(&mut self, at_us: u64) {
+        let now = self.now(at_us);
+        for i in 0..self.settings.rooms.len() {
+            if let Some(p) = self.pipeline.rooms()[i].stats(now).plan {
+                self.add(at_us, i, What::Plan { refill_per_s: p.refill_per_s, burst: p.burst, seats_max: p.seats });
+            }
+        }
+    }
+
+    /// Logs openings, closings and pauses at their instant.
+    fn sales(&mut self, at_us: u64) {
+        let now = self.now(at_us);
+        while self.edge_ms <= now.wall_ms {
+            let edge = if self.edge_ms == 0 { now } else { Now { wall_ms: self.edge_ms, ..now } };
+            let edge_us = if self.edge_ms == 0 { at_us } else { (self.edge_ms - self.start_unix_ms) * 1_000 };
+            for i in 0..self.settings.rooms.len() {
+                let sale = current(&self.settings.sales, &self.settings.rooms[i].name, edge);
+                let prequeue = sale.is_some_and(|s| s.phase(edge) == Phase::Prequeue);
+                let (stock, name) = (sale.and_then(|s| s.stock), sale.map(|s| s.name.clone()));
+                let closed = prequeue || self.paused[i];
+                if self.shown[i].0 != closed {
+                    self.add(edge_us, i, What::Closed(closed));
+                }
+                if self.shown[i].1 != name {
+                    self.add(edge_us, i, What::Stock(stock));
+                }
+                self.shown[i] = (closed, name);
+            }
+            let times = self.settings.sales.iter().flat_map(|s| [s.prequeue_opens_ms, s.opens_ms, s.closes_ms]);
+            self.edge_ms = times.filter(|t| *t > edge.wall_ms).min().unwrap_or(u64::MAX);
+        }
+    }
+}
+
+fn current<'s>(sales: &'s [Sale], room: &str, now: Now) -> Option<&'s Sale> {
+    sales.iter().find(|s| *s.room == *room && matches!(s.phase(now), Phase::Prequeue | Phase::Open))
+}
+
+fn own(kind: AnswerKind, status: u16, verdict: GateVerdict) -> Answer {
+    Answer { verdict: Some(verdict), ..Answer::of(kind, status) }
+}
+
+fn visit_of<'a>(r: &Incoming<'a>, route: Option<usize>) -> Visit<'a> {
+    Visit {
+        method: r.method,
+        host: r.host,
+        path: r.path,
+        route,
+        network: Some(Network::new(r.address)),
+        visitor: Some(VisitorId(r.visitor)),
+        visitor_by_cookie: r.by_cookie,
+        wants: r.wants,
+        prefetch: false,
+        tokens: r.tokens,
+    }
+}

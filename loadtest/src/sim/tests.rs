@@ -1,0 +1,65 @@
+//! Hundreds of worlds, and what a broken gate would do in them. `TIDEGATE_SEEDS=20000` runs more of them.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::{checkers::judge, crowd::Scenario};
+
+const SEEDS: u64 = 300;
+
+fn seeds() -> u64 {
+    std::env::var("TIDEGATE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS)
+}
+
+/// Judges many seeds on all cores.
+fn judge_seeds(n: u64) {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    std::thread::scope(|s| {
+        let hs: Vec<_> = (0..threads)
+            .map(|t| {
+                s.spawn(move || {
+                    for seed in (t..n).step_by(threads as usize) {
+                        let outcome = run(&random_world(seed), seed);
+                        let violations = judge(&outcome.log);
+                        let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+                        assert!(list.is_empty(), "`tidegate-loadtest sim random --seeds {seed}` replays:\n{}", list.join("\n"));
+                    }
+                })
+            })
+            .collect();
+        for h in hs {
+            h.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn every_promise_holds_in_every_world() {
+    judge_seeds(seeds());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log() {
+    for seed in 0..20 {
+        let (a, b) = (run(&random_world(seed), seed), run(&random_world(seed), seed));
+        assert!(a.log.events == b.log.events, "seed {seed}");
+        assert_eq!((a.log.hash(), a.requests, a.sold), (b.log.hash(), b.requests, b.sold), "seed {seed}");
+    }
+    let (a, b) = (run(&random_world(1), 1), run(&random_world(1), 2));
+    assert_ne!(a.log.hash(), b.log.hash(), "another seed is another sale");
+}
+
+/// The builtin drop with twice as many people.
+#[test]
+fn a_whole_sale_of_three_thousand() {
+    let mut scenario = Scenario::builtin("drop-day").unwrap();
+    scenario.people.count = 3_000;
+    scenario.ends_at = tidegate_filters::units::Span::secs(180);
+    let mut world = World::drop(&scenario, ShopModel::default());
+    world.habits = Habits::default();
+    let outcome = run(&world, 1);
+    let violations = judge(&outcome.log);
+    assert!(violations.is_empty(), "{}", violations[0]);
+    assert!(outcome.visitors >= 3_000);
+    assert_eq!((outcome.sold, outcome.oversold), (500, 0), "everything is sold, and nothing twice");
+    assert!(outcome.units_to_people > 250, "most units go to people: {}", outcome.units_to_people);
+}
