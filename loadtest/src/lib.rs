@@ -12,6 +12,7 @@ pub mod measure;
 pub mod report;
 pub mod shop;
 pub mod sim;
+pub mod sim_cli;
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn unix_ms() -> u64 {

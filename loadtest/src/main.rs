@@ -18,6 +18,7 @@ use tidegate_loadtest::{
     live::{self, Progress, Target},
     measure,
     shop::{Shop, ShopSettings},
+    sim_cli,
 };
 
 #[global_allocator]
@@ -80,6 +81,8 @@ enum Command {
     },
     /// What the gate costs: CPU per request beside Pingora alone, nginx and HAProxy; memory; time to start.
     Bench(bench_cli::BenchArgs),
+    /// Whole sales in virtual time over the real filters, judged by the checkers: many seeds, and the one that fails again.
+    Sim(sim_cli::SimArgs),
     /// The same shop and the same crowd, without and with the gate: one table, one report. Fails when a promise is broken.
     #[command(after_help = "Example:\n  tidegate-loadtest demo --gate target/release/tidegate --out .demo")]
     Demo {
@@ -128,6 +131,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
             say(&if json { serde_json::to_string_pretty(&found)? } else { demo::ramp(&found) });
         }
         // It measures with threads of its own.
+        Command::Sim(args) => return tokio::task::spawn_blocking(move || sim_cli::run_seeds(&args)).await?,
         Command::Bench(args) => return tokio::task::spawn_blocking(move || bench_cli::run(&args)).await?,
         Command::Demo { gate, out, scenario, seed, settings } => {
             let gate = gate.canonicalize().with_context(|| format!("{} is not there; build it first", gate.display()))?;

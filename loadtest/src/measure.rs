@@ -70,7 +70,8 @@ pub struct Summary {
     pub people_failures: BTreeMap<String, u64>,
     /// Why people went home.
     pub people_outcomes: BTreeMap<String, u64>,
-    /// Pages of the shop as people got them: from the click to the last byte, failed ones included.
+    /// Pages of the shop that people got, from the click to the last byte; a page that never came counts as long as
+    /// somebody waited for it. Errors are not in here.
     pub page: Times,
     /// The same for paying alone.
     pub checkout: Times,
@@ -191,10 +192,11 @@ impl Times {
     }
 }
 
-/// What a shopper waits for with the finger on the screen: the shop's pages, and their failures. The gate's own quick
-/// answers do not make it look better.
+/// A page of the shop that a shopper got, or waited for until the patience was gone. A quick error is a failure, not a
+/// quick page, and the gate's own quick answers do not make the shop look better either.
 fn is_page_time(e: &Event) -> bool {
-    e.action.is_page() && e.verdict.is_none()
+    let came = matches!(e.answer, AnswerKind::Page | AnswerKind::Ordered | AnswerKind::SoldOut | AnswerKind::Timeout);
+    e.action.is_page() && e.verdict.is_none() && came
 }
 
 fn times() -> Histogram<u64> {
@@ -335,12 +337,13 @@ mod tests {
             seated,
             event(1, 9_500, 40, AnswerKind::Page),
             Event { status: 500, ..event(2, 100, 3_000, AnswerKind::Error) },
+            event(2, 4_000, 3_000, AnswerKind::Timeout),
             bot,
         ];
         let events = Events { list, duration_ms: 10_000, ..Events::default() };
         let s = summarise(&events);
-        assert_eq!((s.people, s.people_requests, s.failures()), (2, 4, 1));
-        assert_eq!((s.page.count, s.page.max_ms.round()), (2, 3_000.0), "waiting pages are no pages of the shop, bots no people");
+        assert_eq!((s.people, s.people_requests, s.failures()), (2, 5, 2));
+        assert_eq!((s.page.count, s.page.max_ms.round()), (2, 3_000.0), "waiting pages and errors are no pages, bots no people");
         assert_eq!(s.waits_s, [8]);
         assert_eq!(s.turned_away_people["wait"], 1);
         assert_eq!(s.people_outcomes["still there at the end"], 2);

@@ -181,3 +181,38 @@ fn model_numbers_are_given_once() {
         assert!(all.iter().all(|n| matches!(q.state(*n), State::Waiting { .. })), "a taken number has its word");
     });
 }
+
+/// The models can fail: the same rules over seats with a bug in them.
+#[cfg(feature = "sabotage")]
+mod with_a_bug {
+    use super::*;
+    use crate::sabotage::{Bug, in_this_thread};
+
+    #[test]
+    #[should_panic(expected = "more live than max")]
+    fn model_sees_a_seat_too_many() {
+        model(|| {
+            in_this_thread(Some(Bug::SeatsIgnoreMax));
+            let seats = Arc::new(Seats::default());
+            let other = seats.clone();
+            let h = thread::spawn(move || other.acquire(1, None, 10, 20).is_some());
+            seats.acquire(1, None, 10, 20).unwrap();
+            h.join().unwrap();
+            assert!(seats.live() <= 1, "more live than max");
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "an old pass fits")]
+    fn model_sees_an_old_pass() {
+        model(|| {
+            in_this_thread(Some(Bug::GenerationNotBumped));
+            let seats = Arc::new(Seats::default());
+            let seat = seats.acquire(1, None, 10, 20).unwrap();
+            let other = seats.clone();
+            let h = thread::spawn(move || other.release(seat) && other.acquire(1, None, 10, 20).is_some());
+            assert!(h.join().unwrap());
+            assert!(!seats.renew(seat, 1, 5), "an old pass fits");
+        });
+    }
+}

@@ -97,6 +97,7 @@ fn person(people: &People, rng: &mut ChaCha8Rng) -> Manner {
         reaction_ms: LogNormal { median: tidegate_filters::units::Span(400), sigma: 1.0 },
         assets: true,
         cookies: true,
+        confirms: true,
         units_max: 1,
         retries_max: people.retries_max,
         patience_page_ms: people.patience_page.ms(),
@@ -118,6 +119,7 @@ fn bot(bots: &Bots) -> Manner {
         reaction_ms: LogNormal { median: tidegate_filters::units::Span(50), sigma: 0.1 },
         assets: false,
         cookies: true,
+        confirms: false,
         units_max: squad.units_max,
         retries_max: u32::MAX,
         patience_page_ms: squad.patience.ms(),
@@ -132,9 +134,14 @@ fn bot(bots: &Bots) -> Manner {
         Bots::ManyAddresses(_) => {
             Manner { kind: Kind::ManyAddresses, goals: SCALPER, gate: Gate::Script, profile: Profile::COPIED, ..manner }
         }
-        Bots::SlowAndLow(_) => {
-            Manner { kind: Kind::SlowAndLow, goals: SCALPER, gate: Gate::Script, profile: Profile::CHROME, ..manner }
-        }
+        Bots::SlowAndLow(_) => Manner {
+            kind: Kind::SlowAndLow,
+            confirms: true,
+            goals: SCALPER,
+            gate: Gate::Script,
+            profile: Profile::CHROME,
+            ..manner
+        },
     }
 }
 

@@ -105,6 +105,8 @@ pub(super) struct Manner {
     pub(super) reaction_ms: LogNormal,
     pub(super) assets: bool,
     pub(super) cookies: bool,
+    /// Presses the button of a page that asks whether somebody is there.
+    pub(super) confirms: bool,
     pub(super) units_max: u32,
     pub(super) retries_max: u32,
     pub(super) patience_page_ms: u64,
@@ -211,11 +213,11 @@ impl Visitor {
             AnswerKind::Redirect if answer.pass => self.inside(now_ms),
             AnswerKind::Redirect | AnswerKind::NoTicket => self.look_again(now_ms),
             AnswerKind::Challenged => match &answer.proof {
-                Some(proof) => {
+                Some(proof) if self.manner.confirms => {
                     let at = now_ms + self.reaction();
                     self.send(at, Action::Challenge, "POST", "/.tidegate/challenge".into(), Some(proof.clone()))
                 }
-                None => self.again(now_ms, answer.retry_after_s),
+                _ => self.again(now_ms, answer.retry_after_s),
             },
             AnswerKind::Refused => {
                 // A form without a seat: back to the page it came from.

@@ -147,7 +147,7 @@ pub async fn run(options: &DemoOptions, say: &mut dyn FnMut(&str)) -> Result<Dem
     let without = straight(options).await?;
     say(&table::headline(&without));
     say("3/3  The same crowd, through Tidegate");
-    let with = gated(options).await?;
+    let with = gated(options, &capacity).await?;
     say(&table::headline(&with));
     Ok(DemoResult { capacity, without, with })
 }
@@ -171,9 +171,10 @@ async fn straight(options: &DemoOptions) -> Result<RunResult, DemoError> {
     Ok(result)
 }
 
-async fn gated(options: &DemoOptions) -> Result<RunResult, DemoError> {
+async fn gated(options: &DemoOptions, capacity: &Capacity) -> Result<RunResult, DemoError> {
     let (shop, shop_target) = stage::shop(options, &options.shop).await?;
-    let gate = stage::gate(options, &shop_target).await?;
+    let capacity_per_s = capacity.peak().map_or(0.0, |r| r.good_per_s);
+    let gate = stage::gate(options, &shop_target, capacity_per_s).await?;
     // The sale opens at the scenario's minute: the policy was written for this very start.
     tokio::time::sleep_until(gate.crowd_starts).await;
     let before = Reading::take(&shop, Some(&gate.process));

@@ -11,6 +11,8 @@ pub(super) struct PolicyFacts<'a> {
     pub(super) directory: &'a Path,
     pub(super) shop: SocketAddr,
     pub(super) stock: u32,
+    /// Good answers a second that the load test found.
+    pub(super) capacity_per_s: f64,
     pub(super) opens_unix_ms: u64,
 }
 
@@ -33,8 +35,10 @@ trusted_proxies: [127.0.0.1/32]
 shop:
   upstreams: [ {{ address: {shop} }} ]
   health: {{ path: /healthz, every: 1s }}
-  capacity: {{ floor: 20/s, ceiling: 1000/s }}
+  # A load test found {found:.0}/s; the measured value moves between these.
+  capacity: {{ floor: {floor:.0}/s, ceiling: {ceiling:.0}/s }}
   reports_sales_by: {{ header: Tidegate-Sold }}
+  in_flight: {{ max: auto, queue: 200, wait_max: 3s }}
 
 routes:
   - {{ name: assets, match: {{ prefix: /static/ }}, filters: none }}
@@ -45,7 +49,7 @@ routes:
 filters:
   - visitor_rate: {{ name: per-visitor, key: visitor, rate: 5/s, burst: 20 }}
   - visitor_rate: {{ name: per-network, key: network, rate: 10/s, burst: 40 }}
-  - bot_gate: {{ model: builtin, to_the_back_at: 0.85, when_unscored: wait }}
+  - bot_gate: {{ model: builtin, challenge_at: 0.70, to_the_back_at: 0.85, when_unscored: wait, routes: [shop, checkout] }}
   - waiting_room: {{ room: drop, routes: [shop, checkout] }}
 
 rooms:
@@ -69,6 +73,9 @@ keys: {{ directory: {keys} }}
         admin = f.admin,
         token_file = quoted(f.token_file),
         shop = f.shop,
+        found = f.capacity_per_s,
+        floor = (f.capacity_per_s / 4.0).max(1.0),
+        ceiling = (f.capacity_per_s * 1.25).max(2.0),
         prequeue = time(f.opens_unix_ms.saturating_sub(600_000)),
         opens = time(f.opens_unix_ms),
         closes = time(f.opens_unix_ms + 3_600_000),
@@ -95,6 +102,7 @@ mod tests {
             directory: dir.path(),
             shop: "127.0.0.1:3000".parse().unwrap(),
             stock: 500,
+            capacity_per_s: 201.4,
             opens_unix_ms: 1_796_090_400_000,
         };
         let loaded = tidegate_config::parse(&policy(&facts), "drop-day.yaml").unwrap();

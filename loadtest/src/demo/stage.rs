@@ -49,7 +49,7 @@ pub(super) async fn account(shop: &Target) -> Result<Stats, DemoError> {
 }
 
 /// Writes the policy, starts the gate, waits until it is ready.
-pub(super) async fn gate(options: &DemoOptions, shop: &Target) -> Result<Gate, DemoError> {
+pub(super) async fn gate(options: &DemoOptions, shop: &Target, capacity_per_s: f64) -> Result<Gate, DemoError> {
     let directory = options.out.canonicalize().map_err(|e| DemoError::io(format!("opening {}", options.out.display()), e))?;
     for old in ["journal", "keys"] {
         drop(std::fs::remove_dir_all(directory.join(old)));
@@ -69,6 +69,7 @@ pub(super) async fn gate(options: &DemoOptions, shop: &Target) -> Result<Gate, D
         directory: &directory,
         shop: shop_address,
         stock: options.shop.stock,
+        capacity_per_s,
         opens_unix_ms,
     };
     let file = directory.join("drop-day.yaml");

@@ -22,8 +22,10 @@ pub fn rows(result: &DemoResult) -> Vec<[String; 3]> {
     row("people who gave up after errors", &|r| {
         r.summary.people_outcomes.get("gave up after errors").copied().unwrap_or(0).to_string()
     });
-    row("shoppers' pages: p50 / p99", &|r| format!("{} / {}", time(r.summary.page.p50_ms), time(r.summary.page.p99_ms)));
-    row("shoppers' checkout: p50 / p99", &|r| {
+    row("shoppers' pages that came: p50 / p99", &|r| {
+        format!("{} / {}", time(r.summary.page.p50_ms), time(r.summary.page.p99_ms))
+    });
+    row("of these, checkouts: p50 / p99", &|r| {
         format!("{} / {}", time(r.summary.checkout.p50_ms), time(r.summary.checkout.p99_ms))
     });
     row("waiting time: p50 / p99", &|r| match r.summary.waiting.count {

@@ -4,6 +4,8 @@
 mod answer;
 mod jar;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{

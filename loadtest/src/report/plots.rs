@@ -99,7 +99,8 @@ pub(super) fn waits(s: &Summary) -> Result<String, ReportError> {
 fn chart(plot: &'static str, title: &str, unit: &str, lines: &[Line], logarithmic: bool) -> Result<String, ReportError> {
     let points = || lines.iter().flat_map(|l| l.points.iter());
     let end = points().map(|p| p.0).fold(1.0, f64::max);
-    let top = points().map(|p| p.1).fold(1.0, f64::max) * 1.1;
+    // Room for the names of the lines.
+    let top = points().map(|p| p.1).fold(1.0, f64::max) * if logarithmic { 4.0 } else { 1.35 };
     draw(plot, |svg| {
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         area.fill(&WHITE).map_err(text)?;

@@ -416,5 +416,7 @@ fn room_of<'r>(path: &'r str, body: Option<&'r str>) -> Option<&'r str> {
     fields.split('&').find_map(|f| f.strip_prefix("room="))
 }
 
+#[cfg(all(test, feature = "sabotage"))]
+mod sabotage_tests;
 #[cfg(test)]
 mod tests;
