@@ -1,6 +1,12 @@
 //! The bot model behind the data plane's [`ScoreSource`]: a visit's facts become features, features a score with reasons.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tidegate_config::Policy;
 use tidegate_filters::{
@@ -58,7 +64,14 @@ impl Scoring {
             return Box::new(NoScores);
         };
         let explain_from = gate(policy).and_then(lowest_threshold).unwrap_or(f32::INFINITY);
-        Box::new(BotScore { scorer, windows, clock: Clock::new(), roomed: roomed(policy), explain_from })
+        Box::new(BotScore {
+            scorer,
+            windows,
+            clock: Clock::new(),
+            roomed: roomed(policy),
+            explain_from,
+            budget: Budget::default(),
+        })
     }
 
     /// How often the model answered, and why it did not.
@@ -109,6 +122,23 @@ fn roomed(policy: &Policy) -> Vec<bool> {
     behind
 }
 
+/// Reasons explained in one second, at most: each costs a dozen runs of the model, and a flood of suspects must not buy
+/// more of the gate's time than it has. Those over it have a score and no reasons.
+pub const REASONS_A_SECOND_MAX: u64 = 200;
+
+/// How many reasons this second has left: seconds in the high half, count in the low.
+#[derive(Default)]
+struct Budget(AtomicU64);
+
+impl Budget {
+    fn take(&self, now: Now) -> bool {
+        let second = now.mono_s() << 32;
+        let next = |w: u64| if w >> 32 == second >> 32 { w + 1 } else { second | 1 };
+        let old = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| Some(next(w))).unwrap_or(u64::MAX);
+        (next(old) & 0xffff_ffff) <= REASONS_A_SECOND_MAX
+    }
+}
+
 /// Scores inline, on the worker that asks: microseconds.
 struct BotScore {
     scorer: Arc<Scorer>,
@@ -116,6 +146,7 @@ struct BotScore {
     clock: Clock,
     roomed: Vec<bool>,
     explain_from: f32,
+    budget: Budget,
 }
 
 impl BotScore {
@@ -150,7 +181,7 @@ impl ScoreSource for BotScore {
         match score {
             // Nobody can stop a run half way; what came too late does not count, as promised.
             Score::Known(_) if took_ns > deadline_ms.saturating_mul(1_000_000) => score = Score::Unknown,
-            Score::Known(p) if p >= self.explain_from => {
+            Score::Known(p) if p >= self.explain_from && self.budget.take(now) => {
                 let found = self.scorer.reasons(&features);
                 reasons = found.iter().map(|(code, nats)| format!("{}={nats:.2}", code.code())).collect::<Vec<_>>().join(",");
             }
@@ -178,6 +209,13 @@ mod tests {
     use tidegate_filters::{Network, Wants};
 
     use super::*;
+
+    #[test]
+    fn a_flood_of_suspects_buys_no_more_explanations_than_there_are() {
+        let budget = Budget::default();
+        let taken = |s: u64| (0..10_000).filter(|_| budget.take(Now::at(0, s * 1000))).count() as u64;
+        assert_eq!((taken(5), taken(5), taken(6)), (REASONS_A_SECOND_MAX, 0, REASONS_A_SECOND_MAX));
+    }
 
     fn zero() -> Policy {
         Policy::zero_config(vec![Upstream::plain("127.0.0.1:1".parse().unwrap())], "127.0.0.1:0".parse().unwrap())

@@ -14,7 +14,7 @@ pub struct BenchArgs {
     /// The gate's program; without it only the others are measured.
     #[arg(long)]
     gate: Option<PathBuf>,
-    /// Pingora alone: `cargo build --release -p tidegate-gateway --example bare`.
+    /// Pingora alone: `make build` makes it: target/release/tidegate-bare.
     #[arg(long)]
     bare: PathBuf,
     /// Seconds of one round.

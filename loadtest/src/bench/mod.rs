@@ -37,7 +37,7 @@ const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=
 pub struct Options {
     /// The gate's program.
     pub gate: Option<PathBuf>,
-    /// Pingora alone (`cargo build --release -p tidegate-gateway --example bare`).
+    /// Pingora alone (`tidegate-bare`, which `make build` makes).
     pub bare: PathBuf,
     /// Of one round.
     pub round: Duration,

@@ -176,7 +176,7 @@ impl Log {
 
 /// A time as people read it.
 #[derive(Clone, Copy, Debug)]
-pub struct At(pub u64);
+pub(super) struct At(pub u64);
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,7 +186,7 @@ impl fmt::Display for At {
 
 /// A place as people read it.
 #[derive(Clone, Copy, Debug)]
-pub struct Name(pub Place);
+pub(super) struct Name(pub Place);
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,7 +199,7 @@ impl fmt::Display for Name {
 
 /// A seat as people read it.
 #[derive(Clone, Copy, Debug)]
-pub struct SeatName(pub SeatRef);
+pub(super) struct SeatName(pub SeatRef);
 
 impl fmt::Display for SeatName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
