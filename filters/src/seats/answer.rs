@@ -110,7 +110,7 @@ pub enum RoomStatus {
 /// The start of a claim.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Claim {
-    /// The answer comes out of [`Room::tick`] within [`super::line::CLAIM_WAIT_MS`].
+    /// The answer comes out of [`super::room::Room::tick`] within [`super::line::CLAIM_WAIT_MS`].
     Pending(Place),
     /// This ticket's seat: the same pass again (the first answer was lost).
     Seated(SeatRef),
