@@ -94,7 +94,8 @@ pub fn run_seeds(args: &SimArgs) -> anyhow::Result<ExitCode> {
     if report.seeds > 1 {
         report.log_hash = None;
     }
-    let text = if args.json { serde_json::to_string_pretty(&report)? } else { in_words(&report, started.elapsed().as_secs_f64()) };
+    let text =
+        if args.json { serde_json::to_string_pretty(&report)? } else { in_words(&report, started.elapsed().as_secs_f64()) };
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
