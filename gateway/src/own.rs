@@ -264,7 +264,9 @@ async fn claim_seat(shared: &Shared, trace: &mut Trace, index: usize, room: &Roo
             return Some(seat);
         }
         Claim::Seated(seat) => Some(seat),
-        Claim::Pending(_) => {
+        Claim::Pending(place) => {
+            // Now: a client that goes away leaves a row that says for whom a seat may have been taken.
+            trace.place(place, false);
             trace.row.reason = Some(Reason::Called);
             match tokio::time::timeout(CLAIM_WAIT, answer?).await {
                 Ok(Ok(ClaimOutcome::Seated(seat))) => Some(seat),

@@ -2,6 +2,8 @@
 
 pub mod answer;
 pub mod line;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod line_tests;
 #[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
 mod model_tests;
 mod pace;

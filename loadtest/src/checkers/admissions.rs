@@ -62,7 +62,7 @@ fn check(room: usize, log: &Log, found: &mut Found<'_>) {
         left -= 1.0;
         given += 1;
         // A time that is off by the slack may have let that much more accrue.
-        let slack = now.refill_per_s * log.slack_us as f64 / 1e6;
+        let slack = now.refill_per_s * (log.slack_us + log.plan_slack_us) as f64 / 1e6;
         if left < -(EPSILON + slack) {
             let window = format!("between {} and {}", At(full_at_us), At(e.at_us));
             let allowed = format!("refill gave {refilled:.1} and the burst is {:.1}", now.burst);
@@ -85,10 +85,10 @@ fn loosened(room: usize, log: &Log) -> Vec<InForce> {
         _ => None,
     };
     let exact: Vec<InForce> = log.of_room(room).filter_map(plan).collect();
-    if log.slack_us == 0 {
+    let slack = log.slack_us + log.plan_slack_us;
+    if slack == 0 {
         return exact;
     }
-    let slack = log.slack_us;
     let mut borders: Vec<u64> = exact.iter().flat_map(|p| [p.from_us.saturating_sub(slack), p.from_us + slack]).collect();
     borders.sort_unstable();
     borders.dedup();

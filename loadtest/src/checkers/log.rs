@@ -22,6 +22,8 @@ pub struct Log {
     pub accounts: Accounts,
     /// How far a time may be off, microseconds: 0 in the simulation; live, the time between a decision and its row.
     pub slack_us: u64,
+    /// How far the time of a plan may be off, microseconds: 0 in the simulation; live, the distance of the samples.
+    pub plan_slack_us: u64,
 }
 
 /// A room, and its own count at the end.
@@ -63,6 +65,8 @@ pub struct Accounts {
     pub heads_refused_total: Option<u64>,
     /// Answers the crowd got from the gate.
     pub answers: Option<u64>,
+    /// Claims whose client was gone before the answer: they may have been seated, and no row says so.
+    pub claims_unheard: u64,
 }
 
 /// One thing that happened.

@@ -98,3 +98,6 @@ impl<'a> Found<'a> {
         self.add(usize::MAX, at_us, message);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,7 @@ fn calls(log: &Log, room: usize, lane: Lane, found: &mut Found<'_>) {
 fn claims(log: &Log, room: usize, lane: Lane, found: &mut Found<'_>) {
     // When each claim was answered, to tell apart what is merely written late.
     let mut open: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut seated = BTreeSet::new();
     let mut refused_now: (u64, BTreeSet<u32>) = (0, BTreeSet::new());
     let mut suspects: Vec<(u64, u32, u32)> = Vec::new();
     for e in log.of_room(room) {
@@ -75,8 +76,8 @@ fn claims(log: &Log, room: usize, lane: Lane, found: &mut Found<'_>) {
             }
             What::Seated { place: Some(p), .. } if p.lane == lane => {
                 settle(&mut suspects, p.number, e.at_us, log.slack_us);
-                // Not a claim that was open: the same pass once more.
-                if open.remove(&p.number).is_none() {
+                // The same pass once more is no claim served.
+                if open.remove(&p.number).is_none() || !seated.insert(p.number) {
                     continue;
                 }
                 let lowest = open.iter().next().filter(|(n, since)| **n < p.number && **since + log.slack_us < e.at_us);

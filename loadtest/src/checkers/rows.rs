@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tidegate_filters::{
-    Reason, Row,
+    PipelineSettings, Reason, Row,
     record::Kind,
-    seats::{queue::Place, seat::SeatRef},
+    rule::sale_window::Sale,
+    seats::{queue::Place, room::RoomSettings, seat::SeatRef},
     units::Span,
 };
 
 use super::log::{Accounts, Counts, Event, Log, RoomFacts, What};
 
 /// A room of the policy that was in force.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LiveRoom {
     /// Its name, as in the rows.
     pub name: String,
@@ -23,10 +24,25 @@ pub struct LiveRoom {
     pub pass_age_max: Span,
     /// `claim_window`.
     pub claim_window: Span,
-    /// Units of its sale.
-    pub stock: Option<u64>,
+    /// Its sale.
+    pub sale: Option<Sale>,
     /// Its own numbers at the end.
     pub counts: Option<Counts>,
+}
+
+impl LiveRoom {
+    /// The rooms of a policy; of several sales in a room the first counts.
+    pub fn all(policy: &PipelineSettings) -> Vec<Self> {
+        let room = |r: &RoomSettings| LiveRoom {
+            name: r.name.clone(),
+            pass_idle: r.seats.pass_idle,
+            pass_age_max: r.seats.pass_age_max,
+            claim_window: r.claim_window,
+            sale: policy.sales.iter().find(|s| *s.room == *r.name).cloned(),
+            counts: None,
+        };
+        policy.rooms.iter().map(room).collect()
+    }
 }
 
 /// The plan of a room, as the admin listener showed it at an instant.
@@ -91,12 +107,12 @@ pub struct LiveRun<'a> {
     pub rooms: Vec<LiveRoom>,
     /// In order of time; the first of each room from before the first visit.
     pub plans: &'a [PlanSample],
-    /// Until when nobody was let in though places were given (Unix milliseconds): the opening of the sale.
-    pub opens_unix_ms: Option<u64>,
     /// What was counted.
     pub accounts: Accounts,
-    /// How far times may be off: at least the distance of the plan samples.
+    /// How far the time of a row may be off.
     pub slack: Span,
+    /// How far the time of a plan may be off: at least the distance of the samples.
+    pub plan_slack: Span,
 }
 
 impl LiveRun<'_> {
@@ -107,7 +123,7 @@ impl LiveRun<'_> {
         let start_us = self.rows.first().map_or(0, |r| (r.at_ms * 1_000).saturating_sub(r.mono_ns / 1_000));
         let since_start = |unix_ms: u64| (unix_ms * 1_000).saturating_sub(start_us);
         for (i, room) in self.rooms.iter().enumerate() {
-            self.rules(i as u16, room, since_start(self.opens_unix_ms.unwrap_or(0)), &mut events);
+            rules(i as u16, room, since_start, &mut events);
         }
         let mut first = vec![true; self.rooms.len()];
         for sample in self.plans {
@@ -115,38 +131,46 @@ impl LiveRun<'_> {
             // What was in force before the first sample is taken to be what the first sample says.
             let at_us = if std::mem::take(&mut first[usize::from(room)]) { 0 } else { since_start(sample.unix_ms) };
             let PlanSample { refill_per_s, burst, seats_max, closed, frontier, .. } = *sample;
+            let sale = self.rooms[usize::from(room)].sale.as_ref();
+            let early = sale.is_some_and(|s| (s.prequeue_opens_ms..s.opens_ms).contains(&sample.unix_ms));
             events.push(Event { at_us, room, what: What::Plan { refill_per_s, burst, seats_max } });
-            events.push(Event { at_us, room, what: What::Closed(closed || self.is_before_opening(sample.unix_ms)) });
+            events.push(Event { at_us, room, what: What::Closed(closed || early) });
             events.extend(frontier.map(|f| Event { at_us, room, what: What::Frontier(f) }));
         }
+        let mut accounts = Accounts { rows: Some(self.rows.len() as u64), ..self.accounts.clone() };
         for row in self.rows {
             if let Some(room) = self.room(&row.room) {
                 of_row(row, room, &mut events);
+                accounts.claims_unheard += u64::from(is_unheard_claim(row));
             }
         }
         events.sort_by_key(|e| e.at_us);
         let rooms = self.rooms.iter().map(|r| RoomFacts { name: r.name.clone(), counts: r.counts }).collect();
-        Log { rooms, events, accounts: self.accounts.clone(), slack_us: self.slack.ms() * 1_000 }
-    }
-
-    fn rules(&self, room: u16, facts: &LiveRoom, opens_us: u64, events: &mut Vec<Event>) {
         let us = |s: Span| s.ms() * 1_000;
-        let (idle_us, age_us, claim_window_us) = (us(facts.pass_idle), us(facts.pass_age_max), us(facts.claim_window));
-        events.push(Event { at_us: 0, room, what: What::Rules { idle_us, age_us, claim_window_us } });
-        events.push(Event { at_us: 0, room, what: What::Stock(facts.stock) });
-        if self.opens_unix_ms.is_some() {
-            events.push(Event { at_us: 0, room, what: What::Closed(true) });
-            events.push(Event { at_us: opens_us, room, what: What::Closed(false) });
-        }
-    }
-
-    fn is_before_opening(&self, unix_ms: u64) -> bool {
-        self.opens_unix_ms.is_some_and(|opens| unix_ms < opens)
+        Log { rooms, events, accounts, slack_us: us(self.slack), plan_slack_us: us(self.plan_slack) }
     }
 
     fn room(&self, name: &str) -> Option<u16> {
         self.rooms.iter().position(|r| r.name == name).map(|i| i as u16)
     }
+}
+
+fn rules(room: u16, facts: &LiveRoom, since_start: impl Fn(u64) -> u64, events: &mut Vec<Event>) {
+    let us = |s: Span| s.ms() * 1_000;
+    let (idle_us, age_us, claim_window_us) = (us(facts.pass_idle), us(facts.pass_age_max), us(facts.claim_window));
+    events.push(Event { at_us: 0, room, what: What::Rules { idle_us, age_us, claim_window_us } });
+    let Some(sale) = &facts.sale else { return };
+    // In the pre-queue places are given and nobody is called; outside of the sale nothing is counted.
+    let mut at = |unix_ms: u64, what: What| events.push(Event { at_us: since_start(unix_ms), room, what });
+    at(sale.prequeue_opens_ms, What::Closed(true));
+    at(sale.prequeue_opens_ms, What::Stock(sale.stock));
+    at(sale.opens_ms, What::Closed(false));
+    at(sale.closes_ms, What::Stock(None));
+}
+
+/// No status was sent to the end: a tick may have seated it.
+fn is_unheard_claim(row: &Row) -> bool {
+    row.kind == Kind::Claim && row.status == 0 && row.seat == u32::MAX && row.place != u64::MAX
 }
 
 /// A row's events. A claim is decided by a tick, so its seat dates from the answer; all else from the arrival.
@@ -162,6 +186,7 @@ fn of_row(row: &Row, room: u16, events: &mut Vec<Event>) {
     if let Some(place) = place.filter(|_| row.joined) {
         add(at_us, What::Joined(place));
     }
+    let called = row.reason == Some(Reason::Called);
     match (row.kind, place, seat) {
         (Kind::Leave, _, Some(seat)) => add(answered_us, What::Released(seat)),
         (Kind::Leave, Some(place), None) => add(answered_us, What::Left(place)),
@@ -171,17 +196,16 @@ fn of_row(row: &Row, room: u16, events: &mut Vec<Event>) {
         }
         // Inside already: the same pass again.
         (Kind::Claim, None, Some(seat)) => add(at_us, What::Used(seat)),
-        (Kind::Claim, Some(place), None) if row.reason == Some(Reason::Called) => {
+        (Kind::Claim, Some(place), None) if called => {
             add(at_us, What::Claimed(place));
             add(answered_us, What::Next(place));
         }
         (_, _, Some(seat)) if row.seated => add(at_us, What::Seated { place, seat }),
         (_, _, Some(seat)) => add(at_us, What::Used(seat)),
-        (_, Some(place), None) => match row.reason {
-            Some(Reason::Called) => add(at_us, What::Told { place, called: true }),
-            Some(Reason::Queued | Reason::RoomPaused) => add(at_us, What::Told { place, called: false }),
-            _ => {}
-        },
+        (_, Some(place), None) if called => add(at_us, What::Told { place, called }),
+        (_, Some(place), None) if matches!(row.reason, Some(Reason::Queued | Reason::RoomPaused)) => {
+            add(at_us, What::Told { place, called });
+        }
         (_, None, None) if row.reason == Some(Reason::RoomFull) => add(at_us, What::Refused),
         _ => {}
     }

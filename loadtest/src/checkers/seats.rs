@@ -22,7 +22,7 @@ pub fn live_seats_within_max(log: &Log) -> Vec<Violation> {
         let mut live = 0i64;
         for (at_us, grant) in steps {
             live += if grant { 1 } else { -1 };
-            let max = max_in_force(&maxima, at_us, log.slack_us);
+            let max = max_in_force(&maxima, at_us, log.slack_us + log.plan_slack_us);
             if grant && live > i64::from(max) {
                 found.add(room, at_us, format!("{live} seats are live, at most {max} may be"));
             }

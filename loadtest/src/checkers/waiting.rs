@@ -103,7 +103,7 @@ fn check(log: &Log, room: usize, found: &mut Found<'_>) {
         let stuck = *stuck_since.get_or_insert(e.at_us);
         let What::Told { place, called: false } = e.what else { continue };
         let since = came.get(&place).copied().unwrap_or(0).max(stuck);
-        let limit_us = window_us + GRACE_US + log.slack_us;
+        let limit_us = window_us + GRACE_US + log.slack_us + log.plan_slack_us;
         if e.at_us > since + limit_us && e.at_us > told_at_us + limit_us {
             told_at_us = e.at_us;
             let there = format!("{:.1} tokens and {} of {} seats", free.tokens, i64::from(free.seats_max) - live, free.seats_max);

@@ -21,7 +21,9 @@ pub use table::{comparison, ramp, rows};
 
 use crate::{
     capacity::{self, Capacity},
+    checkers::LiveRoom,
     crowd::Scenario,
+    judge::{self, JudgeError, Watch},
     live::{self, Progress, Target},
     measure::{Summary, summarise},
     report,
@@ -57,6 +59,18 @@ pub struct RunResult {
     pub shop: Stats,
     /// How busy the machine was.
     pub load: Load,
+    /// What the checkers make of the gate's journal.
+    #[serde(default)]
+    pub judged: Judged,
+}
+
+/// What the checkers make of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Rows of the journal.
+    pub rows: usize,
+    /// Broken rules, in words.
+    pub violations: Vec<String>,
 }
 
 impl RunResult {
@@ -123,6 +137,9 @@ pub enum DemoError {
     /// The shop's own account cannot be read.
     #[error("the shop's account: {0}")]
     Account(String),
+    /// The run through the gate could not be judged.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
     /// The report could not be drawn.
     #[error(transparent)]
     Report(#[from] report::ReportError),
@@ -164,11 +181,11 @@ async fn find_capacity(options: &DemoOptions) -> Result<Capacity, DemoError> {
 async fn straight(options: &DemoOptions) -> Result<RunResult, DemoError> {
     let (shop, target) = stage::shop(options, &options.shop).await?;
     let before = Reading::take(&shop, None);
-    let summary = storm(options, &target, "crowd-events-without.jsonl").await?;
+    let (summary, _) = storm(options, &target, "crowd-events-without.jsonl").await?;
     let load = Reading::take(&shop, None).since(&before);
-    let result = RunResult { name: "without Tidegate".into(), summary, shop: stage::account(&target).await?, load };
+    let account = stage::account(&target).await?;
     shop.stop(Duration::from_secs(5)).await?;
-    Ok(result)
+    Ok(RunResult { name: "without Tidegate".into(), summary, shop: account, load, judged: Judged::default() })
 }
 
 async fn gated(options: &DemoOptions, capacity: &Capacity) -> Result<RunResult, DemoError> {
@@ -176,17 +193,25 @@ async fn gated(options: &DemoOptions, capacity: &Capacity) -> Result<RunResult, 
     let capacity_per_s = capacity.peak().map_or(0.0, |r| r.good_per_s);
     let gate = stage::gate(options, &shop_target, capacity_per_s).await?;
     // The sale opens at the scenario's minute: the policy was written for this very start.
+    let token = std::fs::read_to_string(&gate.token_file).map_err(|e| DemoError::io("reading the admin token".into(), e))?;
+    let watch = Watch::start(gate.admin.clone(), token.trim().to_owned()).await?;
     tokio::time::sleep_until(gate.crowd_starts).await;
     let before = Reading::take(&shop, Some(&gate.process));
-    let summary = storm(options, &gate.target, "crowd-events.jsonl").await?;
+    let (summary, answers) = storm(options, &gate.target, "crowd-events.jsonl").await?;
     let load = Reading::take(&shop, Some(&gate.process)).since(&before);
-    let result = RunResult { name: "with Tidegate".into(), summary, shop: stage::account(&shop_target).await?, load };
+    let account = stage::account(&shop_target).await?;
+    let seen = watch.stop().await?;
     gate.process.stop(Duration::from_secs(15)).await?;
     shop.stop(Duration::from_secs(5)).await?;
-    Ok(result)
+    let policy = tidegate_config::load(&gate.policy).map_err(|e| DemoError::Account(e.to_string()))?.policy;
+    let rooms = LiveRoom::all(&policy.pipeline_settings());
+    let (rows, violations) = judge::judge_run(rooms, &gate.journal, &seen, Some(answers))?;
+    let judged = Judged { rows, violations: violations.iter().map(ToString::to_string).collect() };
+    Ok(RunResult { name: "with Tidegate".into(), summary, shop: account, load, judged })
 }
 
-async fn storm(options: &DemoOptions, target: &Target, file: &str) -> Result<Summary, DemoError> {
+/// What the crowd met, and how many answers it got.
+async fn storm(options: &DemoOptions, target: &Target, file: &str) -> Result<(Summary, u64), DemoError> {
     let progress = Arc::new(Progress::default());
     let shown = tokio::spawn(show(progress.clone(), options.scenario.ends_at.ms()));
     let events = live::run(&options.scenario, options.seed, target, progress).await;
@@ -194,7 +219,8 @@ async fn storm(options: &DemoOptions, target: &Target, file: &str) -> Result<Sum
     drop(shown.await);
     let path = options.out.join(file);
     events.write(&path).map_err(|e| DemoError::io(format!("writing {}", path.display()), e))?;
-    Ok(summarise(&events))
+    let answers = events.list.iter().filter(|e| e.status > 0).count() as u64;
+    Ok((summarise(&events), answers))
 }
 
 /// A bar on a terminal; nothing elsewhere (indicatif hides it), where the headlines tell the story.

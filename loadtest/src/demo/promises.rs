@@ -24,6 +24,9 @@ pub fn promises(without: &RunResult, with: &RunResult) -> Vec<Broken> {
             broken.push(Broken { promise, found });
         }
     };
+    for violation in &with.judged.violations {
+        must("the room keeps its rules (see checkers)", false, violation.clone());
+    }
     for run in [without, with] {
         must(
             "the machine is not the limit",
@@ -71,7 +74,7 @@ mod tests {
         (summary.page.count, summary.page.p99_ms) = (10, p99_ms);
         let mut shop = Stats { stock: 500, orders, oversold: orders.saturating_sub(500), ..Stats::default() };
         shop.delivered_by_kind.insert("person".into(), people_units);
-        RunResult { name: "run".into(), summary, shop, load: super::super::Load::default() }
+        RunResult { name: "run".into(), summary, shop, load: super::super::Load::default(), judged: Default::default() }
     }
 
     #[test]
@@ -84,6 +87,9 @@ mod tests {
         assert_eq!(broken(run(450, 499, 5, 200.0)), 1, "stock is left");
         assert_eq!(broken(run(450, 500, 11, 200.0)), 1, "errors");
         assert_eq!(broken(run(450, 500, 5, 3_000.0)), 1, "slow");
+        let mut unfair = run(450, 500, 5, 200.0);
+        unfair.judged.violations.push("no_inversion: place 4 before place 3".into());
+        assert_eq!(broken(unfair), 1, "a rule of the room");
         let mut busy = run(450, 500, 5, 200.0);
         busy.load.machine_percent = 90.0;
         assert_eq!(broken(busy), 1, "generator-bound");

@@ -29,6 +29,10 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 pub(super) struct Gate {
     pub(super) process: Process,
     pub(super) target: Target,
+    pub(super) admin: Target,
+    pub(super) token_file: PathBuf,
+    pub(super) policy: PathBuf,
+    pub(super) journal: PathBuf,
     /// When the crowd has to start for the sale to open at the scenario's minute.
     pub(super) crowd_starts: Instant,
 }
@@ -80,7 +84,7 @@ pub(super) async fn gate(options: &DemoOptions, shop: &Target, capacity_per_s: f
     let admin = Target::at(admin).map_err(|e| DemoError::Account(e.to_string()))?;
     ready(&mut process, &admin, &log).await?;
     let target = Target::at(listen).map_err(|e| DemoError::Account(e.to_string()))?;
-    Ok(Gate { process, target, crowd_starts })
+    Ok(Gate { process, target, admin, token_file, policy: file, journal: directory.join("journal"), crowd_starts })
 }
 
 /// The admin API's token, for nobody else to read.

@@ -200,6 +200,7 @@ mod tests {
             summary: summary.clone(),
             shop: Stats { stock: 500, ..Stats::default() },
             load: Load::default(),
+            judged: Default::default(),
         };
         let rung = Rung { workers: 4, good_per_s: 201.0, errors_per_s: 0.0, mean_ms: 20.0 };
         DemoResult { capacity: Capacity { ramp: vec![rung] }, without: run("without Tidegate"), with: run("with Tidegate") }
