@@ -1,4 +1,5 @@
 //! A line, its seats and tokens beside a plain list of people, on random traces: the list says what must happen.
+#![allow(clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -53,7 +53,7 @@ pub(super) const TOTAL_SECONDS: &str = "tidegate_total_seconds";
 pub(super) const SHOP_SECONDS: &str = "tidegate_shop_seconds";
 pub(super) const QUEUE_SECONDS: &str = "tidegate_queue_seconds";
 pub(super) const SOLD: &str = "tidegate_units_sold_total";
-/// Gauges by name, set with [`Metrics::gauge`].
+/// Gauges by name, set with [`super::Metrics::gauge`].
 pub mod gauges {
     /// Build information.
     pub const BUILD: &str = "tidegate_build_info";
