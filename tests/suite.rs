@@ -2,7 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod browser;
+mod crowd;
+mod kills;
 mod program;
 mod sale;
 mod support;
 mod tidy;
+mod trouble;

@@ -44,7 +44,6 @@ const LATER_VALUES: &[(&str, &str, &str)] = &[
     ("rooms[].order", "draw_then_fifo", "write `fifo`"),
     ("rooms[].order", "draw", "write `fifo`"),
     ("rooms[].admission", "forecast", "write `measured`, or `{ fixed: 120/min }`"),
-    ("rooms[].on_failure", "freeze", "write `closed`"),
     ("filters[].bot_gate.runtime", "cuda", "write `auto`"),
     ("journal.addresses", "raw", "write `hashed`: a journal names nobody"),
 ];

@@ -23,6 +23,7 @@ use crate::{
     planner::Seen,
     scoring::Scoring,
     state::{Active, ScorerSlot, Shared},
+    store::StoreError,
     tls::Certificate,
 };
 
@@ -104,6 +105,9 @@ pub enum LoadError {
     /// The system gave no random bytes.
     #[error("{0}")]
     Entropy(#[from] KeyError),
+    /// What is kept of a new room cannot be read.
+    #[error("state: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// There is no such room.
@@ -260,6 +264,7 @@ impl Control {
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         pipeline.carry_over(&old.pipeline);
+        self.shared.rooms.revive(&mut pipeline, self.shared.clock.now())?;
         let needs_restart = diff_needs_restart(&self.started, &policy);
         let mut in_force = self.in_force.write();
         self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));

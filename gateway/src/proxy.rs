@@ -140,6 +140,10 @@ impl Gate {
         if let Entrance::Seated { room, seat } = entrance
             && let Some(room) = trace.active.clone().pipeline.rooms().get(room)
         {
+            if !self.shared.keep_seat(room, seat).await {
+                trace.unseated();
+                return self.cannot(session, trace, 503, Reason::RoomDown).await;
+            }
             own::give_pass(&self.shared, trace, room, seat, trace.started);
         }
         let body_max = trace.active.policy.limits_of_a_request.body_bytes.0;

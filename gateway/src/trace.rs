@@ -167,6 +167,13 @@ impl Trace {
         self.row.seated = seated;
     }
 
+    /// The seat could not be given after all.
+    pub fn unseated(&mut self) {
+        let none = Row::default();
+        (self.row.seat, self.row.generation, self.row.seated) = (none.seat, none.generation, false);
+        self.entrance = None;
+    }
+
     /// Permits of the in-flight limits, in hand after so many microseconds in line.
     pub fn may_forward(&mut self, permits: Vec<Permit>, now: Now) {
         self.permits = permits;

@@ -1,9 +1,13 @@
 //! The heart of the gate: the waiting room's line, its seats, the tokens that prove a place or a seat.
 
 pub mod answer;
+pub mod keep;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod keep_tests;
 pub mod line;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod line_tests;
+pub mod marks;
 #[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
 mod model_tests;
 mod pace;
@@ -13,5 +17,6 @@ pub mod room;
 mod room_tests;
 pub mod seat;
 pub mod settings;
+mod state;
 pub mod sync;
 pub mod token;

@@ -61,6 +61,8 @@ pub(super) const STORE_FAILURES: &str = "tidegate_store_failures_total";
 pub(super) const STORE_BUSY_MS: &str = "tidegate_store_busy_milliseconds_total";
 /// Gauges by name, set with [`super::Metrics::gauge`].
 pub mod gauges {
+    /// The clock's doubt.
+    pub const CLOCK_DOUBT: &str = "tidegate_clock_doubt_seconds";
     /// The store works.
     pub const STORE_WELL: &str = "tidegate_store_well";
     /// Build information.
@@ -132,6 +134,11 @@ pub const CATALOGUE: &[Described] = &[
         gauges::STORE_WELL,
         &[],
         "1 when the state can be written, or the policy keeps none; 0 while the disk refuses or hangs.",
+    ),
+    gauge(
+        gauges::CLOCK_DOUBT,
+        &[],
+        "By how much the system's clock stepped away from the time the gate believes; 0 when it did not.",
     ),
     gauge(gauges::BUILD, &["version"], "Always 1; the labels say what runs."),
     gauge(gauges::READY, &[], "1 when the gate takes visits, 0 while it stops."),
