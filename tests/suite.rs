@@ -3,6 +3,8 @@
 
 mod browser;
 mod crowd;
+mod draw;
+mod draw_live;
 mod kills;
 mod program;
 mod sale;

@@ -85,6 +85,8 @@ pub enum Reason {
     RoomPaused,
     /// The room cannot write down what it gives out at the moment.
     RoomDown,
+    /// The disk did not keep it in time: nothing was promised, ask again.
+    NotKept,
     /// A method that cannot join came without a pass.
     NoPass,
     /// The stock is gone.
@@ -135,6 +137,7 @@ impl Reason {
             Reason::RoomFull => "ROOM_FULL",
             Reason::RoomPaused => "ROOM_PAUSED",
             Reason::RoomDown => "ROOM_DOWN",
+            Reason::NotKept => "NOT_KEPT",
             Reason::NoPass => "NO_PASS",
             Reason::StockGone => "STOCK_GONE",
             Reason::ScoreRefuse => "SCORE_REFUSE",

@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     counts::Counts,
     door::caps::Caps,
+    draw::Draws,
     in_flight::InFlight,
     shop::ShopMeter,
     store::{self, Rooms, Store, StoreError, TIME_EVERY_MS, Written},
@@ -33,6 +34,8 @@ use crate::{
 pub struct Shared {
     /// The policy in force; swapped whole by a reload.
     pub active: ArcSwap<Active>,
+    /// Drawn sales.
+    pub draws: Draws,
     /// The only source of time.
     pub clock: Clock,
     /// Signs and opens tokens.
@@ -160,6 +163,7 @@ impl Shared {
         hash_key: (u64, u64),
         rows: Arc<dyn RowSink>,
         store: Arc<dyn Store>,
+        draws: Draws,
     ) -> Arc<Self> {
         let in_flight = &active.policy.shop.in_flight;
         let limit = match in_flight.max {
@@ -175,6 +179,7 @@ impl Shared {
             hash_key,
             rows,
             rooms: Rooms::new(store.clone()),
+            draws,
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
             claims: ClaimDesk::default(),
             counts: Counts::default(),

@@ -86,7 +86,7 @@ impl Room {
         let plan = self.operator().plan.take();
         let state = RoomState::new(self.epoch(), self.settings().seats.max, true, 0, now);
         for lane in [Lane::Main, Lane::Slow] {
-            state.line.lane(lane).reserve(0);
+            state.line.lane(lane).permit(0);
         }
         state.line.hold_calls();
         self.state = Arc::new(state);
@@ -177,7 +177,7 @@ impl Room {
 
     /// Numbers below are written down as reserved and may be given out.
     pub fn reserve(&self, numbers: [u32; 2]) {
-        LANES.iter().zip(numbers).for_each(|(lane, n)| self.state.line.lane(*lane).reserve(n));
+        LANES.iter().zip(numbers).for_each(|(lane, n)| self.state.line.lane(*lane).permit(n));
     }
 
     /// Calls below the frontiers of a [`Head`] are written down: people may be told.

@@ -88,6 +88,10 @@ fn settings() -> RoomSettings {
         name: "drop".into(),
         seats: SeatSettings { max: SEATS, pass_idle: Span::secs(600), pass_age_max: Span::secs(1_200) },
         admission: Default::default(),
+        weights: Default::default(),
+        beacon: Default::default(),
+        visitor: Default::default(),
+        freeze_before: Span::secs(60),
         order: Order::Fifo,
         arm: Arm::Auto,
         claim_window: Span::secs(30),
@@ -115,6 +119,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         visitor_by_cookie,
         wants: Wants::Html,
         prefetch,
+        identity: None,
         tokens,
     }
 }

@@ -1,6 +1,7 @@
 //! The heart of the gate: the waiting room's line, its seats, the tokens that prove a place or a seat.
 
 pub mod answer;
+pub mod draw;
 pub mod keep;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod keep_tests;
@@ -13,6 +14,9 @@ mod model_tests;
 mod pace;
 pub mod queue;
 pub mod room;
+mod room_draw;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod room_draw_tests;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod room_tests;
 pub mod seat;

@@ -7,6 +7,7 @@ use std::sync::{
 
 pub use super::{answer::*, settings::*};
 use super::{
+    draw::live::SaleDraw,
     line::{Claimed, ClaimsFull, Terms},
     pace::{clock_s, poll_after, wait_interval},
     queue::{Lane, PLACES_MAX, Place, State, TIME_MAX_S},
@@ -42,8 +43,9 @@ const DOWN_RETRY_S: u32 = 10;
 #[derive(Debug)]
 pub struct Room {
     index: usize,
-    settings: RoomSettings,
+    pub(super) settings: RoomSettings,
     pub(super) sales: Vec<(Sale, Arc<AtomicU64>)>,
+    pub(super) draws: Vec<Arc<SaleDraw>>,
     pub(super) state: Arc<RoomState>,
 }
 
@@ -51,8 +53,10 @@ impl Room {
     /// A fresh room; `epoch` is random, so tokens of an earlier life never match.
     pub fn new(index: usize, settings: &RoomSettings, sales: &[Sale], epoch: u64, now: Now) -> Self {
         let state = RoomState::new(epoch, settings.seats.max, false, 0, now);
-        let sales = sales.iter().filter(|s| *s.room == *settings.name).map(|s| (s.clone(), Arc::default())).collect();
-        Room { index, settings: settings.clone(), sales, state: Arc::new(state) }
+        let sales = sales.iter().filter(|s| *s.room == *settings.name);
+        let draws = sales.clone().filter_map(|s| Self::draw_for(settings, s)).collect();
+        let sales = sales.map(|s| (s.clone(), Arc::default())).collect();
+        Room { index, settings: settings.clone(), sales, draws, state: Arc::new(state) }
     }
 
     /// Takes over the line, seats, tokens and sold units of the room of the same name.
@@ -63,6 +67,7 @@ impl Room {
                 *sold = was.clone();
             }
         }
+        self.carry_over_draws(old);
     }
 
     /// Its name.
@@ -97,7 +102,7 @@ impl Room {
             return (Verdict::Wait(w), w.stage.reason());
         }
         let failing = self.failing();
-        if failing && self.settings.on_failure == OnFailure::Closed {
+        if failing && self.settings.on_failure == OnFailure::Closed && self.entry_of(visit, now).is_none() {
             return self.down();
         }
         let waits = self.closed(now) || self.armed(now) || class != Class::Human || failing;
@@ -107,6 +112,9 @@ impl Room {
                 false => (Verdict::Forward(Entrance::Free), Reason::WalkIn),
                 true => (Verdict::Refuse { retry_after_s: None }, Reason::NoPass),
             };
+        }
+        if let Some(w) = self.draw_answer(visit, class, restarted, now) {
+            return (Verdict::Wait(w), w.stage.reason());
         }
         if !waits && let Some(seat) = self.walk_in(now) {
             return (Verdict::Forward(Entrance::Seated { room: self.index, seat }), Reason::WalkIn);
@@ -126,7 +134,7 @@ impl Room {
             return RoomStatus::Seated(seat);
         }
         match self.ticket(visit, now).0 {
-            None => RoomStatus::None,
+            None => self.entry_status(visit, now).map_or(RoomStatus::None, RoomStatus::Waiting),
             Some(_) if self.sold_out(now) => RoomStatus::SoldOut,
             Some(place) => RoomStatus::Waiting(self.waiting(place, false, false, now)),
         }
@@ -286,7 +294,7 @@ impl Room {
         self.token(Kind::Pass, seat.to_bits(), u64::from(left_s) * 1000, host, now)
     }
 
-    fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
+    pub(super) fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
         let sale = self.current_sale(now).map_or("".into(), |(s, _)| s.name.clone());
         Token {
             kind,
@@ -339,10 +347,10 @@ impl Room {
 
     /// The place of the visit's ticket, whatever stands there.
     pub fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
-        Place::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)
+        self.place_of_number(self.token_of(visit, Kind::Ticket, now)?, now)
     }
 
-    fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
+    pub(super) fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
         let sale = self.current_sale(now).map(|(s, _)| &*s.name);
         token_for(visit, kind, self.name(), self.state.epoch, sale, now)
     }
@@ -385,17 +393,21 @@ impl Room {
         let number = self.state.line.lane(lane).take(self.clock_s(now) + 60, self.settings.entries_max);
         match number {
             Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
-            None => Waiting {
-                room: self.index,
-                place: None,
-                fresh: false,
-                restarted,
-                stage: Stage::Full,
-                ahead: 0,
-                wait_s: None,
-                poll_after_s: 60,
-            },
+            None => Waiting { restarted, ..self.without_place(Stage::Full, 60) },
         }
+    }
+
+    /// What to tell somebody who has no place.
+    pub(super) fn without_place(&self, stage: Stage, poll_after_s: u32) -> Waiting {
+        let room = self.index;
+        Waiting { room, place: None, entry: None, fresh: false, restarted: false, stage, ahead: 0, wait_s: None, poll_after_s }
+    }
+
+    /// The stage before the opening of a sale whose pre-queue is open.
+    pub(super) fn prequeue(&self, now: Now) -> Option<Stage> {
+        let (sale, _) = self.current_sale(now).filter(|(s, _)| s.phase(now) == Phase::Prequeue)?;
+        let opens_in_s = (sale.opens_ms - now.wall_ms).div_ceil(1000).min(u64::from(u32::MAX)) as u32;
+        Some(Stage::Prequeue { opens_in_s })
     }
 
     /// What to tell the holder of a place; refreshes its presence.
@@ -411,20 +423,18 @@ impl Room {
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
             State::Seated => Stage::Called { expires_in_s: 0 },
             State::Claiming => Stage::Next,
-            _ => match self.current_sale(now) {
-                Some((sale, _)) if sale.phase(now) == Phase::Prequeue => {
-                    Stage::Prequeue { opens_in_s: (sale.opens_ms - now.wall_ms).div_ceil(1000).min(u64::from(u32::MAX)) as u32 }
-                }
-                _ if self.state.paused.load(Ordering::Acquire) || self.failing() => Stage::Paused,
-                _ => Stage::Waiting,
+            _ => match self.prequeue(now) {
+                Some(stage) => stage,
+                None if self.state.paused.load(Ordering::Acquire) || self.failing() => Stage::Paused,
+                None => Stage::Waiting,
             },
         };
         let poll_after_s = poll_after(stage, wait_s, place.number);
         line.touch(place, now_s + poll_after_s + PRESENCE_GRACE_S);
-        Waiting { room: self.index, place: Some(place), fresh, restarted, stage, ahead, wait_s, poll_after_s }
+        Waiting { place: Some(place), fresh, restarted, ahead, wait_s, ..self.without_place(stage, poll_after_s) }
     }
 
-    fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<AtomicU64>)> {
+    pub(super) fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<AtomicU64>)> {
         self.sales.iter().find(|(s, _)| matches!(s.phase(now), Phase::Prequeue | Phase::Open))
     }
 
