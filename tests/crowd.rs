@@ -42,6 +42,7 @@ pub struct Book {
     epochs: Mutex<BTreeMap<u64, u64>>,
     kills: AtomicU64,
     cut_off: AtomicU64,
+    answered: AtomicU64,
 }
 
 impl Book {
@@ -56,6 +57,7 @@ impl Book {
             epochs: Mutex::default(),
             kills: AtomicU64::new(0),
             cut_off: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
         }
     }
 
@@ -69,6 +71,11 @@ impl Book {
         let count = |f: fn(&Told) -> bool| told.iter().filter(|(_, t)| f(t)).count() as u64;
         let places = count(|t| matches!(t, Told::Place(_)));
         (places, count(|t| matches!(t, Told::Pass { .. })), self.cut_off.load(Ordering::Relaxed))
+    }
+
+    /// Requests with an answer.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     fn told_at(&self, at: Instant, told: Told) {
@@ -299,6 +306,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, cookies: &mut BTreeMap<Str
         std::thread::sleep(Duration::from_millis(10));
         return None;
     };
+    book.answered.fetch_add(1, Ordering::Relaxed);
     for line in head.lines().filter(|l| l.to_lowercase().starts_with("set-cookie:")) {
         let pair = line["set-cookie:".len()..].split(';').next().unwrap().trim();
         let (name, value) = pair.split_once('=').unwrap();

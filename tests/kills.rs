@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_gateway::keys::Keys;
+use tidegate_gateway::{
+    keys::Keys,
+    tally::{Of, Tally},
+};
+use tidegate_models::journal::{self, JournalReader};
 
 use crate::{
     crowd::{Book, visitor},
@@ -110,6 +114,7 @@ fn kill_under_load(kills: u64, seed: u64, arm: &str) {
     crowd.into_iter().for_each(|t| t.join().unwrap());
     gate.kill().unwrap();
     gate.wait().unwrap();
+    every_request_has_a_row_or_is_counted(dir.path(), &policy, &book);
     let faults = book.judge();
     assert!(
         faults.is_empty(),
@@ -122,6 +127,21 @@ fn kill_under_load(kills: u64, seed: u64, arm: &str) {
         "{kills} kills, seed {seed}: {places} places, {passes} passes, {unanswered} requests cut off; slowest start {slowest:?}"
     );
     assert!(places > 4 * kills && passes > 3 * kills && unanswered > 0, "{places} places, {passes} passes, {unanswered} cut off");
+}
+
+/// One more life settles the last kill and ends well; then the sums must agree.
+fn every_request_has_a_row_or_is_counted(dir: &Path, policy: &Path, book: &Book) {
+    let mut gate = start(policy);
+    Command::new("kill").args(["-TERM", &gate.id().to_string()]).status().unwrap();
+    assert!(gate.wait().unwrap().success());
+    let journal = dir.join("journal");
+    let (tally, lost) = Tally::open(&journal).unwrap();
+    assert_eq!(lost, 0, "a graceful stop loses nothing");
+    let files = journal::list(&journal).unwrap();
+    let rows: u64 = files.iter().map(|f| JournalReader::open(f).unwrap().rows_total()).sum();
+    let [parsed, dropped, killed] = [Of::Parsed, Of::Dropped, Of::Killed].map(|of| tally.get(of));
+    assert_eq!(rows + dropped + killed, parsed, "{rows} rows, {dropped} dropped, {killed} killed");
+    assert!(killed > 0 && parsed >= book.answered(), "{killed} killed, {parsed} parsed, {} answered", book.answered());
 }
 
 fn kills() -> u64 {

@@ -324,6 +324,15 @@ fn a_disk_without_room_is_survived_and_mends_itself() {
     let mut waiting = Client::app(address);
     let place = waiting.get("/").json()["place"].clone();
     disk.fill();
+    // The file has room of its own; something grows until the disk has none.
+    let store = gate.control().shared.store.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let grows = |n: u32| {
+        let mut batch = Batch::new();
+        batch.put(Table { kind: "test", of: "" }, &n.to_be_bytes(), vec![1; 200_000]);
+        runtime.block_on(store.commit(batch).durable())
+    };
+    assert!((0..50).map(grows).any(|kept| kept.is_err()), "2 MiB take no 10 MB");
     eventually("the room is closed", || {
         assert_eq!(timed("a page inside", || inside.get("/page")).status, 200);
         timed("a newcomer", || Client::app(address).get("/")).header("tidegate-reason") == Some("ROOM_DOWN")

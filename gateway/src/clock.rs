@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((c.wall(7_200_004, 8_200_004 + HOUR), c.doubt_ms()), (8_200_004 + HOUR as u64, 0));
         c.wall(7_200_005, 8_200_005);
         c.accept();
-        assert_eq!(c.wall(7_200_006, 8_200_006), 8_200_004 + HOUR as u64, "back: stands still until it is reached");
+        assert_eq!(c.wall(7_200_006, 8_200_006), 8_200_005 + HOUR as u64, "back: stands still until it is reached");
     }
 
     #[test]

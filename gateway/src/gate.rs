@@ -32,7 +32,7 @@ use crate::{
     scoring::Scoring,
     serve::{self, Bound, Drained, ServeError},
     state::{Active, ScorerSlot, Shared},
-    store::{self, Rooms, Store, StoreError},
+    store::{self, Rooms, Store, StoreError, Why},
 };
 
 /// What a gate is started with.
@@ -210,7 +210,7 @@ impl Gate {
         let shared = &self.control.shared;
         if shared.store.keeps() {
             // The last second of a graceful stop is kept as well.
-            let _ = write_rooms(shared);
+            let _ = write_rooms(shared, Why::End);
             drop(store::keep_time(&*shared.store, &shared.clock));
             shared.store.close();
         }
@@ -240,16 +240,16 @@ fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>, store: Arc<dyn 
 /// Nobody comes in before the rooms are written down with numbers to give out. A disk that is full by now is no reason to
 /// stay away: rooms then do as their `on_failure` says, and people inside stay inside.
 fn start_rooms(shared: &Arc<Shared>) -> Result<(), StartError> {
-    if let Err(error) = write_rooms(shared).map_err(StartError::Thread)? {
+    if let Err(error) = write_rooms(shared, Why::Answer).map_err(StartError::Thread)? {
         tracing::error!(%error, "the rooms cannot be written down; they do as their on_failure says until the disk works");
     }
     Ok(())
 }
 
 /// Waits for [`Shared::keep_rooms`] on a thread of its own: whoever starts or stops a gate may be on a runtime already.
-fn write_rooms(shared: &Arc<Shared>) -> std::io::Result<Result<(), StoreError>> {
+fn write_rooms(shared: &Arc<Shared>, why: Why) -> std::io::Result<Result<(), StoreError>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let written = thread::scope(|s| s.spawn(move || runtime.block_on(shared.keep_rooms())).join());
+    let written = thread::scope(|s| s.spawn(move || runtime.block_on(shared.keep_rooms(why))).join());
     Ok(written.unwrap_or(Err(StoreError::Closed)))
 }
 

@@ -26,7 +26,7 @@ use crate::{
     draw::Draws,
     in_flight::InFlight,
     shop::ShopMeter,
-    store::{self, Rooms, Store, StoreError, TIME_EVERY_MS, Written},
+    store::{self, Rooms, Store, StoreError, TIME_EVERY_MS, Why, Written},
     upstream::Upstreams,
 };
 
@@ -82,6 +82,9 @@ pub struct Active {
 
 /// Where rows go. Never blocks: what does not fit is dropped and counted by the sink.
 pub trait RowSink: Send + Sync {
+    /// A head was accepted: there will be a row, or a count of those without.
+    fn parsed(&self) {}
+
     /// Takes one row.
     fn row(&self, row: Row);
 }
@@ -214,7 +217,7 @@ impl Shared {
         active.pipeline.rooms().iter().for_each(|r| r.set_failing(failing));
         let mut answers = active.pipeline.tick(now);
         for (i, room) in active.pipeline.rooms().iter().enumerate().filter(|(_, r)| r.keeps()) {
-            let written = self.rooms.write(room, now, false);
+            let written = self.rooms.write(room, now, Why::Tick);
             let served: Vec<_> = answers.extract_if(.., |a| a.room == i).collect();
             if let Some(written) = written {
                 let (shared, active) = (self.clone(), active.clone());
@@ -248,7 +251,7 @@ impl Shared {
 
     /// Waits until the seat of a visitor who walked in is durable. `false`: it could not be and is taken back.
     pub async fn keep_seat(&self, room: &Room, seat: SeatRef) -> bool {
-        let Some(written) = room.keeps().then(|| self.rooms.write(room, self.clock.now(), true)).flatten() else { return true };
+        let Some(written) = room.keeps().then(|| self.rooms.write(room, self.clock.now(), Why::Answer)).flatten() else { return true };
         if written.commit.durable().await.is_ok() || room.settings().on_failure == OnFailure::OpenBounded {
             return true;
         }
@@ -256,15 +259,20 @@ impl Shared {
         false
     }
 
-    /// Waits until the rooms are durable as they are, with numbers to give out: before the first visit.
-    pub async fn keep_rooms(&self) -> Result<(), StoreError> {
+    /// Waits until the rooms are durable as they are: with numbers to give out before the first visit, without any at the end.
+    pub async fn keep_rooms(&self, why: Why) -> Result<(), StoreError> {
         let active = self.active.load_full();
         for room in active.pipeline.rooms().iter().filter(|r| r.keeps()) {
-            let Some(written) = self.rooms.write(room, self.clock.now(), true) else { continue };
+            if why == Why::End {
+                room.reserve([0, 0]);
+            }
+            let Some(written) = self.rooms.write(room, self.clock.now(), why) else { continue };
             let (reserved, frontier) = (written.reserved, written.frontier);
             written.commit.durable().await?;
-            room.reserve(reserved);
-            room.announce(frontier);
+            if why != Why::End {
+                room.reserve(reserved);
+                room.announce(frontier);
+            }
         }
         Ok(())
     }

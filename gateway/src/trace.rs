@@ -77,6 +77,7 @@ impl Trace {
     /// The head was good: from here on there will be a row.
     pub fn parsed(&mut self, intake: Intake) {
         self.shared.counts.parsed.add();
+        self.shared.rows.parsed();
         self.parsed = true;
         let row = &mut self.row;
         row.at_ms = self.started.wall_ms;

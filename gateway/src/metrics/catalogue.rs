@@ -118,7 +118,11 @@ pub const CATALOGUE: &[Described] = &[
     counter(UNSCORED, &["reason"], "Model runs that gave no score, by reason."),
     histogram(SCORE, &[], "Bot scores given, 0 to 1."),
     counter(ROWS, &[], "Rows written to the journal."),
-    counter(ROWS_DROPPED, &["kind", "cause"], "Journal rows dropped: the queue was full, or the disk refused them."),
+    counter(
+        ROWS_DROPPED,
+        &["kind", "cause"],
+        "Journal rows dropped: the queue was full, the disk refused them, or the gate was killed before they were in a file.",
+    ),
     counter(RELOADS, &["outcome"], "Policies loaded while running: applied, or refused and the old one kept."),
     histogram(TOTAL_SECONDS, &["verdict"], "From parsed head to the end of the answer."),
     histogram(SHOP_SECONDS, &[], "From forwarding to the first byte of the shop's answer."),

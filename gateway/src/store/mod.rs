@@ -27,7 +27,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 pub use local::Local;
 pub use memory::Memory;
-pub use rooms::{Rooms, Written};
+pub use rooms::{Rooms, Why, Written};
 pub use time::{TIME_EVERY_MS, keep_time, kept_time};
 
 /// Longest key, with its table's names, bytes.

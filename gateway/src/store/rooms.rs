@@ -36,6 +36,17 @@ pub struct Rooms {
     books: Mutex<HashMap<String, Arc<Mutex<Book>>>>,
 }
 
+/// What a room is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A tick: nothing is written when nothing changed.
+    Tick,
+    /// An answer that must be durable, whatever others have handed over.
+    Answer,
+    /// The end: nobody is served any more, so no number is reserved in vain.
+    End,
+}
+
 /// What was handed over of a room.
 #[derive(Debug, Default)]
 struct Book {
@@ -93,16 +104,19 @@ impl Rooms {
         Ok(())
     }
 
-    /// Hands over what changed. `None`: nothing did, and nobody asked for an answer (`must`). In order: what a caller sees
-    /// done before is in this batch or in an earlier one.
-    pub fn write(&self, room: &Room, now: Now, must: bool) -> Option<Written> {
+    /// Hands over what changed; `None` when nothing did in a tick. In order: what a caller sees done before is in this batch
+    /// or in an earlier one.
+    pub fn write(&self, room: &Room, now: Now, why: Why) -> Option<Written> {
         let book = self.books.lock().entry(room.name().to_owned()).or_default().clone();
         let mut book = book.lock();
         let term = self.store.term();
         let all = book.term != Some(term);
         let mut kept = room.changes(all, now);
-        book.reserve(&mut kept.head, room, now);
-        if !must {
+        match why {
+            Why::End => kept.head.reserved = kept.head.taken,
+            Why::Tick | Why::Answer => book.reserve(&mut kept.head, room, now),
+        }
+        if why == Why::Tick {
             book.present(room, &mut kept, now);
             if !all && kept.seats.is_empty() && kept.chunks.is_empty() && same(&kept.head, &book.head) {
                 return None;
@@ -234,3 +248,7 @@ fn decode_chunk(key: &[u8], value: &[u8]) -> Option<Chunk> {
     let words = words.iter().map(|w| u32::from_be_bytes(*w)).collect();
     rest.is_empty().then_some(Chunk { lane, index: u32::from_be_bytes(index.try_into().ok()?) as usize, words })
 }
+
+#[cfg(test)]
+#[path = "rooms_tests.rs"]
+mod tests;
