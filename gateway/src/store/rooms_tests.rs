@@ -29,7 +29,7 @@ fn at(ms: u64) -> Now {
 
 fn visit<'a>(tokens: &'a [Token]) -> Visit<'a> {
     let (network, visitor, identity) = (None, None, None);
-    let (visitor_by_cookie, prefetch) = (false, Why::Tick);
+    let (visitor_by_cookie, prefetch) = (false, false);
     let wants = Wants::Html;
     Visit {
         method: "GET",
