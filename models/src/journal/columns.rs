@@ -131,8 +131,8 @@ const KINDS: [Kind; 5] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kin
 const VERDICTS: [&str; 8] = ["", "forward", "wait", "challenge", "throttle", "refuse", "sold_out", "own"];
 const CLASSES: [&str; 4] = ["", "human", "unsure", "suspect"];
 
-fn keep(field: &mut String, v: &str) -> bool {
-    v.clone_into(field);
+fn keep(field: &mut impl From<String>, v: &str) -> bool {
+    *field = v.to_owned().into();
     true
 }
 
