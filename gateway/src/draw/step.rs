@@ -30,6 +30,10 @@ use crate::{
 /// An operator is told again after this long, milliseconds.
 const TELL_EVERY_MS: u64 = 30_000;
 
+/// Reserved entries that nobody hands to the disk are void this long after the list closed, milliseconds: longer than any
+/// call budget of the store.
+const GIVE_UP_AFTER_MS: u64 = 20_000;
+
 /// A list that is frozen in memory and not yet on the disk.
 pub(super) struct Freezing {
     window: u64,
@@ -179,6 +183,13 @@ impl Step<'_> {
             return Ok(Some(window));
         }
         if !window.register.close() {
+            if now.wall_ms >= self.draw.window_ends_ms(number).saturating_add(GIVE_UP_AFTER_MS) {
+                tracing::warn!(
+                    sale = promise.draw_id(),
+                    void = window.register.give_up(),
+                    "entries were never handed to the disk"
+                );
+            }
             return Err(Waits::Quietly);
         }
         if self.draw.is_chained() && window.register.taken() == 0 {
