@@ -131,10 +131,8 @@ fn once(told: &[(Duration, Told)], faults: &mut Vec<String>) {
                     faults.push(format!("seat {seat:x} was given twice, the second time at {at:?}"));
                 }
             }
-            Told::Pass { place: None, seat, .. } => {
-                if given.insert(*seat, None).is_some() {
-                    faults.push(format!("seat {seat:x} was given twice, the second time at {at:?} to a walk-in"));
-                }
+            Told::Pass { place: None, seat, .. } if given.insert(*seat, None).is_some() => {
+                faults.push(format!("seat {seat:x} was given twice, the second time at {at:?} to a walk-in"));
             }
             _ => {}
         }

@@ -4,6 +4,7 @@
 mod browser;
 mod crowd;
 mod draw;
+mod draw_kill;
 mod draw_live;
 mod kills;
 mod program;

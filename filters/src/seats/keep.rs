@@ -132,7 +132,7 @@ impl Room {
     pub fn changes(&self, all: bool, now: Now) -> Kept {
         let s = &self.state;
         // Before the places: who is below the frontier was called, and that is in the words that are read after it.
-        let frontier = LANES.map(|l| s.line.lane(l).frontier());
+        let frontier = self.frontier();
         let taken = LANES.map(|l| s.line.lane(l).taken());
         let mut chunks = Vec::new();
         for lane in LANES {
@@ -173,6 +173,11 @@ impl Room {
     pub fn chunks(&self, lane: Lane) -> std::ops::Range<usize> {
         let queue = self.state.line.lane(lane);
         queue.frontier() as usize / CHUNK..(queue.taken() as usize).div_ceil(CHUNK)
+    }
+
+    /// Everybody below was called, by lane.
+    pub fn frontier(&self) -> [u32; 2] {
+        LANES.map(|l| self.state.line.lane(l).frontier())
     }
 
     /// Numbers below are written down as reserved and may be given out.

@@ -65,6 +65,8 @@ pub mod gauges {
     pub const CLOCK_DOUBT: &str = "tidegate_clock_doubt_seconds";
     /// The store works.
     pub const STORE_WELL: &str = "tidegate_store_well";
+    /// A drawn sale that cannot go on: its beacon's round or the disk is missing.
+    pub const DRAW_STUCK: &str = "tidegate_draw_stuck";
     /// Build information.
     pub const BUILD: &str = "tidegate_build_info";
     /// Ready to take visits.
@@ -144,6 +146,7 @@ pub const CATALOGUE: &[Described] = &[
         &[],
         "By how much the system's clock stepped away from the time the gate believes; 0 when it did not.",
     ),
+    gauge(gauges::DRAW_STUCK, &["sale"], "1 while a drawn sale waits for its beacon's round or the disk: its room stays closed."),
     gauge(gauges::BUILD, &["version"], "Always 1; the labels say what runs."),
     gauge(gauges::READY, &[], "1 when the gate takes visits, 0 while it stops."),
     gauge(gauges::CONNECTIONS, &[], "Open client connections."),

@@ -109,6 +109,12 @@ impl Rooms {
     pub fn write(&self, room: &Room, now: Now, why: Why) -> Option<Written> {
         let book = self.books.lock().entry(room.name().to_owned()).or_default().clone();
         let mut book = book.lock();
+        if let Some(why) = self.store.trouble() {
+            // Nothing could become of it: the whole room is handed over once the disk works.
+            book.term = None;
+            let commit = Commit::now(Err(StoreError::Refused(why)));
+            return Some(Written { commit, reserved: [0, 0], frontier: room.frontier() });
+        }
         let term = self.store.term();
         let all = book.term != Some(term);
         let mut kept = room.changes(all, now);
