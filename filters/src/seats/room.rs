@@ -454,6 +454,9 @@ impl Room {
 
     fn closed(&self, now: Now) -> bool {
         let prequeue = self.current_sale(now).is_some_and(|(s, _)| s.phase(now) == Phase::Prequeue);
-        prequeue || self.state.paused.load(Ordering::Acquire) || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
+        prequeue
+            || self.draw_is_pending(now)
+            || self.state.paused.load(Ordering::Acquire)
+            || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
 }
