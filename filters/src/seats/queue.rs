@@ -132,9 +132,13 @@ impl Queue {
         self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()
     }
 
-    /// The same after a restart: all numbers below `end` are taken.
-    pub fn reserve_up_to(&self, end: u32) {
-        self.next.fetch_max(end.min((self.segments.len() * SEGMENT) as u32), Ordering::AcqRel);
+    /// The same after a restart: these numbers are taken and, unless somebody was called, not written yet.
+    pub fn reserve_at(&self, first: u32, count: u32) {
+        let end = first.saturating_add(count).min((self.segments.len() * SEGMENT) as u32);
+        self.next.fetch_max(end, Ordering::AcqRel);
+        for n in first..end {
+            self.step(n, |s| matches!(s, State::Waiting { .. }).then_some(State::Unwritten));
+        }
     }
 
     /// Writes a reserved place that nobody has written yet.

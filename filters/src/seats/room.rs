@@ -448,8 +448,8 @@ impl Room {
     }
 
     fn closed(&self, now: Now) -> bool {
-        let prequeue = self.current_sale(now).is_some_and(|(s, _)| s.phase(now) == Phase::Prequeue);
-        prequeue || self.state.paused.load(Ordering::Acquire) || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
+        let before = self.prequeue(now).is_some() || self.draw_is_pending(now);
+        before || self.state.paused.load(Ordering::Acquire) || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
 }
 

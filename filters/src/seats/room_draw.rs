@@ -149,7 +149,12 @@ impl Room {
 
     /// Puts a frozen list's places where they were before a restart.
     pub fn reserve_places_at(&self, base: u32, count: u32) {
-        self.state.line.lane(Lane::Main).reserve_up_to(base.saturating_add(count));
+        self.state.line.lane(Lane::Main).reserve_at(base, count);
+    }
+
+    /// No draw, no call: not even of those who came later.
+    pub(super) fn draw_is_pending(&self, now: Now) -> bool {
+        self.current_draw(now).is_some_and(SaleDraw::is_pending)
     }
 
     /// Puts the drawn into the line.
