@@ -61,6 +61,10 @@ pub fn load_with(path: impl AsRef<Path>, checks: &Checks<'_>) -> Result<Loaded, 
         text: "".into(),
     };
     let mut bytes = Vec::new();
+    // Opening a pipe would wait for a writer, and a device may never end.
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        return Err(fail("is not a file".into(), "name a file with the policy's text"));
+    }
     let opened = File::open(path).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     opened.map_err(|e| fail(format!("cannot be read: {e}"), "check the path and its permissions"))?;
     let text = String::from_utf8(bytes).map_err(|e| {

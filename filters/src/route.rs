@@ -1,5 +1,7 @@
 //! Which part of the shop a visit is for. First match wins; matched on host, canonical path prefix and method.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,9 @@ pub struct MatchSettings {
     /// Path prefix at a segment border: `/cart` matches `/cart` and `/cart/x`, not `/cartoon`. `/static/` matches below it only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// `/Cart` is `/cart`, for shops that take them for the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_case: bool,
     /// Methods, upper case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub method: Vec<String>,
@@ -75,8 +80,10 @@ impl Routes {
         Routes(settings.iter().map(route).collect())
     }
 
-    /// The first route that matches. `host` lower case without port, `path` canonical.
+    /// The first route that matches. `host` lower case without port, `path` canonical. `;params` of segments do not count:
+    /// shops that know them find the same page without.
     pub fn find(&self, host: &str, path: &str, method: &str) -> Option<usize> {
+        let path = &*without_params(path);
         self.0.iter().position(|r| r.matches.matches(host, path, method))
     }
 
@@ -104,7 +111,7 @@ impl MatchSettings {
             None => host == h,
         });
         host_ok
-            && self.prefix.as_deref().is_none_or(|p| under(path, p))
+            && self.prefix.as_deref().is_none_or(|p| under(path, p, self.ignore_case))
             && (self.method.is_empty() || self.method.iter().any(|m| m == method))
     }
 
@@ -119,7 +126,7 @@ impl MatchSettings {
         let prefix = match (self.prefix.as_deref(), other.prefix.as_deref()) {
             (None, _) | (Some("/"), _) => true,
             (Some(_), None) => false,
-            (Some(a), Some(b)) => under(b, a),
+            (Some(a), Some(b)) => under(b, a, self.ignore_case) && (self.ignore_case || !other.ignore_case),
         };
         let method = self.method.is_empty() || (!other.method.is_empty() && other.method.iter().all(|m| self.method.contains(m)));
         host && prefix && method
@@ -127,8 +134,27 @@ impl MatchSettings {
 }
 
 /// `path` is at or below `prefix`, at a segment border.
-fn under(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+fn under(path: &str, prefix: &str, ignore_case: bool) -> bool {
+    let Some((head, rest)) = path.split_at_checked(prefix.len()) else { return false };
+    let same = if ignore_case { head.eq_ignore_ascii_case(prefix) } else { head == prefix };
+    same && (prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+}
+
+/// `/a;x=1/b;y` is `/a/b`; an empty segment that is left is no segment.
+fn without_params(path: &str) -> Cow<'_, str> {
+    if !path.contains(';') {
+        return Cow::Borrowed(path);
+    }
+    let segments = path.split('/').map(|s| s.split(';').next().unwrap_or_default());
+    let mut out = String::with_capacity(path.len());
+    for segment in segments.filter(|s| !s.is_empty()) {
+        out.push('/');
+        out.push_str(segment);
+    }
+    if path.ends_with('/') || out.is_empty() {
+        out.push('/');
+    }
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -139,6 +165,7 @@ mod tests {
         MatchSettings {
             host: host.map(Into::into),
             prefix: prefix.map(Into::into),
+            ignore_case: false,
             method: method.iter().map(|m| (*m).into()).collect(),
         }
     }
@@ -151,6 +178,26 @@ mod tests {
         let below = m(None, Some("/static/"), &[]);
         assert!(below.matches("h", "/static/a.css", "GET") && !below.matches("h", "/static", "GET"));
         assert!(m(None, Some("/"), &[]).matches("h", "/anything", "GET"));
+    }
+
+    #[test]
+    fn parameters_and_case_are_no_way_around_a_route() {
+        let settings = |prefix: &str, ignore_case| RouteSettings {
+            matches: MatchSettings { prefix: Some(prefix.into()), ignore_case, ..MatchSettings::default() },
+            ..serde_json::from_str(r#"{"name":"r"}"#).unwrap_or_else(|e| panic!("{e}"))
+        };
+        let routes = Routes::new(&[settings("/checkout", false), settings("/Cart", true)]);
+        let find = |path: &str| routes.find("h", path, "GET");
+        for path in ["/checkout;x", "/;x=1/checkout", "/checkout;a=1;b/pay;c", "/checkout;/"] {
+            assert_eq!(find(path), Some(0), "{path}");
+        }
+        assert_eq!((find("/Checkout"), find("/checkouts;x"), find("/;x")), (None, None, None));
+        assert_eq!((find("/CART/1"), find("/cart"), find("/carts")), (Some(1), Some(1), None));
+        assert_eq!(without_params("/a;b/"), "/a/");
+        assert_eq!(without_params("/;b"), "/");
+        let exact = m(None, Some("/cart"), &[]);
+        let loose = MatchSettings { ignore_case: true, ..exact.clone() };
+        assert!(loose.covers(&exact) && !exact.covers(&loose));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One spelling of a path and of a host: what rules match is what the shop receives.
 //!
 //! Paths: unreserved characters are decoded, the hex of the others is upper case, dot segments are resolved, `//` is `/`.
-//! `;params` stay. A path whose meaning depends on who reads it is refused: encoded `/` (`%2F`), `\` raw or encoded
+//! `;params` stay (routes do not see them), but not on dots: `..;` climbs in some shops and is a name in others. A path whose meaning depends on who reads it is refused: encoded `/` (`%2F`), `\` raw or encoded
 //! (`%5C`), encoded control characters, a `%` without two hex digits. What the shop decodes a second time is its own
 //! matter: `%252F` is `%252F`.
 
@@ -19,6 +19,9 @@ pub enum PathFault {
     /// `%2F`, `%5C` or `\`.
     #[error("an encoded / or a \\")]
     Separator,
+    /// `.;x` or `..;x`.
+    #[error("parameters on a dot segment")]
+    Dots,
     /// A control character, raw or encoded, or a byte that must be encoded.
     #[error("a control character or a byte that must be percent-encoded")]
     Control,
@@ -33,6 +36,10 @@ pub fn path(raw: &str) -> Result<Cow<'_, str>, PathFault> {
         return Ok(Cow::Borrowed(raw));
     }
     let decoded = unescape(raw.as_bytes())?;
+    let dots = |segment: &str| segment.split_once(';').is_some_and(|(name, _)| matches!(name, "." | ".."));
+    if decoded.split('/').any(dots) {
+        return Err(PathFault::Dots);
+    }
     Ok(Cow::Owned(resolve(&decoded)))
 }
 
@@ -205,6 +212,9 @@ mod tests {
             ("/a%2Fb", PathFault::Separator),
             ("/a%5cb", PathFault::Separator),
             ("/a\\b", PathFault::Separator),
+            ("/static/..;/checkout", PathFault::Dots),
+            ("/static/%2e%2e;x=1/checkout", PathFault::Dots),
+            ("/a/.;", PathFault::Dots),
             ("/a%00", PathFault::Control),
             ("/a%0d%0aX", PathFault::Control),
             ("/a\u{1}", PathFault::Control),

@@ -9,7 +9,7 @@ use tidegate_models::{
     trial::{TRIAL_DEADLINE, trial_in_child},
 };
 
-use crate::tls;
+use crate::{keys::Keys, tls};
 
 /// Where models are tried before they are used.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,10 @@ impl DeepCheck for Deep {
 
     fn authorities(&self, file: &Path) -> Result<(), String> {
         tls::read_authorities(file).map(drop).map_err(|e| e.to_string())
+    }
+
+    fn keys(&self, directory: &Path) -> Result<(), String> {
+        Keys::check(directory).map_err(|e| e.to_string())
     }
 
     fn model(&self, settings: &BotGateSettings) -> Result<(), String> {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Headers with which a client could claim what only we or a proxy of ours can know.
-const CLAIMED: [&str; 9] = [
+const CLAIMED: [&str; 15] = [
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -20,7 +20,16 @@ const CLAIMED: [&str; 9] = [
     "x-forwarded-server",
     "x-real-ip",
     "x-client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "true-client-ip",
+    "fastly-client-ip",
+    // CGI programs take it for the address of a proxy of their own.
+    "proxy",
 ];
+/// The body is with us already, or follows at once: the shop need not ask for it.
+const EXPECT: &str = "expect";
 /// Headers by which some frameworks take another path than the request line's: rules would have matched the wrong one.
 const OTHER_PATH: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 /// Headers by which some frameworks take another method. A `GET` must not become a `POST` behind our back.
@@ -35,7 +44,11 @@ pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) 
     let safe = matches!(to_shop.method, Method::GET | Method::HEAD);
     let goes = |name: &HeaderName| {
         let name = name.as_str();
-        is_ours(name) || CLAIMED.contains(&name) || OTHER_PATH.contains(&name) || (safe && OTHER_METHOD.contains(&name))
+        is_ours(name)
+            || name == EXPECT
+            || CLAIMED.contains(&name)
+            || OTHER_PATH.contains(&name)
+            || (safe && OTHER_METHOD.contains(&name))
     };
     let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| goes(n)).cloned().collect();
     for name in gone {
@@ -67,6 +80,10 @@ pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) 
 
 /// Cleans the shop's answer. Returns the units it reported sold.
 pub fn response(from_shop: &mut ResponseHeader, sold_header: Option<&str>) -> pingora::Result<u32> {
+    if from_shop.status == http::StatusCode::NO_CONTENT {
+        // 204 has no body, whatever length it claims (RFC 9110 §8.6).
+        from_shop.remove_header(&header::CONTENT_LENGTH);
+    }
     let mut sold = 0;
     if let Some(name) = sold_header {
         let value = from_shop.headers.get(name).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse::<u32>().ok());

@@ -128,6 +128,17 @@ impl Keys {
         Ok(Keys { ring, hash, statement, newest: numbers.first().copied().unwrap_or_default(), kept: true })
     }
 
+    /// Whether [`Keys::open`] could use what is there; makes nothing.
+    pub fn check(directory: &Path) -> Result<(), KeyError> {
+        refuse_shared(directory, 0o700)?;
+        let numbered = numbers(directory)?.into_iter().map(file_name);
+        let named = [HASH_FILE, STATEMENT_FILE].into_iter().map(str::to_owned).filter(|f| directory.join(f).exists());
+        for file in numbered.chain(named) {
+            read(&directory.join(file))?;
+        }
+        Ok(())
+    }
+
     /// Keys for this process only: a restart ends every ticket and pass.
     pub fn for_this_process() -> Result<Keys, KeyError> {
         let (token, hash, statement) = (random()?, random()?, StatementKey(random()?));
@@ -280,6 +291,22 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_cannot_be_opened_does_not_pass_the_check_either() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("keys");
+        Keys::open(&dir).unwrap();
+        assert!(Keys::check(&dir).is_ok());
+        let key = dir.join(file_name(1));
+        for (mode, good) in [(0o644, false), (0o600, true)] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!((Keys::check(&dir).is_ok(), Keys::open(&dir).is_ok()), (good, good), "{mode:o}");
+        }
+        fs::write(dir.join(file_name(2)), "junk").unwrap();
+        fs::set_permissions(dir.join(file_name(2)), fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(Keys::check(&dir).is_err() && Keys::open(&dir).is_err());
     }
 
     #[test]

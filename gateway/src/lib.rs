@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod beacon;
+pub mod body;
 pub mod canonical;
 pub mod claims;
 pub mod cli;

@@ -144,6 +144,8 @@ fn gauge_all(control: &Control, plans: &Plans, stats: &[RoomStats]) {
         metrics.gauge(gauges::UPSTREAM_HEALTHY, &[("upstream", &server.address.to_string())], yes(server.healthy));
     }
     for (room, plan) in stats.iter().zip(&plans.rooms) {
+        // What is in force: an operator may have slowed the room below the plan.
+        let plan = room.plan.as_ref().unwrap_or(plan);
         gauge_room(metrics, room, plan.refill_per_s, plan.burst);
     }
 }

@@ -15,6 +15,7 @@ use pingora::{
 use tidegate_filters::{Filter, Reason, seats::room::Entrance};
 
 use crate::{
+    body,
     counts::HeadFault,
     decide::{self, Decided, Entering, Next},
     door::{BODY_SILENCE_MAX, Facts},
@@ -28,9 +29,6 @@ use crate::{
     state::Shared,
     trace::Trace,
 };
-
-/// A body slower than the policy's rate is cut off, but not in its first moments.
-const BODY_RATE_GRACE_MS: u64 = 5_000;
 
 /// One gate behind Pingora's hooks.
 pub struct Gate {
@@ -87,6 +85,16 @@ impl Gate {
         if !trace.active.upstreams.any_healthy() {
             return self.cannot(session, trace, 503, Reason::ShopDown).await;
         }
+        let length = content_length(session);
+        let scarce = trace.route.and_then(|r| trace.active.route_limits.get(r)).is_some_and(Option::is_some);
+        if let Err(fault) = body::ahead(session, trace, length, scarce).await {
+            session.set_keepalive(None);
+            return match fault.answer() {
+                Some((status, reason)) => self.cannot(session, trace, status, reason).await,
+                None => Error::e_explain(ErrorType::ConnectionClosed, "the client went away while it sent the body"),
+            };
+        }
+        trace.uploading = !session.is_body_done();
         match self.permits(trace).await {
             Some(permits) => {
                 trace.may_forward(permits);
@@ -244,19 +252,28 @@ impl ProxyHttp for Gate {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let trace = decided(cx)?;
+        if !trace.ahead.is_empty() {
+            let ahead = std::mem::take(&mut trace.ahead);
+            *body = Some([&ahead[..], body.as_deref().unwrap_or_default()].concat().into());
+        }
         let limits = trace.active.policy.limits_of_a_request;
         trace.body_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
         if trace.body_bytes > limits.body_bytes.0 {
             trace.row.reason = Some(Reason::BodyTooLarge);
             return Error::e_explain(ErrorType::HTTPStatus(413), "the body is larger than the policy allows");
         }
-        let age_ms = trace.age_ms().saturating_sub(u64::from(trace.row.queued_us) / 1_000);
-        if age_ms > BODY_RATE_GRACE_MS && trace.body_bytes * 1_000 < limits.body_min_rate.0 * (age_ms - BODY_RATE_GRACE_MS) {
-            return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes slower than the policy allows");
+        if end {
+            trace.asked();
+        } else {
+            let held_ms = trace.held_ms();
+            let wanted = body::RATE_AT_SHOP.max(limits.body_min_rate.0);
+            if held_ms > body::RATE_GRACE_MS && trace.body_bytes * 1_000 < wanted * (held_ms - body::RATE_GRACE_MS) {
+                return Error::e_explain(ErrorType::HTTPStatus(408), "a body that occupies the shop comes too slowly");
+            }
         }
         self.too_old(trace)
     }
@@ -267,6 +284,10 @@ impl ProxyHttp for Gate {
         from_shop: &mut ResponseHeader,
         cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
+        if from_shop.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "the shop switches protocols and nobody asked it to")
+                .map_err(|e: Box<Error>| e.into_up());
+        }
         if from_shop.status.is_informational() {
             return Ok(());
         }
@@ -303,10 +324,15 @@ impl ProxyHttp for Gate {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, cx: &mut Self::CTX) -> FailToProxy {
-        let failure = Failure::of(e);
+        let mut failure = Failure::of(e);
         let Ok(trace) = decided(cx) else { return FailToProxy { error_code: failure.status, can_reuse_downstream: false } };
+        // The shop waited for a body that did not come: not its fault.
+        let stalled = trace.uploading && failure.timeout;
+        if stalled {
+            failure = Failure { status: 408, reason: Reason::BadRequest, timeout: false };
+        }
         let Failure { status, reason, timeout } = failure;
-        if *e.esource() == ErrorSource::Upstream {
+        if *e.esource() == ErrorSource::Upstream && !stalled {
             trace.shop_answered(true, timeout);
             if status == 502 {
                 self.shared.counts.shop_rubbish.add();

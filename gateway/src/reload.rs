@@ -16,6 +16,8 @@ use crate::control::Control;
 
 /// A file is read when nothing has happened to it for this long: editors write in several steps.
 pub const DEBOUNCE: Duration = Duration::from_millis(300);
+/// The file is looked at this often, whatever the watch says.
+pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Wishes that may wait; more of them say nothing new.
 const WISHES_MAX: usize = 16;
 
@@ -67,26 +69,37 @@ impl Drop for Reloader {
     }
 }
 
-/// Watches the directory, not the file: a save by renaming replaces the file that was watched.
+/// Watches the directory, not the file: a save by renaming replaces the file that was watched. Where the file is a link, the
+/// directory it leads to as well.
 fn watch(file: &Path, wishes: SyncSender<Wish>) -> notify::Result<RecommendedWatcher> {
-    let directory = match file.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
+    let directory = |file: &Path| match file.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
+        _ => PathBuf::from("."),
     };
+    let mut directories = vec![directory(file)];
+    directories.extend(file.canonicalize().ok().map(|real| directory(&real)));
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading the file is an event too.
         if !event.is_ok_and(|e| e.kind.is_access()) {
             let _ = wishes.try_send(Wish::Look);
         }
     })?;
-    watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    for directory in directories {
+        watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+    }
     Ok(watcher)
 }
 
 fn serve(control: &Control, file: Option<PathBuf>, queue: &Receiver<Wish>) {
     let read = || file.as_deref().and_then(|f| std::fs::read(f).ok());
     let mut last = read();
-    while let Ok(first) = queue.recv() {
+    loop {
+        // What a watch cannot see (another target of a link, a network disk) is found by looking.
+        let first = match queue.recv_timeout(LOOK_EVERY) {
+            Ok(wish) => wish,
+            Err(RecvTimeoutError::Timeout) => Wish::Look,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let mut forced = matches!(first, Wish::Load);
         if matches!(first, Wish::Stop) {
             return;

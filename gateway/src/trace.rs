@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use tidegate_filters::{
     Decision, Now, Reason, Row, Verdict,
     record::Kind,
@@ -37,8 +38,12 @@ pub struct Trace {
     pub cookies: Vec<String>,
     /// Shop server that could not be reached.
     pub avoid: Option<SocketAddr>,
-    /// Body bytes read from the client.
+    /// Body bytes on their way to the shop.
     pub body_bytes: u64,
+    /// What was read of a large body before the shop was asked, and goes first.
+    pub ahead: Bytes,
+    /// The body is not whole at the shop: what goes wrong now may be the client's fault.
+    pub uploading: bool,
     /// What the door has decided; `None` when it has not, or it is under way.
     pub next: Option<Next>,
     /// The row so far.
@@ -64,6 +69,8 @@ impl Trace {
             cookies: Vec::new(),
             avoid: None,
             body_bytes: 0,
+            ahead: Bytes::new(),
+            uploading: false,
             next: None,
             row,
             permits: [None, None],
@@ -187,6 +194,13 @@ impl Trace {
         self.row.queued_us = micros(self.forwarded_ns - self.started.mono_ns);
     }
 
+    /// The shop has the whole request: its time counts from here.
+    pub fn asked(&mut self) {
+        if std::mem::replace(&mut self.uploading, false) {
+            self.forwarded_ns = self.shared.clock.mono_ns();
+        }
+    }
+
     /// Holds a permit: it goes to the shop.
     pub fn is_forwarded(&self) -> bool {
         self.forwarded_ns > 0
@@ -211,6 +225,11 @@ impl Trace {
     /// Milliseconds since its head.
     pub fn age_ms(&self) -> u64 {
         (self.shared.clock.mono_ns().saturating_sub(self.started.mono_ns)) / 1_000_000
+    }
+
+    /// Milliseconds since it has a place at the shop.
+    pub fn held_ms(&self) -> u64 {
+        self.shared.clock.mono_ns().saturating_sub(self.forwarded_ns) / 1_000_000
     }
 
     /// It is over: the one row. Later calls do nothing.

@@ -62,7 +62,11 @@ impl Inspection {
 /// Reads the file, not more than is allowed.
 pub fn read_model(path: &Path) -> Result<Vec<u8>, ModelError> {
     let io = |doing| move |source| ModelError::Io { path: path.to_owned(), doing, source };
-    let size = fs::metadata(path).map_err(io("read the model"))?.len();
+    let found = fs::metadata(path).map_err(io("read the model"))?;
+    if !found.is_file() {
+        return Err(unfit(path, "it is not a file".into()));
+    }
+    let size = found.len();
     if size > MODEL_BYTES_MAX {
         return Err(unfit(path, format!("{size} bytes; a model has at most {MODEL_BYTES_MAX}")));
     }

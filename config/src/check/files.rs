@@ -57,7 +57,11 @@ impl Checker<'_> {
         if let Some(keys) = &policy.keys
             && self.directory("keys.directory", &keys.directory)
         {
-            self.private("keys.directory", &keys.directory, "700");
+            match self.checks.deep.map(|d| d.keys(&keys.directory)) {
+                Some(Err(why)) => self.error("keys.directory", why, "mend it, or name another directory"),
+                Some(Ok(())) => {}
+                None => self.private("keys.directory", &keys.directory, "700"),
+            }
         }
         if let Some(state) = &policy.state
             && self.directory("state.directory", &state.directory)
@@ -135,7 +139,9 @@ impl Checker<'_> {
 
     fn model(&mut self, at: &str, file: &str) -> bool {
         let path = Path::new(file);
-        match fs::metadata(path).and_then(|m| File::open(path).map(|_| m)) {
+        // Not opened before it is known to be a file: opening a pipe waits for a writer.
+        let opened = |m: &fs::Metadata| if m.is_file() { File::open(path).map(drop) } else { Ok(()) };
+        match fs::metadata(path).and_then(|m| opened(&m).map(|()| m)) {
             Ok(m) if m.is_file() => return true,
             Ok(_) => self.error(at, format!("{file} is not a file"), "write `builtin`, or the path of an .onnx file"),
             Err(e) => self.error(at, format!("{file} cannot be read: {e}"), "write `builtin`, or the path of an .onnx file"),

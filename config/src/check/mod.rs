@@ -38,6 +38,11 @@ pub trait DeepCheck {
         let _ = file;
         Ok(())
     }
+    /// The keys in a directory that exists.
+    fn keys(&self, directory: &Path) -> Result<(), String> {
+        let _ = directory;
+        Ok(())
+    }
     /// The model of a bot gate; the file exists, or it is `builtin`.
     fn model(&self, settings: &BotGateSettings) -> Result<(), String> {
         let _ = settings;

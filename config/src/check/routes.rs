@@ -117,7 +117,11 @@ fn canonical(path: &str) -> Result<(), (&'static str, String)> {
         match hex {
             None => return Err(("has a `%` that is not followed by two hex digits", "write `%25` for a percent sign".into())),
             Some(c) if c.is_ascii_alphanumeric() || b"-._~/".contains(&c) => {
-                return Err(("never matches: what need not be encoded is decoded before", format!("write `{}`", char::from(c))));
+                if c == b'/' {
+                    return Err(("never matches: a path with an encoded `/` is refused", "write a plain `/`".into()));
+                }
+                let plain = format!("{}{}{}", &path[..at], char::from(c), &path[at + 3..]);
+                return Err(("never matches: what need not be encoded is decoded before", format!("write `{plain}`")));
             }
             Some(_) if bytes[at + 1..at + 3].iter().any(u8::is_ascii_lowercase) => {
                 return Err(("never matches: percent codes are upper case", format!("write `{}`", upper_codes(path))));

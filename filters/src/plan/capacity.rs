@@ -41,6 +41,10 @@ pub const LIMIT_MAX: f64 = 10_000.0;
 pub const LIMIT_FIRST: f64 = 16.0;
 /// Answers slower than this times the unloaded time mean that requests queue inside the shop.
 const TOLERANCE: f64 = 1.6;
+/// Answers no slower than this times the unloaded time come from a shop that has room,
+const UNHURT: f64 = 1.2;
+/// when at least this share of the believed capacity was in use.
+const UNHURT_FROM: f64 = 0.6;
 /// More errors than this share are overload.
 const ERRORS_MAX: f64 = 0.05;
 
@@ -112,8 +116,10 @@ impl Capacity {
                 self.learnt = self.learnt.map(|c| c.max(rates.all) * 1.03);
             }
         } else if let Some(c) = self.learnt {
-            // Not binding: what was seen is a lower bound, and a shop that recovered must be found out.
-            self.learnt = Some((c * 1.01).max(rates.all));
+            // Not binding: what was seen is a lower bound, and a shop that recovered must be found out. Soon, where it takes
+            // what it is given as if it were alone: 5 % a second doubles in 14 s, and the in-flight limit stands before it.
+            let unhurt = rates.all >= UNHURT_FROM * c && self.slowdown(w) <= UNHURT;
+            self.learnt = Some((c * if unhurt { 1.05 } else { 1.01 }).max(rates.all));
         }
         self.limit = self.limit.clamp(LIMIT_MIN, LIMIT_MAX);
         rates

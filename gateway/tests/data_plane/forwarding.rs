@@ -95,7 +95,7 @@ async fn a_body_that_drips_and_a_request_without_end_are_cut_off() {
     let gate = Gate::start(&policy).await;
     let mut client = Client::connect(gate.addr()).await;
     client.send(format!("{head}abc")).await;
-    eventually(|| shop.state.requests.load(Ordering::SeqCst) == 1).await;
+    eventually(|| gate.shared.counts.parsed.get() == 1).await;
     gate.shared.clock.advance(60_000);
     client.send("def").await;
     let reply = client.reply().await.unwrap();
@@ -104,12 +104,13 @@ async fn a_body_that_drips_and_a_request_without_end_are_cut_off() {
     let gate = Gate::start(&policy).await;
     let mut client = Client::connect(gate.addr()).await;
     client.send(format!("{head}abc")).await;
-    eventually(|| shop.state.requests.load(Ordering::SeqCst) == 2).await;
+    eventually(|| gate.shared.counts.parsed.get() == 1).await;
     gate.shared.clock.advance(60_000);
     client.send("def").await;
     gate.shared.clock.advance(300_000);
     client.send("ghi").await;
-    assert_eq!(client.reply().await.map(|r| r.status), Some(504));
+    assert_eq!(client.reply().await.map(|r| r.status), Some(408));
+    assert_eq!(shop.state.requests.load(Ordering::SeqCst), 0, "it never heard of either");
     assert_eq!(gate.shared.in_flight.observe().held, 0);
 }
 

@@ -72,6 +72,88 @@ async fn a_route_may_have_a_limit_of_its_own_and_a_reload_keeps_its_queue() {
     assert_eq!(second.reply().await.map(|r| r.status), Some(200));
 }
 
+/// A buyer who sends an order byte by byte must not keep the others from ordering.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_upload_holds_no_place_at_the_shop() {
+    let shop = Shop::start().await;
+    let mut policy = plain_policy(shop.addr);
+    policy.shop.in_flight.max = InFlightMax::Fixed(1);
+    policy.shop.in_flight.wait_max = Span(50);
+    let gate = Gate::start(&policy).await;
+    let head = |length: &str| format!("POST /x HTTP/1.1\r\nhost: shop.example\r\n{length}\r\n\r\n");
+    let mut declared = Client::connect(gate.addr()).await;
+    declared.send(format!("{}0123456789", head("content-length: 30"))).await;
+    let mut chunked = Client::connect(gate.addr()).await;
+    chunked.send(format!("{}a\r\n0123456789\r\n", head("transfer-encoding: chunked"))).await;
+    eventually(|| gate.shared.counts.parsed.get() == 2).await;
+    for _ in 0..3 {
+        assert_eq!(once(gate.addr(), request("POST", "/x", &[], "order")).await.status, 200);
+    }
+    assert_eq!(gate.shared.in_flight.observe().held, 0);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    declared.send("01234567890123456789").await;
+    chunked.send("14\r\n01234567890123456789\r\n0\r\n\r\n").await;
+    for client in [&mut declared, &mut chunked] {
+        let reply = client.reply().await.unwrap();
+        assert!(reply.status == 200 && reply.body.starts_with("POST /x 30\n"), "{reply:?}");
+        assert_eq!(client.ask(get("/y", &[])).await.status, 200, "the connection is kept");
+    }
+    let uploads: Vec<_> = gate.rows(7).await.into_iter().filter(|r| r.total_us > 250_000).collect();
+    assert_eq!(uploads.len(), 2);
+    assert!(uploads.iter().all(|r| r.shop_us < 250_000), "the client's time is not the shop's: {uploads:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_arrive_whole_whatever_was_read_ahead() {
+    let shop = Shop::start().await;
+    let gate = Gate::start(&plain_policy(shop.addr)).await;
+    let mut client = Client::connect(gate.addr()).await;
+    for size in [1, 60_000, 65_535, 65_536, 65_537, 70_000, 300_000] {
+        let reply = client.ask(request("POST", "/x", &[], &"b".repeat(size))).await;
+        assert!(reply.status == 200 && reply.body.starts_with(&format!("POST /x {size}\n")), "{size}: {reply:?}");
+    }
+    // Without a length, in two halves with a pause: more than is remembered, and not over yet.
+    let half = |n: usize| format!("{n:x}\r\n{}\r\n", "c".repeat(n));
+    client.send("POST /x HTTP/1.1\r\nhost: shop.example\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    client.send(half(50_000)).await;
+    client.send(half(50_000)).await;
+    eventually(|| gate.shared.in_flight.observe().held == 1).await;
+    client.send("0\r\n\r\n").await;
+    assert!(client.reply().await.unwrap().body.starts_with("POST /x 100000\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_with_a_limit_of_its_own_takes_no_large_uploads() {
+    let shop = Shop::start().await;
+    let mut policy = plain_policy(shop.addr);
+    policy.routes.insert(
+        0,
+        RouteSettings {
+            name: "checkout".into(),
+            matches: MatchSettings { prefix: Some("/checkout".into()), ..MatchSettings::default() },
+            in_flight_max: Some(1),
+            ..policy.routes[0].clone()
+        },
+    );
+    let gate = Gate::start(&policy).await;
+    let large = "b".repeat(70_000);
+    assert_eq!(once(gate.addr(), request("POST", "/checkout", &[], &large)).await.status, 413);
+    assert_eq!(once(gate.addr(), request("POST", "/checkout", &[], "order")).await.status, 200);
+    assert_eq!(once(gate.addr(), request("POST", "/other", &[], &large)).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_no_http_is_the_clients_fault() {
+    let shop = Shop::start().await;
+    let gate = Gate::start(&plain_policy(shop.addr)).await;
+    for chunk in ["ZZ\r\nhello\r\n0\r\n\r\n", "-5\r\nhello\r\n0\r\n\r\n", "ffffffffffffffffffff\r\nhello"] {
+        let text = format!("POST /x HTTP/1.1\r\nhost: shop.example\r\ntransfer-encoding: chunked\r\n\r\n{chunk}");
+        let reply = once(gate.addr(), text).await;
+        assert_eq!((reply.status, reply.header("tidegate-reason")), (400, Some("BAD_REQUEST")), "{chunk:?} {reply:?}");
+    }
+    assert_eq!(shop.state.requests.load(Ordering::SeqCst), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_used_up_quota_is_a_429_with_headers_on_a_kept_connection() {
     let shop = Shop::start().await;
