@@ -24,6 +24,7 @@ use crate::{
     planner::Seen,
     scoring::Scoring,
     state::{Active, ScorerSlot, Shared},
+    store::StoreError,
     tls::Certificate,
 };
 
@@ -108,6 +109,9 @@ pub enum LoadError {
     /// The system gave no random bytes.
     #[error("{0}")]
     Entropy(#[from] KeyError),
+    /// What is kept of a new room cannot be read.
+    #[error("state: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// There is no such room.
@@ -267,6 +271,7 @@ impl Control {
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         pipeline.carry_over(&old.pipeline);
+        self.shared.rooms.revive(&mut pipeline, self.shared.clock.now())?;
         let needs_restart = diff_needs_restart(&self.started, &policy);
         self.shared.draws.amend(&old, &policy, self.shared.clock.now().wall_ms / 1_000);
         let mut in_force = self.in_force.write();

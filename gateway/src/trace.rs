@@ -81,6 +81,7 @@ impl Trace {
     /// The head was good: from here on there will be a row.
     pub fn parsed(&mut self, intake: Intake) {
         self.shared.counts.parsed.add();
+        self.shared.rows.parsed();
         self.parsed = true;
         let row = &mut self.row;
         row.at_ms = self.started.wall_ms;
@@ -168,6 +169,15 @@ impl Trace {
         self.row.seat = seat.index;
         self.row.generation = seat.generation;
         self.row.seated = seated;
+    }
+
+    /// The seat could not be given after all.
+    pub fn unseated(&mut self) {
+        let none = Row::default();
+        (self.row.seat, self.row.generation, self.row.seated) = (none.seat, none.generation, false);
+        self.entrance = None;
+        // Among them the pass.
+        self.cookies.clear();
     }
 
     /// Permits of the in-flight limits, in hand after so many microseconds in line.

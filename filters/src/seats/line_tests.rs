@@ -167,6 +167,7 @@ impl World {
             claim_window_s: WINDOW_S,
             slow_lane_percent: 20,
             closed: self.closed,
+            keeps: false,
         };
         let answers = self.line.tick(now_s, now, terms, &self.seats, &self.bucket);
         let served = self.served(&answers, free, expires)?;

@@ -2,9 +2,13 @@
 
 pub mod answer;
 pub mod draw;
+pub mod keep;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod keep_tests;
 pub mod line;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod line_tests;
+pub mod marks;
 #[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
 mod model_tests;
 mod pace;
@@ -17,5 +21,6 @@ mod room_draw_tests;
 mod room_tests;
 pub mod seat;
 pub mod settings;
+mod state;
 pub mod sync;
 pub mod token;

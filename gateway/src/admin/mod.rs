@@ -114,6 +114,7 @@ fn router(app: App) -> Router {
         .route("/v1/rooms/{name}/resume", post(api::resume))
         .route("/v1/rooms/{name}/slow", post(api::slow))
         .route("/v1/rooms/{name}/message", post(api::message))
+        .route("/v1/clock/accept", post(api::clock_accept))
         .route("/v1/beacon", post(api::beacon))
         .route("/v1/policy", get(api::policy))
         .route("/v1/policy/check", post(api::policy_check))
