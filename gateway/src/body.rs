@@ -80,13 +80,16 @@ pub async fn ahead(session: &mut Session, trace: &mut Trace, length: Option<u64>
                 });
             }
         }
+        if read > limits.body_bytes.0 {
+            return Err(BodyFault::TooLarge);
+        }
         if session.as_ref().retry_buffer_truncated() {
             break;
         }
     }
     match (session.as_ref().retry_buffer_truncated(), session.is_body_done()) {
         (false, _) => Ok(()),
-        (true, _) if scarce || read > limits.body_bytes.0 => Err(BodyFault::TooLarge),
+        (true, _) if scarce => Err(BodyFault::TooLarge),
         // The proxy sends what it remembers or what it reads: here it would have neither.
         (true, true) => Err(BodyFault::NoLength),
         (true, false) => {
