@@ -49,6 +49,14 @@ pub enum Bug {
     RowVanishes,
     /// A head that is refused is not counted.
     RefusedHeadNotCounted,
+    /// A hold is taken though no unit is free.
+    StockNotChecked,
+    /// A hold goes to the shop a second time while it is there.
+    HoldSentTwice,
+    /// A lost answer counts as "not sold".
+    LostAnswerFrees,
+    /// A hold runs out though it is at the shop.
+    InFlightExpires,
 }
 
 #[cfg(feature = "sabotage")]

@@ -1,6 +1,10 @@
 //! The heart of the gate: the waiting room's line, its seats, the tokens that prove a place or a seat.
 
 pub mod answer;
+pub mod chance;
+pub mod ledger;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod ledger_tests;
 pub mod line;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod line_tests;
@@ -13,5 +17,6 @@ pub mod room;
 mod room_tests;
 pub mod seat;
 pub mod settings;
+pub mod stock;
 pub mod sync;
 pub mod token;
