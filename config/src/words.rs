@@ -26,17 +26,12 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str], many: &str) -> String {
 const LATER_KEYS: &[(&str, &str, &str)] = &[
     ("", "state", "the gate keeps its state in memory; remove `state`"),
     ("", "cluster", "one gate stands alone; remove `cluster`"),
-    ("routes[]", "needs", "remove `needs`"),
     ("rooms[]", "weights", "remove `weights`; suspects wait in the slow lane (`slow_lane_percent`)"),
     ("rooms[]", "beacon", "remove `beacon`"),
     ("rooms[]", "binding", "remove `binding`"),
     ("rooms[]", "visitor", "remove `visitor`; the number of places is bounded by `entries_max`"),
     ("rooms[]", "page", "remove `page`; the built-in page is used"),
     ("rooms[].order", "draw_every", "write `order: fifo`"),
-    ("sales[]", "per_visitor_max", "remove `per_visitor_max`"),
-    ("shop.reports_sales_by", "route", "write `reports_sales_by: { header: Tidegate-Sold }`"),
-    ("shop.reports_sales_by", "status", "write `reports_sales_by: { header: Tidegate-Sold }`"),
-    ("shop.reports_sales_by", "location", "write `reports_sales_by: { header: Tidegate-Sold }`"),
 ];
 
 /// Values that come later: (path of the value, value, what to write).

@@ -3,7 +3,7 @@
 use crate::{
     filter::{Filter, FilterSettings},
     plan::{CapacitySettings, InFlightSettings, Planner},
-    route::{RouteSettings, Routes},
+    route::{Needs, RouteSettings, Routes},
     rule::{
         address::Address,
         bot_gate::{BotGate, BotGateSettings, Class},
@@ -12,6 +12,8 @@ use crate::{
     },
     sabotage::{self, Bug},
     seats::{
+        hold::Held,
+        ledger::Holder,
         queue::Place,
         room::{Entrance, Room, RoomSettings},
         seat::SeatRef,
@@ -210,6 +212,29 @@ impl Pipeline {
             }
         }
         Decision { verdict: Verdict::Forward(Entrance::Free), reason: Reason::NoObjection, filter: None }
+    }
+
+    /// The last step of a visit that is about to be forwarded: the unit of stock its route needs. `None`: it needs none.
+    /// Shared by all and scarce, so it is taken after everything else agreed.
+    pub fn hold(&self, visit: &Visit<'_>, decision: &Decision, now: Now) -> Result<Option<Held>, Decision> {
+        let Some(needs) = visit.route.and_then(|r| self.routes.get(r)).and_then(|r| r.needs.as_ref()) else { return Ok(None) };
+        if !Needs::asks(visit.method) {
+            return Ok(None);
+        }
+        let refused = |(verdict, reason)| Decision { verdict, reason, filter: None };
+        let no_pass = || refused((Verdict::Refuse { retry_after_s: None }, Reason::NoPass));
+        let room = self.rooms.iter().position(|r| r.sales().any(|s| *s.name == *needs.hold)).ok_or_else(no_pass)?;
+        let holder = match decision.verdict {
+            Verdict::Forward(Entrance::Inside { room: r, seat } | Entrance::Seated { room: r, seat }) if r == room => {
+                Holder::seat(seat)
+            }
+            // Let through by an address list: staff and partners buy from the same stock.
+            Verdict::Forward(Entrance::Free) if decision.reason == Reason::AddressAllowed => {
+                Holder::Visitor(visit.visitor.ok_or_else(no_pass)?)
+            }
+            _ => return Err(no_pass()),
+        };
+        self.rooms[room].hold(visit, holder, needs, now).map(Some).map_err(refused)
     }
 
     /// Claims are answered, people called, seats expired. Ten times a second.

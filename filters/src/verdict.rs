@@ -87,6 +87,14 @@ pub enum Reason {
     NoPass,
     /// The stock is gone.
     StockGone,
+    /// Every unit is held by somebody; one may come back.
+    AllHeld,
+    /// Another request of this visitor that may buy is at the shop.
+    HoldInFlight,
+    /// The route needs a unit of stock, the visitor holds none, and the method takes none.
+    NoHold,
+    /// The visitor has bought, or may have bought, as much as one may.
+    VisitorLimit,
     /// The score is at or above `refuse_at`.
     ScoreRefuse,
     /// The score is at or above `challenge_at`, or unknown where the policy says so.
@@ -134,6 +142,10 @@ impl Reason {
             Reason::RoomPaused => "ROOM_PAUSED",
             Reason::NoPass => "NO_PASS",
             Reason::StockGone => "STOCK_GONE",
+            Reason::AllHeld => "ALL_HELD",
+            Reason::HoldInFlight => "HOLD_IN_FLIGHT",
+            Reason::NoHold => "NO_HOLD",
+            Reason::VisitorLimit => "VISITOR_LIMIT",
             Reason::ScoreRefuse => "SCORE_REFUSE",
             Reason::ScoreChallenge => "SCORE_CHALLENGE",
             Reason::ScoreToTheBack => "SCORE_TO_THE_BACK",

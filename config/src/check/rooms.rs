@@ -118,10 +118,6 @@ impl Checker<'_> {
                 "write the number of units, or remove `stock` when it is not limited",
             );
         }
-        if sale.stock.is_some() && self.policy.shop.reports_sales_by.is_none() {
-            let what = "the gate never hears of a sale, so it cannot count the stock";
-            self.warning(at("stock"), what, "add `reports_sales_by: { header: Tidegate-Sold }` to `shop`");
-        }
         if self.checks.now_unix_ms.is_some_and(|now| sale.closes_at.unix_ms() <= now) {
             self.warning(
                 at("closes_at"),
@@ -133,6 +129,6 @@ impl Checker<'_> {
 }
 
 /// From the first place given to the end.
-fn hours(sale: &SaleSettings) -> (u64, u64) {
+pub(super) fn hours(sale: &SaleSettings) -> (u64, u64) {
     (sale.prequeue_opens_at.unwrap_or(sale.opens_at).unix_ms(), sale.closes_at.unix_ms())
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod chance;
+pub mod hold;
 pub mod ledger;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod ledger_tests;

@@ -7,15 +7,19 @@ use std::sync::{
 
 pub use super::{answer::*, settings::*};
 use super::{
+    hold::Held,
+    ledger::Holder,
     line::{Claimed, ClaimsFull, Line, Terms},
     pace::{clock_s, poll_after, wait_interval},
     queue::{Lane, Place, State},
     seat::{SeatRef, Seats},
+    stock::Stock,
     token::{Kind, Token},
 };
 use crate::{
     bucket::Bucket,
     plan::Plan,
+    route::Needs,
     rule::{
         bot_gate::Class,
         pass::{seat_of, token_for},
@@ -40,7 +44,7 @@ pub const DISARM_AFTER_MS: u64 = 10_000;
 pub struct Room {
     index: usize,
     settings: RoomSettings,
-    sales: Vec<(Sale, Arc<AtomicU64>)>,
+    sales: Vec<(Sale, Arc<Stock>)>,
     state: Arc<RoomState>,
 }
 
@@ -83,16 +87,18 @@ impl Room {
             operator: Mutex::default(),
             paused: AtomicBool::new(false),
         };
-        let sales = sales.iter().filter(|s| *s.room == *settings.name).map(|s| (s.clone(), Arc::default())).collect();
+        let mine = sales.iter().filter(|s| *s.room == *settings.name);
+        let sales = mine.map(|s| (s.clone(), Arc::new(Stock::new(s.stock, s.lot)))).collect();
         Room { index, settings: settings.clone(), sales, state: Arc::new(state) }
     }
 
     /// Takes over the line, seats, tokens and sold units of the room of the same name.
     pub fn carry_over(&mut self, old: &Room) {
         self.state = old.state.clone();
-        for (sale, sold) in &mut self.sales {
+        for (sale, stock) in &mut self.sales {
             if let Some((_, was)) = old.sales.iter().find(|(s, _)| s.name == sale.name) {
-                *sold = was.clone();
+                *stock = was.clone();
+                stock.with(|l| l.rewrite(sale.stock, sale.lot));
             }
         }
     }
@@ -184,15 +190,19 @@ impl Room {
     /// Gives back the visitor's seat or else its place; `None` when there was neither.
     pub fn leave(&self, visit: &Visit<'_>, now: Now) -> Option<GivenBack> {
         let pass = self.token_of(visit, Kind::Pass, now);
-        if let Some(seat) = pass.map(seat_of).filter(|s| self.state.seats.release(*s)) {
+        if let Some(seat) = pass.map(seat_of).filter(|s| self.revoke(*s)) {
             return Some(GivenBack::Seat(seat));
         }
         self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place)
     }
 
-    /// Revokes a seat at once.
+    /// Revokes a seat at once; a unit it held is free again.
     pub fn revoke(&self, seat: SeatRef) -> bool {
-        self.state.seats.release(seat)
+        let released = self.state.seats.release(seat);
+        if released {
+            self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.leave(Holder::seat(seat))));
+        }
+        released
     }
 
     /// Serves claims, calls people, expires seats, opens an idle room. Ten times a second.
@@ -202,6 +212,7 @@ impl Room {
         s.bucket.refill(now);
         if s.swept_s.swap(now_s, Ordering::AcqRel) != now_s {
             s.seats.sweep(now_s);
+            self.stock_second(now);
         }
         let terms = Terms {
             seats_max: s.seats_max.load(Ordering::Acquire),
@@ -263,11 +274,29 @@ impl Room {
         self.operator().message.clone()
     }
 
-    /// The shop reported units sold.
+    /// The shop reported units sold by a request that held none.
     pub fn sold(&self, units: u32, now: Now) {
-        if let Some((_, sold)) = self.current_sale(now) {
-            sold.fetch_add(u64::from(units), Ordering::AcqRel);
+        if let Some((_, stock)) = self.current_sale(now) {
+            stock.with(|l| l.elsewhere(u64::from(units)));
         }
+    }
+
+    /// The units of one of its sales.
+    pub fn stock(&self, sale: &str) -> Option<&Arc<Stock>> {
+        self.sales.iter().find(|(s, _)| *s.name == *sale).map(|(_, stock)| stock)
+    }
+
+    /// Its sales.
+    pub fn sales(&self) -> impl Iterator<Item = &Sale> {
+        self.sales.iter().map(|(s, _)| s)
+    }
+
+    /// A unit of a sale for a visit of this holder that is about to be sent to the shop.
+    pub fn hold(&self, visit: &Visit<'_>, holder: Holder, needs: &Needs, now: Now) -> Result<Held, (Verdict, Reason)> {
+        let Some((sale, stock)) = self.sales.iter().find(|(s, _)| *s.name == *needs.hold) else {
+            return Err((Verdict::Refuse { retry_after_s: None }, Reason::NoHold));
+        };
+        Held::take(sale, stock, visit, holder, needs, now)
     }
 
     /// Numbers.
@@ -275,6 +304,8 @@ impl Room {
         let s = &self.state;
         let (arrived, seated, left) = s.line.counts();
         let op = self.operator();
+        let sale = self.current_sale(now);
+        let units = sale.map(|(_, stock)| stock.units());
         RoomStats {
             name: self.name().to_owned(),
             armed: self.armed(now),
@@ -291,7 +322,9 @@ impl Room {
             minted: s.bucket.minted(),
             frontier: [Lane::Main, Lane::Slow].map(|l| s.line.lane(l).frontier()),
             call_rate: s.line.pace().0,
-            sold: self.current_sale(now).map_or(0, |(_, n)| n.load(Ordering::Acquire)),
+            sold: units.map_or(0, |u| u.sold),
+            sale: sale.map(|(s, _)| s.name.to_string()),
+            stock: units.filter(|u| u.stock.is_some()),
             message: op.message.clone(),
             plan: op.plan.clone(),
         }
@@ -398,6 +431,7 @@ impl Room {
                 stage: Stage::Full,
                 ahead: 0,
                 wait_s: None,
+                stock_percent: None,
                 poll_after_s: 60,
             },
         }
@@ -425,17 +459,31 @@ impl Room {
             },
         };
         let poll_after_s = poll_after(stage, wait_s, place.number);
+        let stock_percent = self.current_sale(now).and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
         queue.touch(place.number, now_s + poll_after_s + PRESENCE_GRACE_S);
-        Waiting { room: self.index, place: Some(place), fresh, restarted, stage, ahead, wait_s, poll_after_s }
+        Waiting { room: self.index, place: Some(place), fresh, restarted, stage, ahead, wait_s, stock_percent, poll_after_s }
     }
 
-    fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<AtomicU64>)> {
+    /// Holds run out, and what passes come to is measured anew.
+    fn stock_second(&self, now: Now) {
+        let seats = &self.state.seats;
+        let now_s = clock_s(now);
+        let gone = |h: Holder| matches!(h, Holder::Seat(bits) if !seats.is_live(SeatRef::from_bits(bits), now_s));
+        self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.expire(now_s, gone)));
+        if let Some((sale, stock)) = self.current_sale(now).filter(|(s, _)| s.phase(now) == Phase::Open)
+            && sale.stock.is_some()
+        {
+            let given = self.state.line.counts().1 + self.state.walk_ins.load(Ordering::Acquire);
+            stock.foresee(given, seats.live().into());
+        }
+    }
+
+    fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<Stock>)> {
         self.sales.iter().find(|(s, _)| matches!(s.phase(now), Phase::Prequeue | Phase::Open))
     }
 
     fn sold_out(&self, now: Now) -> bool {
-        let Some((sale, sold)) = self.current_sale(now) else { return false };
-        sale.stock.is_some_and(|stock| sold.load(Ordering::Acquire) >= stock)
+        self.current_sale(now).is_some_and(|(sale, stock)| sale.stock.is_some() && stock.is_gone())
     }
 
     fn armed(&self, now: Now) -> bool {

@@ -188,6 +188,7 @@ fn before_the_opening_people_gather_and_nobody_is_called() {
         opens_ms: START_MS + 10_000,
         closes_ms: START_MS + 100_000,
         stock: Some(1),
+        ..Sale::default()
     };
     let room = room(&settings(), std::slice::from_ref(&sale));
     let ticket = join(&room, Class::Human, at(0));
@@ -263,6 +264,7 @@ fn when_nothing_is_left_nobody_is_seated_and_places_are_kept() {
         opens_ms,
         closes_ms: opens_ms + 100_000,
         stock: Some(1),
+        ..Sale::default()
     };
     let room = room(&settings(), &[sale("one", START_MS), sale("two", START_MS + 200_000)]);
     let ticket = join(&room, Class::Human, at(0));

@@ -18,6 +18,8 @@ pub struct Stock {
     seen: AtomicU64,
     /// [`Outlook::to_bits`].
     outlook: [AtomicU64; 2],
+    /// Passes that had been given before the sale; `u64::MAX` until it opens.
+    given_before: AtomicU64,
 }
 
 const GONE: u64 = 0;
@@ -27,7 +29,12 @@ impl Stock {
     pub fn new(units: Option<u64>, lot: u32) -> Self {
         let ledger = Ledger::new(units, lot);
         let seen = AtomicU64::new(seen(&ledger));
-        Stock { ledger: Mutex::new(ledger), seen, outlook: Outlook::default().to_bits().map(AtomicU64::new) }
+        Stock {
+            ledger: Mutex::new(ledger),
+            seen,
+            outlook: Outlook::default().to_bits().map(AtomicU64::new),
+            given_before: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// Nothing is left, and nobody who shops can give anything back.
@@ -72,8 +79,12 @@ impl Stock {
         Outlook::from_bits([0, 1].map(|i| self.outlook[i].load(Ordering::Relaxed)))
     }
 
-    /// Measures anew what passes come to: `given` were given, `live` are live. Once a second.
+    /// Measures anew what passes come to: `given` were given so far, `live` are live. Once a second while the sale is on.
     pub fn foresee(&self, given: u64, live: u64) {
+        if self.given_before.load(Ordering::Relaxed) == u64::MAX {
+            self.given_before.store(given, Ordering::Relaxed);
+        }
+        let given = given.saturating_sub(self.given_before.load(Ordering::Relaxed));
         let outlook = {
             let ledger = self.lock();
             Outlook::measure(&ledger.conversion(), &ledger.units(), given, live)
