@@ -4,5 +4,6 @@
 mod browser;
 mod program;
 mod sale;
+mod stock;
 mod support;
 mod tidy;

@@ -94,6 +94,7 @@ impl State<'_> {
             "place": w.and_then(|w| w.place).map(|p| p.number),
             "ahead": w.map(|w| w.ahead),
             "wait_s": w.and_then(|w| w.wait_s).map(|(low, high)| [low, high]),
+            "stock_percent": w.and_then(|w| w.stock_percent),
             "poll_after_s": w.map(|w| w.poll_after_s.max(1)),
             "opens_in_s": opens_in_s,
             "claim": claim,

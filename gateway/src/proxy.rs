@@ -22,6 +22,7 @@ use crate::{
     in_flight::Permit,
     intake, own,
     reply::{self, Answer},
+    sales::{self, HOLD_HEADER},
     state::{ScoreFacts, ScoreSource, Shared},
     trace::Trace,
 };
@@ -169,8 +170,8 @@ impl Gate {
         Ok(true)
     }
 
-    fn sold(&self, trace: &mut Trace, units: u32) {
-        trace.row.sold = units;
+    /// Units sold by a request that held none.
+    fn sold(&self, trace: &Trace, units: u32) {
         let pipeline = &trace.active.pipeline;
         let room = match trace.entrance {
             Some(Entrance::Inside { room, .. } | Entrance::Seated { room, .. }) => Some(room),
@@ -229,6 +230,10 @@ impl ProxyHttp for Gate {
             return Ok(true);
         }
         let (decision, notes) = self.decide(session, trace);
+        let decision = match sales::hold(session, trace, decision, &notes).await {
+            Ok(decision) => decision,
+            Err((status, reason)) => return self.cannot(session, trace, status, reason).await,
+        };
         if let Verdict::Forward(entrance) = decision.verdict {
             return self.forward(session, trace, entrance).await;
         }
@@ -283,7 +288,13 @@ impl ProxyHttp for Gate {
         to_shop: &mut RequestHeader,
         trace: &mut Trace,
     ) -> pingora::Result<()> {
-        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header)
+        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header)?;
+        if let Some(hold) = trace.sends_hold() {
+            to_shop.insert_header(HOLD_HEADER, hold)?;
+            // Its body is here already.
+            to_shop.remove_header(&header::EXPECT);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -317,12 +328,11 @@ impl ProxyHttp for Gate {
         }
         trace.shop_answered(from_shop.status.is_server_error(), false);
         let active = trace.active.clone();
-        let sold_header = active.policy.shop.reports_sales_by.as_ref().map(|r| r.header.as_str());
-        let units = forward::response(from_shop, sold_header)?;
-        if units > 0 {
-            self.sold(trace, units);
+        let word = sales::read(from_shop, active.policy.shop.reports_sales_by.as_ref(), &trace.row.route);
+        if !trace.shop_says(word) && word.sold() > 0 {
+            self.sold(trace, word.sold());
         }
-        Ok(())
+        forward::response(from_shop)
     }
 
     fn upstream_response_body_filter(

@@ -12,6 +12,7 @@ use tidegate_filters::{
 use crate::{
     in_flight::Permit,
     intake::Intake,
+    sales::{InHand, Word},
     shop::ShopAnswer,
     state::{Active, Scored, Shared},
 };
@@ -40,6 +41,7 @@ pub struct Trace {
     pub body_bytes: u64,
     /// The row so far.
     pub row: Row,
+    hold: Option<InHand>,
     permits: Vec<Permit>,
     forwarded_ns: u64,
     answered: bool,
@@ -50,7 +52,7 @@ impl Trace {
     /// Nothing is known yet.
     pub fn new(shared: Arc<Shared>) -> Self {
         let active = shared.active.load_full();
-        let row = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, ..Row::default() };
+        let row = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, hold: u64::MAX, ..Row::default() };
         Trace {
             started: shared.clock.now(),
             shared,
@@ -62,6 +64,7 @@ impl Trace {
             avoid: None,
             body_bytes: 0,
             row,
+            hold: None,
             permits: Vec::new(),
             forwarded_ns: 0,
             answered: false,
@@ -167,6 +170,27 @@ impl Trace {
         self.row.seated = seated;
     }
 
+    /// A unit of stock goes with it.
+    pub fn takes(&mut self, hold: InHand) {
+        self.row.hold = hold.number();
+        self.hold = Some(hold);
+    }
+
+    /// It is about to be written to the shop: from here on its unit may be sold. Gives `SALE/NUMBER` of the hold.
+    pub fn sends_hold(&mut self) -> Option<String> {
+        let hold = self.hold.as_mut()?;
+        hold.is_sent();
+        let needs = self.active.pipeline.routes().get(self.route?)?.needs.as_ref()?;
+        Some(format!("{}/{}", needs.hold, hold.number()))
+    }
+
+    /// What the shop's answer says about units. `true`: it is about the unit in hand.
+    pub fn shop_says(&mut self, word: Word) -> bool {
+        self.row.sold = word.sold();
+        let now = self.shared.clock.now();
+        self.hold.as_mut().map(|h| h.tell(word.outcome(), now)).is_some()
+    }
+
     /// Permits of the in-flight limits, in hand after so many microseconds in line.
     pub fn may_forward(&mut self, permits: Vec<Permit>, now: Now) {
         self.permits = permits;
@@ -203,6 +227,9 @@ impl Trace {
     /// It is over: the one row. Later calls do nothing.
     pub fn finish(&mut self, status: u16, bytes: u64) {
         self.shop_done();
+        if let Some(mut hold) = self.hold.take() {
+            self.row.hold_end = hold.finish(self.shared.clock.now()).name();
+        }
         if !std::mem::replace(&mut self.parsed, false) {
             return;
         }

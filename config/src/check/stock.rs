@@ -86,7 +86,8 @@ impl Checker<'_> {
             self.error(at("hold"), what, "write `stock: 500` in the sale, or remove `needs`");
         }
         if !self.leads_through(&sale.room, &policy.routes[i].name) {
-            let what = format!("nobody has a pass here: no filter sends `{}` through room `{}`", policy.routes[i].name, sale.room);
+            let what =
+                format!("nobody has a pass here: no filter sends `{}` through room `{}`", policy.routes[i].name, sale.room);
             self.error(at("hold"), what, format!("add the route to `waiting_room: {{ room: {} }}`", sale.room));
         }
         if needs.take_on.is_empty() {

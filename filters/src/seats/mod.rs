@@ -4,8 +4,6 @@ pub mod answer;
 pub mod chance;
 pub mod hold;
 pub mod ledger;
-#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
-mod ledger_tests;
 pub mod line;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod line_tests;

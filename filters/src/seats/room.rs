@@ -1,5 +1,7 @@
 //! A waiting room: its settings, and the state that outlives a reload.
 
+mod selling;
+
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -7,8 +9,6 @@ use std::sync::{
 
 pub use super::{answer::*, settings::*};
 use super::{
-    hold::Held,
-    ledger::Holder,
     line::{Claimed, ClaimsFull, Line, Terms},
     pace::{clock_s, poll_after, wait_interval},
     queue::{Lane, Place, State},
@@ -19,7 +19,6 @@ use super::{
 use crate::{
     bucket::Bucket,
     plan::Plan,
-    route::Needs,
     rule::{
         bot_gate::Class,
         pass::{seat_of, token_for},
@@ -196,15 +195,6 @@ impl Room {
         self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place)
     }
 
-    /// Revokes a seat at once; a unit it held is free again.
-    pub fn revoke(&self, seat: SeatRef) -> bool {
-        let released = self.state.seats.release(seat);
-        if released {
-            self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.leave(Holder::seat(seat))));
-        }
-        released
-    }
-
     /// Serves claims, calls people, expires seats, opens an idle room. Ten times a second.
     pub fn tick(&self, now: Now) -> Vec<Claimed> {
         let s = &self.state;
@@ -272,31 +262,6 @@ impl Room {
     /// The operator's word to those who wait.
     pub fn current_message(&self) -> Option<String> {
         self.operator().message.clone()
-    }
-
-    /// The shop reported units sold by a request that held none.
-    pub fn sold(&self, units: u32, now: Now) {
-        if let Some((_, stock)) = self.current_sale(now) {
-            stock.with(|l| l.elsewhere(u64::from(units)));
-        }
-    }
-
-    /// The units of one of its sales.
-    pub fn stock(&self, sale: &str) -> Option<&Arc<Stock>> {
-        self.sales.iter().find(|(s, _)| *s.name == *sale).map(|(_, stock)| stock)
-    }
-
-    /// Its sales.
-    pub fn sales(&self) -> impl Iterator<Item = &Sale> {
-        self.sales.iter().map(|(s, _)| s)
-    }
-
-    /// A unit of a sale for a visit of this holder that is about to be sent to the shop.
-    pub fn hold(&self, visit: &Visit<'_>, holder: Holder, needs: &Needs, now: Now) -> Result<Held, (Verdict, Reason)> {
-        let Some((sale, stock)) = self.sales.iter().find(|(s, _)| *s.name == *needs.hold) else {
-            return Err((Verdict::Refuse { retry_after_s: None }, Reason::NoHold));
-        };
-        Held::take(sale, stock, visit, holder, needs, now)
     }
 
     /// Numbers.
@@ -462,20 +427,6 @@ impl Room {
         let stock_percent = self.current_sale(now).and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
         queue.touch(place.number, now_s + poll_after_s + PRESENCE_GRACE_S);
         Waiting { room: self.index, place: Some(place), fresh, restarted, stage, ahead, wait_s, stock_percent, poll_after_s }
-    }
-
-    /// Holds run out, and what passes come to is measured anew.
-    fn stock_second(&self, now: Now) {
-        let seats = &self.state.seats;
-        let now_s = clock_s(now);
-        let gone = |h: Holder| matches!(h, Holder::Seat(bits) if !seats.is_live(SeatRef::from_bits(bits), now_s));
-        self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.expire(now_s, gone)));
-        if let Some((sale, stock)) = self.current_sale(now).filter(|(s, _)| s.phase(now) == Phase::Open)
-            && sale.stock.is_some()
-        {
-            let given = self.state.line.counts().1 + self.state.walk_ins.load(Ordering::Acquire);
-            stock.foresee(given, seats.live().into());
-        }
     }
 
     fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<Stock>)> {

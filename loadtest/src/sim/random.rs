@@ -133,6 +133,7 @@ fn policy(rng: &mut ChaCha8Rng, two_rooms: bool, shop: &ShopModel, scenario: &Sc
         opens_ms,
         closes_ms: rng.random_range(opens_ms + 1_000..ends_ms + 60_000),
         stock: rng.random_bool(0.7).then_some(u64::from(shop.stock)),
+        ..Sale::default()
     };
     let ceiling = if rng.random_bool(0.5) { 10_000 } else { rng.random_range(20..400) };
     PipelineSettings {

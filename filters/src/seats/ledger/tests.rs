@@ -1,11 +1,9 @@
 //! The ledger beside a plain list of units, one entry each, on random traces: the list says what must be.
 #![allow(clippy::expect_used)]
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
-use super::ledger::*;
+use super::*;
 use crate::visit::VisitorId;
 
 #[derive(Clone, Debug)]
@@ -205,7 +203,8 @@ impl World {
             Step::Clock { seconds, gone } => {
                 self.now_s += seconds;
                 self.ledger.expire(self.now_s, |h| gone.is_some_and(|g| h == Holder::Seat(g)));
-                let over: Vec<HoldId> = self.list.holds.iter().filter(|(_, h)| h.2 <= self.now_s || Some(h.0) == gone).map(|(id, _)| *id).collect();
+                let over: Vec<HoldId> =
+                    self.list.holds.iter().filter(|(_, h)| h.2 <= self.now_s || Some(h.0) == gone).map(|(id, _)| *id).collect();
                 for id in over {
                     if self.list.unit_of(id) == Some(Unit::Held) {
                         self.list.put(id, One::Free);
@@ -218,7 +217,14 @@ impl World {
         self.compare()
     }
 
-    fn begin(&mut self, pass: u64, visitor: Option<u64>, units: u32, max: Option<u32>, may_take: bool) -> Result<(), TestCaseError> {
+    fn begin(
+        &mut self,
+        pass: u64,
+        visitor: Option<u64>,
+        units: u32,
+        max: Option<u32>,
+        may_take: bool,
+    ) -> Result<(), TestCaseError> {
         let buyer = Buyer { holder: Holder::Seat(pass), visitor: visitor.map(VisitorId) };
         let want = Want { units, per_visitor_max: max, may_take, expires_s: self.now_s + KEEP_S };
         let got = self.ledger.begin(buyer, want, self.now_s);
@@ -246,7 +252,9 @@ impl World {
             () => Ok(HoldId(self.ids.len() as u64)),
         });
         match (got, expected) {
-            (Err(Denied::AllHeld { retry_after_s }), Err(Denied::AllHeld { .. })) => prop_assert!((1..=15).contains(&retry_after_s)),
+            (Err(Denied::AllHeld { retry_after_s }), Err(Denied::AllHeld { .. })) => {
+                prop_assert!((1..=15).contains(&retry_after_s))
+            }
             (got, expected) => prop_assert_eq!(got, expected),
         }
         if let Ok(id) = got
