@@ -307,7 +307,15 @@ fn kept(policy: &Policy) -> String {
         Some(k) => format!("Signing keys are in {}.", k.directory.display()),
         None => "Signing keys live in memory: after a restart everybody takes a new place.".into(),
     };
-    format!("{journal} {keys}")
+    let state = match &policy.state {
+        Some(s) => format!(
+            "Rooms live on over a restart: places and seats are in {} before they are answered, and a request waits at most {} for the disk.",
+            s.directory.display(),
+            s.budget
+        ),
+        None => "Rooms live in memory: a restart begins them anew.".into(),
+    };
+    format!("{journal} {keys} {state}")
 }
 
 fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {

@@ -19,7 +19,7 @@ pub use load::{Loaded, load, load_with, parse, parse_with};
 pub use parse::FILE_BYTES_MAX;
 pub use policy::{
     Policy,
-    keep::{Journal, Keys, Log, LogFormat, LogLevel, SaleSettings},
+    keep::{Journal, Keys, Log, LogFormat, LogLevel, SaleSettings, State},
     listen::{Admin, Connections, Listen, ProxyProtocol, Redirect, RequestLimits, Tls, Underscores},
     shop::{Health, HostHeader, ReportsSalesBy, Shop, Timeouts, Upstream, UpstreamTls},
     values::{ByteRate, Timestamp},

@@ -14,6 +14,7 @@ pub fn diff_needs_restart(old: &Policy, new: &Policy) -> Vec<String> {
         ("shop.retries_max", old.shop.retries_max != new.shop.retries_max),
         ("journal", old.journal != new.journal),
         ("keys", old.keys != new.keys),
+        ("state", old.state != new.state),
         ("log", old.log != new.log),
         ("threads", old.threads != new.threads),
     ];

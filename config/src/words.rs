@@ -24,7 +24,7 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str], many: &str) -> String {
 
 /// Keys that come later: (path above, with `[]` for list items; key; what to write).
 const LATER_KEYS: &[(&str, &str, &str)] = &[
-    ("", "state", "the gate keeps its state in memory; remove `state`"),
+    ("state", "valkey", "write `state: { directory: … }`; one gate keeps its own state"),
     ("", "cluster", "one gate stands alone; remove `cluster`"),
     ("rooms[]", "weights", "remove `weights`; suspects wait in the slow lane (`slow_lane_percent`)"),
     ("rooms[]", "beacon", "remove `beacon`"),

@@ -31,6 +31,7 @@ use crate::{
     scoring::Scoring,
     serve::{self, Bound, Drained, ServeError},
     state::{Active, ScorerSlot, Shared},
+    store::{self, Store, StoreError},
 };
 
 /// What a gate is started with.
@@ -44,6 +45,8 @@ pub struct GateOptions {
     pub admin: Option<tidegate_config::Admin>,
     /// Where new models are tried.
     pub trial: Trial,
+    /// The store, over what the policy says.
+    pub store: Option<Arc<dyn Store>>,
     /// How long `/readyz` says 503 before the listeners close: as long as a balancer in front needs to notice.
     pub unready_before_close: Duration,
 }
@@ -51,7 +54,7 @@ pub struct GateOptions {
 impl GateOptions {
     /// A policy without a file, no trial of models, listeners that close at once.
     pub fn new(loaded: Loaded) -> Self {
-        GateOptions { loaded, file: None, admin: None, trial: Trial::None, unready_before_close: Duration::ZERO }
+        GateOptions { loaded, file: None, admin: None, trial: Trial::None, store: None, unready_before_close: Duration::ZERO }
     }
 }
 
@@ -70,6 +73,9 @@ pub enum StartError {
     /// The journal.
     #[error("journal: {0}; choose a directory that tidegate may write to, or leave `journal` out")]
     Journal(#[from] JournalError),
+    /// The store.
+    #[error("state: {0}")]
+    Store(#[from] StoreError),
     /// The model.
     #[error("the model of the bot gate cannot be used: {0}; write `model: builtin`, or mend the file")]
     Model(String),
@@ -100,7 +106,7 @@ pub struct Gate {
 impl Gate {
     /// Binds, loads, builds and starts. When it returns, the gate is ready.
     pub fn start(options: GateOptions) -> Result<Gate, StartError> {
-        let GateOptions { loaded, file, admin, trial, unready_before_close } = options;
+        let GateOptions { loaded, file, admin, trial, store, unready_before_close } = options;
         let policy = &loaded.policy;
         let bound = Bound::new(policy)?;
         let (addresses, certificates) = (bound.addresses(), bound.certificates());
@@ -117,7 +123,8 @@ impl Gate {
         let scoring = Scoring::build(policy).map_err(StartError::Model)?;
         tracing::info!("{}", scoring.describe());
         let observer = Observer::start(policy.journal.as_ref(), metrics.clone(), Arc::new(Clock::new()))?;
-        let shared = shared(&loaded, &keys, observer.clone())?;
+        let store = store.map_or_else(|| store::open(policy.state.as_ref()), Ok)?;
+        let shared = shared(&loaded, &keys, observer.clone(), store)?;
         shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&loaded.policy))));
         let deep = Deep { trial };
         let parts = Parts { shared: shared.clone(), metrics, deep, loaded, file, certificates, scoring };
@@ -210,12 +217,12 @@ impl Drop for Gate {
     }
 }
 
-fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>) -> Result<Arc<Shared>, StartError> {
+fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>, store: Arc<dyn Store>) -> Result<Arc<Shared>, StartError> {
     let policy = &loaded.policy;
     let clock = Clock::new();
     let pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());
     let active = Active::new(policy.clone(), pipeline, loaded.sha256.clone(), None);
-    Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer))
+    Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store))
 }
 
 fn plan(control: Arc<Control>, stop: watch::Receiver<bool>) -> std::io::Result<thread::JoinHandle<()>> {

@@ -35,6 +35,7 @@ pub mod scoring;
 pub mod serve;
 pub mod shop;
 pub mod state;
+pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod tls;

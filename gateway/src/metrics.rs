@@ -15,14 +15,15 @@ use tidegate_filters::{Reason, Row, record::Kind};
 
 use tidegate_models::scorer::ScorerCounts;
 
-use crate::counts::Counts;
+use crate::{counts::Counts, store::StoreCounts};
 
 mod catalogue;
 
 pub use catalogue::{CATALOGUE, Described, Type, gauges};
 use catalogue::{
     CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS, REFUSED_HEADS, RELOADS, REQUESTS, ROWS,
-    ROWS_DROPPED, SCORE, SCORED, SHADOW, SHOP_RUBBISH, SHOP_SECONDS, SOLD, TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
+    ROWS_DROPPED, SCORE, SCORED, SHADOW, SHOP_RUBBISH, SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES,
+    STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS, TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
 };
 
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -168,6 +169,20 @@ impl Metrics {
         }
     }
 
+    /// Takes over the counts of the store.
+    pub fn store(&self, counts: &StoreCounts) {
+        let StoreCounts { batches, groups, fsyncs, bytes, failures, busy_ms } = *counts;
+        let all = [
+            (STORE_BATCHES, batches),
+            (STORE_GROUPS, groups),
+            (STORE_FSYNCS, fsyncs),
+            (STORE_BYTES, bytes),
+            (STORE_FAILURES, failures),
+            (STORE_BUSY_MS, busy_ms),
+        ];
+        all.into_iter().for_each(|(name, count)| self.counter(name, &[]).absolute(count));
+    }
+
     /// Rows that are in the journal.
     pub fn rows_written(&self, rows: u64) {
         self.rows.increment(rows);
@@ -282,6 +297,8 @@ mod tests {
         assert!(m.render().contains("tidegate_tokens_refused_total{reason=\"wrong_tag\"} 1"), "{}", m.render());
         m.scorer(&ScorerCounts { busy: 3, ..ScorerCounts::default() });
         assert!(m.render().contains("tidegate_unscored_total{reason=\"busy\"} 3"), "{}", m.render());
+        m.store(&StoreCounts { fsyncs: 7, ..StoreCounts::default() });
+        assert!(m.render().contains("tidegate_store_fsyncs_total 7"), "{}", m.render());
         m.rows_written(1);
         m.row_dropped(Kind::Poll, "queue", 1);
         m.policy_load(false);

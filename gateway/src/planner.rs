@@ -132,6 +132,8 @@ fn gauge_all(control: &Control, plans: &Plans, stats: &[RoomStats]) {
     metrics.gauge(gauges::BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     metrics.gauge(gauges::READY, &[], yes(!shared.is_stopping()));
     metrics.gauge(gauges::CONNECTIONS, &[], f64::from(shared.caps.open()));
+    metrics.gauge(gauges::STORE_WELL, &[], yes(shared.store.trouble().is_none()));
+    metrics.store(&shared.store.counts());
     let seen = control.seen();
     metrics.gauge(gauges::IN_FLIGHT, &[], f64::from(seen.in_flight.held));
     metrics.gauge(gauges::IN_FLIGHT_QUEUED, &[], f64::from(seen.in_flight.waiting));

@@ -15,7 +15,8 @@ use tidegate_filters::{
 };
 
 use crate::{
-    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, in_flight::InFlight, shop::ShopMeter, upstream::Upstreams,
+    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, in_flight::InFlight, shop::ShopMeter, store::Store,
+    upstream::Upstreams,
 };
 
 /// One gate. Several may live in one process.
@@ -30,6 +31,8 @@ pub struct Shared {
     pub hash_key: (u64, u64),
     /// Where rows go.
     pub rows: Arc<dyn RowSink>,
+    /// What outlives the process.
+    pub store: Arc<dyn Store>,
     /// What scores visits.
     pub scorer: ArcSwap<ScorerSlot>,
     /// The limit on requests in flight to the shop; the planner moves it.
@@ -137,7 +140,13 @@ pub struct ScorerSlot(pub Box<dyn ScoreSource>);
 
 impl Shared {
     /// A gate at rest.
-    pub fn new(active: Active, keyring: Keyring, hash_key: (u64, u64), rows: Arc<dyn RowSink>) -> Arc<Self> {
+    pub fn new(
+        active: Active,
+        keyring: Keyring,
+        hash_key: (u64, u64),
+        rows: Arc<dyn RowSink>,
+        store: Arc<dyn Store>,
+    ) -> Arc<Self> {
         let in_flight = &active.policy.shop.in_flight;
         let limit = match in_flight.max {
             InFlightMax::Auto => LIMIT_FIRST as u32,
@@ -151,6 +160,7 @@ impl Shared {
             keyring: ArcSwap::from_pointee(keyring),
             hash_key,
             rows,
+            store,
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
             claims: ClaimDesk::default(),
             counts: Counts::default(),

@@ -59,6 +59,11 @@ impl Checker<'_> {
         {
             self.private("keys.directory", &keys.directory, "700");
         }
+        if let Some(state) = &policy.state
+            && self.directory("state.directory", &state.directory)
+        {
+            self.private("state.directory", &state.directory, "700");
+        }
     }
 
     fn certificates(&mut self, at: &str, file: &Path) -> bool {

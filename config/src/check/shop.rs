@@ -122,6 +122,17 @@ impl Checker<'_> {
                 );
             }
         }
+        if let Some(state) = &policy.state {
+            let ms = state.budget.ms();
+            if !(50..=10_000).contains(&ms) {
+                let what = format!("{} is too {}", state.budget, if ms < 50 { "short" } else { "long" });
+                self.error("state.budget", what, "write 50ms to 10s: a visitor waits this long when the disk hangs");
+            }
+            if policy.keys.is_none() {
+                let what = "rooms outlive a restart, and the keys that sign tickets and passes do not";
+                self.error("state", what, "add `keys: { directory: … }`");
+            }
+        }
     }
 }
 

@@ -103,6 +103,21 @@ pub struct Keys {
     pub directory: PathBuf,
 }
 
+/// Where rooms live on over a restart: places, seats and what they need, written before they are answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Directory of one gate's state, readable by it alone; made at the first start.
+    pub directory: PathBuf,
+    /// How long a request waits for the disk before the room does as its `on_failure` says.
+    #[serde(default = "budget")]
+    pub budget: Span,
+}
+
+fn budget() -> Span {
+    Span::secs(1)
+}
+
 /// The program's own log, on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

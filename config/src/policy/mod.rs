@@ -15,7 +15,7 @@ use tidegate_filters::{
     seats::room::RoomSettings,
 };
 
-use keep::{Journal, Keys, Log, SaleSettings};
+use keep::{Journal, Keys, Log, SaleSettings, State};
 use listen::{Admin, Connections, Listen, RequestLimits};
 use shop::Shop;
 
@@ -63,6 +63,9 @@ pub struct Policy {
     /// Signing keys; when left out they live in memory and a restart makes new ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Keys>,
+    /// Rooms that live on over a restart; in memory when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
     /// Path of the gate's own pages and APIs on the public listeners.
     #[serde(default = "own_prefix")]
     pub own_prefix: String,

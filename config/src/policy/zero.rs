@@ -70,6 +70,7 @@ impl Policy {
             sales: Vec::new(),
             journal: None,
             keys: None,
+            state: None,
             own_prefix: own_prefix(),
             log: Log::default(),
             threads: None,

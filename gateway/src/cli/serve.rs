@@ -58,6 +58,7 @@ impl Serve {
             file: self.policy,
             admin: self.admin.map(|address| upstream::admin(address, policy_token)),
             trial: std::env::current_exe().map_or(Trial::None, Trial::Child),
+            store: None,
             unready_before_close: Duration::from_millis(self.unready_for.ms()),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -53,8 +53,16 @@ pub(super) const TOTAL_SECONDS: &str = "tidegate_total_seconds";
 pub(super) const SHOP_SECONDS: &str = "tidegate_shop_seconds";
 pub(super) const QUEUE_SECONDS: &str = "tidegate_queue_seconds";
 pub(super) const SOLD: &str = "tidegate_units_sold_total";
+pub(super) const STORE_BATCHES: &str = "tidegate_store_batches_total";
+pub(super) const STORE_GROUPS: &str = "tidegate_store_groups_total";
+pub(super) const STORE_FSYNCS: &str = "tidegate_store_fsyncs_total";
+pub(super) const STORE_BYTES: &str = "tidegate_store_bytes_total";
+pub(super) const STORE_FAILURES: &str = "tidegate_store_failures_total";
+pub(super) const STORE_BUSY_MS: &str = "tidegate_store_busy_milliseconds_total";
 /// Gauges by name, set with [`super::Metrics::gauge`].
 pub mod gauges {
+    /// The store works.
+    pub const STORE_WELL: &str = "tidegate_store_well";
     /// Build information.
     pub const BUILD: &str = "tidegate_build_info";
     /// Ready to take visits.
@@ -116,6 +124,17 @@ pub const CATALOGUE: &[Described] = &[
     histogram(SHOP_SECONDS, &[], "From forwarding to the first byte of the shop's answer."),
     histogram(QUEUE_SECONDS, &[], "Time in the short queue in front of the shop, of forwarded visits that queued."),
     counter(SOLD, &[], "Units the shop reported sold."),
+    counter(STORE_BATCHES, &[], "Batches of state that became durable."),
+    counter(STORE_GROUPS, &[], "Groups of batches that became durable together."),
+    counter(STORE_FSYNCS, &[], "Calls to fsync for the state."),
+    counter(STORE_BYTES, &[], "Bytes of state that became durable."),
+    counter(STORE_FAILURES, &[], "Groups of batches that the disk refused."),
+    counter(STORE_BUSY_MS, &[], "Milliseconds spent on writing groups of batches."),
+    gauge(
+        gauges::STORE_WELL,
+        &[],
+        "1 when the state can be written, or the policy keeps none; 0 while the disk refuses or hangs.",
+    ),
     gauge(gauges::BUILD, &["version"], "Always 1; the labels say what runs."),
     gauge(gauges::READY, &[], "1 when the gate takes visits, 0 while it stops."),
     gauge(gauges::CONNECTIONS, &[], "Open client connections."),

@@ -16,6 +16,7 @@ use tidegate_filters::{Pipeline, Row, pipeline::Seed, seats::token::Keyring};
 use tidegate_gateway::{
     serve::{Bound, Drained, run},
     state::{Active, RowSink, Shared},
+    store::Memory,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -64,7 +65,7 @@ impl Gate {
         let bound = Bound::new(policy).unwrap();
         let rows = Arc::new(Rows::default());
         let keyring = Keyring::new(&[(1, [7; 32])]).unwrap();
-        let shared = Shared::new(active(policy, None), keyring, (1, 2), rows.clone());
+        let shared = Shared::new(active(policy, None), keyring, (1, 2), rows.clone(), Arc::new(Memory));
         let (stop, stopped) = watch::channel(false);
         let addresses = bound.addresses();
         let task = tokio::spawn({
