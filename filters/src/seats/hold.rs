@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    ledger::{Buyer, Denied, HoldId, Holder, Outcome, Want},
+    ledger::{Buyer, Denied, HoldId, Outcome, Want},
     pace::clock_s,
     stock::Stock,
 };
@@ -12,7 +12,6 @@ use crate::{
     rule::sale_window::{Phase, Sale},
     time::Now,
     verdict::{Reason, Verdict},
-    visit::Visit,
 };
 
 /// A unit of a sale that a request may sell. In flight: [`Held::end`] must be told what became of it.
@@ -21,17 +20,18 @@ pub struct Held {
     stock: Arc<Stock>,
     /// Its number in the sale.
     pub id: HoldId,
+    /// The room's clock is that far ahead of the process's.
+    base_s: u32,
 }
 
 impl Held {
     /// Takes the holder's unit, or a new one, as the route says.
     pub(super) fn take(
-        sale: &Sale,
-        stock: &Arc<Stock>,
-        visit: &Visit<'_>,
-        holder: Holder,
+        (sale, stock): &(Sale, Arc<Stock>),
+        buyer: Buyer,
         needs: &Needs,
-        now: Now,
+        method: &str,
+        (now, now_s): (Now, u32),
     ) -> Result<Held, (Verdict, Reason)> {
         match sale.phase(now) {
             Phase::Open => {}
@@ -45,17 +45,21 @@ impl Held {
         let want = Want {
             units: needs.units,
             per_visitor_max: sale.per_visitor_max,
-            may_take: needs.take_on.iter().any(|m| m == visit.method),
-            expires_s: clock_s(now).saturating_add(needs.expires.secs_ceil() as u32),
+            may_take: needs.take_on.iter().any(|m| m == method),
+            expires_s: now_s.saturating_add(needs.expires.secs_ceil() as u32),
         };
-        let buyer = Buyer { holder, visitor: visit.visitor };
-        let id = stock.begin(buyer, want, clock_s(now)).map_err(opinion)?;
-        Ok(Held { stock: stock.clone(), id })
+        let id = stock.begin(buyer, want, now_s).map_err(opinion)?;
+        Ok(Held { stock: stock.clone(), id, base_s: now_s.saturating_sub(clock_s(now)) })
+    }
+
+    /// The units it is one of.
+    pub fn stock(&self) -> &Arc<Stock> {
+        &self.stock
     }
 
     /// What became of the request. Counts once.
     pub fn end(&self, outcome: Outcome, now: Now) {
-        self.stock.end(self.id, outcome, clock_s(now));
+        self.stock.end(self.id, outcome, clock_s(now).saturating_add(self.base_s));
     }
 }
 

@@ -9,6 +9,8 @@ use tidegate_filters::{
     rule::sale_window::{Phase, Sale},
     sabotage::{self, Bug},
     seats::{
+        hold::Held,
+        ledger::Outcome,
         queue::Place,
         room::{Claim, Entrance, GivenBack, Room, RoomStatus, Stage, Waiting},
         seat::SeatRef,
@@ -57,7 +59,7 @@ pub(super) struct Incoming<'a> {
 #[derive(Clone, Debug)]
 pub(super) enum Ruling {
     Answer(Answer, Option<Gift>),
-    Forward { route: usize, entrance: Entrance, gift: Option<Gift> },
+    Forward { route: usize, entrance: Entrance, gift: Option<Gift>, hold: Option<Held> },
     Claiming { room: usize, place: Place },
 }
 
@@ -127,10 +129,21 @@ impl Gate {
             Some(d) => d,
             None => self.pipeline.admit(&visit, r.score, now, &mut notes),
         };
+        let (decision, hold) = match decision.verdict {
+            Verdict::Forward(_) => match self.pipeline.hold(&visit, &decision, now) {
+                Ok(hold) => (decision, hold),
+                Err(denied) => (denied, None),
+            },
+            _ => (decision, None),
+        };
         match decision.verdict {
             Verdict::Forward(entrance) => {
                 let gift = self.entered(at_us, entrance);
-                Ruling::Forward { route: route.unwrap_or(0), entrance, gift }
+                if let (Entrance::Inside { room, .. }, Some(held)) = (entrance, &hold) {
+                    self.add(at_us, room, What::HoldSent { hold: held.id.0, units: 1 });
+                    self.count_units(at_us, room);
+                }
+                Ruling::Forward { route: route.unwrap_or(0), entrance, gift, hold }
             }
             Verdict::Wait(w) => {
                 let gift = w.place.filter(|_| w.fresh).map(|p| {
@@ -294,6 +307,25 @@ impl Gate {
             if current(&self.settings.sales, r.name(), now).is_some() {
                 self.add(at_us, room, What::Sold(units));
             }
+        }
+    }
+
+    /// What became of a request that went with a hold.
+    pub(super) fn hold_ended(&mut self, at_us: u64, room: usize, held: &Held, outcome: Outcome) {
+        self.sales(at_us);
+        held.end(outcome, self.now(at_us));
+        let sold = match outcome {
+            Outcome::Sold(n) => Some(n),
+            Outcome::NotSold | Outcome::NotSent => Some(0),
+            Outcome::Lost => None,
+        };
+        self.add(at_us, room, What::HoldEnded { hold: held.id.0, sold });
+        self.count_units(at_us, room);
+    }
+
+    fn count_units(&mut self, at_us: u64, room: usize) {
+        if let Some(units) = self.pipeline.rooms()[room].stats(self.now(at_us)).stock {
+            self.add(at_us, room, What::Units(units));
         }
     }
 

@@ -42,6 +42,7 @@ pub fn random_world(seed: u64) -> World {
         replay: pick(&mut rng, &[0, 200, 800]),
         forge: 1_000,
         unscored: pick(&mut rng, &[0, 50, 500]),
+        shop_forgets: pick(&mut rng, &[0, 20, 200]),
     };
     world.upheavals = upheavals(&mut rng, &world);
     world
@@ -133,14 +134,17 @@ fn policy(rng: &mut ChaCha8Rng, two_rooms: bool, shop: &ShopModel, scenario: &Sc
         opens_ms,
         closes_ms: rng.random_range(opens_ms + 1_000..ends_ms + 60_000),
         stock: rng.random_bool(0.7).then_some(u64::from(shop.stock)),
+        per_visitor_max: rng.random_bool(0.3).then_some(1),
         ..Sale::default()
     };
+    let sale = rng.random_bool(0.6).then_some(sale);
+    let hold = sale.as_ref().filter(|s| s.stock.is_some() && rng.random_bool(0.7)).map(|_| "sale");
     let ceiling = if rng.random_bool(0.5) { 10_000 } else { rng.random_range(20..400) };
     PipelineSettings {
-        routes: routes(checkouts),
+        routes: routes(checkouts.filter(|_| hold.is_none()), hold),
         filters: filters(&texts),
         rooms,
-        sales: rng.random_bool(0.6).then_some(sale).into_iter().collect(),
+        sales: sale.into_iter().collect(),
         capacity: CapacitySettings { floor: Rate::per_s(rng.random_range(1..20)), ceiling: Rate::per_s(ceiling) },
         ..PipelineSettings::default()
     }

@@ -4,12 +4,14 @@
 //! comes back only when the shop itself says that it was not sold, or an operator does. Everything that happens is a
 //! [`Change`]; the same changes in the same order give the same ledger, so a log of them is its memory.
 
+pub mod records;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod tests;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::records::Dirty;
 pub use self::words::*;
 use crate::sabotage::{self, Bug};
 
@@ -43,6 +45,8 @@ pub struct Ledger {
     buyers_inside: BTreeSet<Holder>,
     /// Since the last [`Ledger::take_changes`], when somebody wants them.
     changes: Option<Vec<Change>>,
+    /// What differs from the last [`Ledger::take_dirty`], when somebody keeps it.
+    dirty: Option<Dirty>,
 }
 
 impl Ledger {
@@ -280,10 +284,12 @@ impl Ledger {
     fn step(&mut self, change: Change) {
         self.apply(&change);
         self.changes.iter_mut().for_each(|log| log.push(change));
+        self.dirty.iter_mut().for_each(|d| d.changed = true);
     }
 
     fn taken(&mut self, id: HoldId, hold: Hold) {
         self.next = self.next.max(id.0 + 1);
+        self.mark(id);
         self.holds.insert(id, hold);
         self.current.insert(hold.buyer.holder, id);
         self.tally(&hold.buyer, |t| t.open += hold.units);
@@ -291,6 +297,7 @@ impl Ledger {
     }
 
     fn move_to(&mut self, id: HoldId, to: Unit) {
+        self.mark(id);
         let Some(hold) = self.holds.get_mut(&id) else { return };
         let (from, units) = (std::mem::replace(&mut hold.unit, to), u64::from(hold.units));
         *self.count(from) -= units;
@@ -299,6 +306,7 @@ impl Ledger {
 
     fn remove(&mut self, id: HoldId) -> Option<Hold> {
         let hold = self.holds.remove(&id)?;
+        self.mark(id);
         *self.count(hold.unit) -= u64::from(hold.units);
         if self.current.get(&hold.buyer.holder) == Some(&id) {
             self.current.remove(&hold.buyer.holder);
@@ -322,6 +330,9 @@ impl Ledger {
             self.buyers_inside.insert(hold.buyer.holder);
         }
         self.conversion.holds_sold += 1;
+        if let Some(dirty) = &mut self.dirty {
+            dirty.people.extend(names(&hold.buyer).into_iter().flatten());
+        }
         self.tally(&hold.buyer, |t| (t.open, t.sold) = (t.open - hold.units, t.sold.saturating_add(n)));
     }
 

@@ -1,6 +1,6 @@
 //! The words of the ledger: whose a hold is, what it may take, what becomes of it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{seats::seat::SeatRef, visit::VisitorId};
 
@@ -143,7 +143,7 @@ pub enum Change {
 }
 
 /// Units by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Units {
     /// All; `None` when not limited.
     pub stock: Option<u64>,

@@ -6,7 +6,12 @@ use super::{Room, clock_s};
 use crate::{
     route::Needs,
     rule::sale_window::{Phase, Sale},
-    seats::{hold::Held, ledger::Holder, seat::SeatRef, stock::Stock},
+    seats::{
+        hold::Held,
+        ledger::{Buyer, Holder},
+        seat::SeatRef,
+        stock::Stock,
+    },
     time::Now,
     verdict::{Reason, Verdict},
     visit::Visit,
@@ -32,10 +37,11 @@ impl Room {
 
     /// A unit of a sale for a visit of this holder that is about to be sent to the shop.
     pub fn hold(&self, visit: &Visit<'_>, holder: Holder, needs: &Needs, now: Now) -> Result<Held, (Verdict, Reason)> {
-        let Some((sale, stock)) = self.sales.iter().find(|(s, _)| *s.name == *needs.hold) else {
+        let Some(sale) = self.sales.iter().find(|(s, _)| *s.name == *needs.hold) else {
             return Err((Verdict::Refuse { retry_after_s: None }, Reason::NoHold));
         };
-        Held::take(sale, stock, visit, holder, needs, now)
+        let buyer = Buyer { holder, visitor: visit.visitor };
+        Held::take(sale, buyer, needs, visit.method, (now, clock_s(now)))
     }
 
     /// Revokes a seat at once; a unit it held is free again.
