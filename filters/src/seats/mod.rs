@@ -11,6 +11,7 @@ mod line_tests;
 mod model_tests;
 mod pace;
 pub mod queue;
+pub mod response;
 pub mod room;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod room_tests;
@@ -18,4 +19,6 @@ pub mod seat;
 pub mod settings;
 pub mod stock;
 pub mod sync;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod throughput_tests;
 pub mod token;

@@ -186,6 +186,15 @@ impl Room {
         }
     }
 
+    /// A called visitor asks for more time, as one who reads slowly or cannot see may: a whole claim window from now.
+    pub fn extend(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
+        if let Some(place) = self.place_of(visit, now) {
+            let window_s = (self.settings.claim_window.secs_ceil() as u32).clamp(1, super::line::CLAIM_WINDOW_S_MAX - 1);
+            self.state.line.extend(place, clock_s(now) + window_s);
+        }
+        self.status(visit, now)
+    }
+
     /// Gives back the visitor's seat or else its place; `None` when there was neither.
     pub fn leave(&self, visit: &Visit<'_>, now: Now) -> Option<GivenBack> {
         let pass = self.token_of(visit, Kind::Pass, now);
@@ -209,6 +218,7 @@ impl Room {
             seat_expires_s: self.seat_expires_s(now),
             seat_ends_s: self.seat_ends_s(now),
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
+            refill_per_s: s.bucket.rate_per_s(),
             slow_lane_percent: self.settings.slow_lane_percent,
             closed: self.closed(now),
         };

@@ -165,7 +165,8 @@ fn a_journal_of_something_else_is_seen() {
         (rows[b].seat, rows[b].generation) = (rows[a].seat, rows[a].generation);
     });
     assert!(twice.contains("one_place_one_pass_one_seat"), "{twice:?}");
-    let invented = tampered(&|rows| rows.push(Row { seat: 99_999, kind: Kind::Visit, ..rows[rows.len() - 1].clone() }));
+    let invented =
+        tampered(&|rows| rows.push(Row { seat: 99_999, seated: false, kind: Kind::Visit, ..rows[rows.len() - 1].clone() }));
     assert!(invented.contains("only_issued_tokens"), "{invented:?}");
     let unheard = tampered(&|rows| {
         let joined = rows.iter().position(|r| r.joined).unwrap();

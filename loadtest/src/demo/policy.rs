@@ -65,6 +65,7 @@ sales:
     opens_at: {opens}
     closes_at: {closes}
     stock: {stock}
+    per_visitor_max: 1
 
 journal: {{ directory: {journal} }}
 keys: {{ directory: {keys} }}

@@ -101,6 +101,7 @@ impl World {
             opens_ms: START_UNIX_MS + scenario.opens_at.ms(),
             closes_ms: START_UNIX_MS + 3_600_000,
             stock: Some(u64::from(shop.stock)),
+            per_visitor_max: Some(1),
             ..Sale::default()
         };
         let policy = PipelineSettings {
