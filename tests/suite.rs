@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod browser;
+mod draw;
+mod draw_live;
 mod program;
 mod sale;
 mod stock;

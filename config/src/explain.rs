@@ -11,7 +11,10 @@ use tidegate_filters::{
         bot_gate::{BotGateSettings, WhenUnscored},
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
     },
-    seats::room::{Arm, OnFailure, RoomSettings},
+    seats::{
+        draw::beacon::BeaconSettings,
+        room::{Arm, OnFailure, Order, RoomSettings, VisitorKey},
+    },
 };
 
 use crate::{
@@ -246,9 +249,55 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
         OnFailure::Closed => "If the room cannot decide, newcomers are told to come back and those inside stay.",
         OnFailure::OpenBounded => "If the room cannot decide, newcomers are forwarded, as far as the shop can take them.",
     });
+    s.push_str(&drawn(r));
     let leads = policy.filters.iter().any(|f| matches!(f, FilterSettings::WaitingRoom(w) if w.room == r.name && !w.shadow));
     if !leads {
         s.push_str(" No filter enforces it: nobody waits.");
+    }
+    s
+}
+
+/// How places are drawn; nothing where they are not.
+fn drawn(r: &RoomSettings) -> String {
+    let mut s = match r.order {
+        Order::Fifo => return String::new(),
+        Order::DrawThenFifo => format!(
+            " Who comes in the pre-queue enters a draw; entries stop {} before the opening, later visitors follow in the order they come.",
+            r.freeze_before
+        ),
+        Order::DrawEvery(window) => {
+            format!(" During a sale the arrivals of each {window} are drawn, so milliseconds never decide.")
+        }
+    };
+    let w = &r.weights;
+    let _ = write!(
+        s,
+        " Balls in the drum: {} for a person, {} unsure, {} above the quota of a network, {} suspect.",
+        w.human, w.unsure, w.crowded, w.suspect
+    );
+    match &r.visitor.key {
+        Some(VisitorKey::Cookie(name)) => {
+            let _ = write!(s, " One entry per value of the shop's cookie {name}.");
+        }
+        Some(VisitorKey::Header(name)) => {
+            let _ = write!(s, " One entry per value of the header {name}.");
+        }
+        None => s.push_str(" One entry per visitor cookie of the gate: that does not stop somebody with many browsers."),
+    }
+    if let Some(n) = r.visitor.entries_per_network {
+        let _ = write!(s, " Above {n} entries of one network a further one weighs as above the quota.");
+    }
+    match &r.beacon {
+        BeaconSettings::None => {
+            s.push_str(" Without public randomness the operator could choose the outcome, and everybody is told so.")
+        }
+        BeaconSettings::Rounds(b) => {
+            let _ = write!(
+                s,
+                " Public randomness: the first round of {} at least {} after the freeze; without it nobody is let in.",
+                b.source, b.delay
+            );
+        }
     }
     s
 }

@@ -26,18 +26,13 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str], many: &str) -> String {
 const LATER_KEYS: &[(&str, &str, &str)] = &[
     ("state", "valkey", "write `state: { directory: … }`; one gate keeps its own state"),
     ("", "cluster", "one gate stands alone; remove `cluster`"),
-    ("rooms[]", "weights", "remove `weights`; suspects wait in the slow lane (`slow_lane_percent`)"),
-    ("rooms[]", "beacon", "remove `beacon`"),
     ("rooms[]", "binding", "remove `binding`"),
-    ("rooms[]", "visitor", "remove `visitor`; the number of places is bounded by `entries_max`"),
     ("rooms[]", "page", "remove `page`; the built-in page is used"),
-    ("rooms[].order", "draw_every", "write `order: fifo`"),
 ];
 
 /// Values that come later: (path of the value, value, what to write).
 const LATER_VALUES: &[(&str, &str, &str)] = &[
-    ("rooms[].order", "draw_then_fifo", "write `fifo`"),
-    ("rooms[].order", "draw", "write `fifo`"),
+    ("rooms[].order", "draw", "write `draw_then_fifo`, or `{ draw_every: 10s }`"),
     ("rooms[].admission", "forecast", "write `measured`, or `{ fixed: 120/min }`"),
     ("rooms[].on_failure", "freeze", "write `closed`"),
     ("filters[].bot_gate.runtime", "cuda", "write `auto`"),
@@ -114,9 +109,9 @@ mod tests {
 
     #[test]
     fn later_words_say_so() {
-        let (what, instead) = advice("rooms[3].order", "draw_then_fifo").unwrap_or_default();
-        assert_eq!((what.as_str(), instead.as_str()), ("`order: draw_then_fifo` is not in this version", "write `fifo`"));
-        assert_eq!(advice("rooms[0]", "beacon").map(|a| a.0).as_deref(), Some("`beacon` is not in this version"));
+        let (what, instead) = advice("rooms[3].on_failure", "freeze").unwrap_or_default();
+        assert_eq!((what.as_str(), instead.as_str()), ("`on_failure: freeze` is not in this version", "write `closed`"));
+        assert_eq!(advice("rooms[0]", "binding").map(|a| a.0).as_deref(), Some("`binding` is not in this version"));
         assert_eq!(advice("shop.in_flight.max", "64").map(|a| a.1).as_deref(), Some("write `{ fixed: 64 }`"));
         assert_eq!(advice("rooms[0]", "seats"), None);
     }

@@ -43,6 +43,7 @@ fn visit<'a>(pipeline: &Pipeline, visitor: u64, method: &'a str, tokens: &'a [To
         visitor: Some(VisitorId(visitor.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
         visitor_by_cookie: true,
         wants: Wants::Html,
+        identity: None,
         prefetch: false,
         tokens,
     }

@@ -36,6 +36,7 @@ fn decide(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score, notes
         visitor: Some(VisitorId(u64::from(ip[3]))),
         visitor_by_cookie: false,
         wants: Wants::Html,
+        identity: None,
         prefetch: false,
         tokens: &[],
     };

@@ -83,6 +83,8 @@ pub enum Reason {
     RoomFull,
     /// The operator paused the room.
     RoomPaused,
+    /// The disk did not keep it in time: nothing was promised, ask again.
+    NotKept,
     /// A method that cannot join came without a pass.
     NoPass,
     /// The stock is gone.
@@ -140,6 +142,7 @@ impl Reason {
             Reason::Called => "CALLED",
             Reason::RoomFull => "ROOM_FULL",
             Reason::RoomPaused => "ROOM_PAUSED",
+            Reason::NotKept => "NOT_KEPT",
             Reason::NoPass => "NO_PASS",
             Reason::StockGone => "STOCK_GONE",
             Reason::AllHeld => "ALL_HELD",

@@ -31,6 +31,16 @@ impl Network {
     }
 }
 
+impl Network {
+    /// What counts as one network in a draw, as a number: IPv4 to 24 bits, IPv6 to 64.
+    pub fn subscriber(self) -> u64 {
+        match self.0 {
+            IpAddr::V4(a) => u64::from(u32::from(a) >> 8),
+            IpAddr::V6(a) => (u128::from(a) >> 64) as u64,
+        }
+    }
+}
+
 /// The kind of answer the client can use. Decides between page, JSON and a bare status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wants {
@@ -70,6 +80,8 @@ pub struct Visit<'a> {
     pub visitor: Option<VisitorId>,
     /// The visitor id came from our signed cookie, not from network and fingerprint.
     pub visitor_by_cookie: bool,
+    /// Keyed hash of the name the shop's login gives this person; `None` where the policy names no such key or it is missing.
+    pub identity: Option<u64>,
     /// What it can use as an answer.
     pub wants: Wants,
     /// `Sec-Purpose: prefetch` and the like: never joins, never spends.

@@ -67,6 +67,7 @@ fn visit<'a>(pipeline: &Pipeline, method: &'a str, tokens: &'a [Token]) -> Visit
         visitor: Some(VisitorId(77)),
         visitor_by_cookie: true,
         wants: Wants::Html,
+        identity: None,
         prefetch: false,
         tokens,
     }

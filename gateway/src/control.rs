@@ -18,6 +18,7 @@ use tidegate_filters::{
 
 use crate::{
     deep::Deep,
+    draw::breaks_promise,
     keys::{KeyError, Keys, random},
     metrics::Metrics,
     planner::Seen,
@@ -95,6 +96,9 @@ pub enum LoadError {
     /// It has errors.
     #[error("{0}")]
     Policy(#[from] PolicyErrors),
+    /// It would change what people who entered a draw were promised.
+    #[error("{0}")]
+    Promised(String),
     /// Its model does not load.
     #[error("the model of the bot gate cannot be used: {0}")]
     Model(String),
@@ -257,6 +261,9 @@ impl Control {
     fn swap(&self, loaded: Loaded, source: Source) -> Result<Applied, LoadError> {
         let Loaded { policy, warnings, sha256, file, text } = loaded;
         let old = self.shared.active.load_full();
+        if let Some(what) = breaks_promise(&policy, &old.pipeline) {
+            return Err(LoadError::Promised(what));
+        }
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         pipeline.carry_over(&old.pipeline);

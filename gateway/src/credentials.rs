@@ -46,6 +46,16 @@ pub fn read(headers: &HeaderMap, https: bool, keyring: &Keyring, counts: &Counts
     found
 }
 
+/// The value of a cookie that is not ours; the first of the name, within [`COOKIE_BYTES_MAX`].
+pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut budget = COOKIE_BYTES_MAX;
+    headers.get_all(header::COOKIE).iter().find_map(|line| {
+        budget = budget.checked_sub(line.len())?;
+        let pairs = line.to_str().ok()?.split(';').filter_map(|pair| pair.trim().split_once('='));
+        pairs.filter(|(n, _)| *n == name).map(|(_, value)| value).next()
+    })
+}
+
 fn cookie_kind(name: &str) -> Option<Kind> {
     match name {
         "visitor" => Some(Kind::Visitor),

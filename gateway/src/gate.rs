@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     control::{Control, Parts, seed},
     deep::{Deep, Trial},
+    draw::{self, Draws},
     keys::{KeyError, Keys},
     metrics::Metrics,
     observe::Observer,
@@ -134,6 +135,7 @@ impl Gate {
         let (stop_beside, beside) = watch::channel(false);
         let mut threads = Vec::new();
         threads.push(plan(control.clone(), beside.clone()).map_err(StartError::Thread)?);
+        threads.push(draw::start(control.clone(), beside.clone()).map_err(StartError::Thread)?);
         if let Some(admin) = admin {
             threads.push(admin.serve(control.clone(), beside).map_err(StartError::Thread)?);
         }
@@ -222,7 +224,8 @@ fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>, store: Arc<dyn 
     let clock = Clock::new();
     let pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());
     let active = Active::new(policy.clone(), pipeline, loaded.sha256.clone(), None);
-    Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store))
+    let draws = Draws::new(&keys.statement, policy.state.as_ref().map_or(Path::new("."), |s| &s.directory));
+    Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store, draws))
 }
 
 fn plan(control: Arc<Control>, stop: watch::Receiver<bool>) -> std::io::Result<thread::JoinHandle<()>> {

@@ -10,7 +10,10 @@ use siphasher::sip::SipHasher13;
 use tidegate_config::{Policy, RequestLimits};
 use tidegate_filters::{
     Network, Now, Visit, VisitorId, Wants,
-    seats::token::{Keyring, Kind, Token},
+    seats::{
+        room::VisitorKey,
+        token::{Keyring, Kind, Token},
+    },
 };
 
 use crate::{
@@ -48,6 +51,8 @@ pub struct Intake {
     pub visitor_by_cookie: bool,
     /// Hash of the TLS hello and of headers that a program does not change from request to request.
     pub fingerprint: u64,
+    /// Keyed hash of the name the shop's login gives this person.
+    pub identity: Option<u64>,
     /// What answer it can use.
     pub wants: Wants,
     /// Nobody looks at the answer yet.
@@ -111,6 +116,7 @@ pub fn read(request: &http::request::Parts, target: &[u8], cx: &Context<'_>) -> 
         ..Intake::default()
     };
     intake.tokens = credentials::read(headers, intake.https, cx.keyring, cx.counts);
+    intake.identity = identity(headers, cx);
     identify(&mut intake, cx);
     Ok(intake)
 }
@@ -127,6 +133,7 @@ impl Intake {
             visitor: self.visitor,
             visitor_by_cookie: self.visitor_by_cookie,
             wants: self.wants,
+            identity: self.identity,
             prefetch: self.prefetch,
             tokens: &self.tokens,
         }
@@ -149,6 +156,19 @@ impl Intake {
     pub fn network_hash(&self, key: (u64, u64)) -> u64 {
         self.network().map_or(0, |n| hash_ip(SipHasher13::new_with_keys(key.0, key.1), n.key(IPV6_PREFIX)).finish().max(1))
     }
+}
+
+/// Keyed hash of the name the shop's login gives this person: the first room's that has such a key.
+fn identity(headers: &HeaderMap, cx: &Context<'_>) -> Option<u64> {
+    let key = cx.policy.rooms.iter().find_map(|r| r.visitor.key.as_ref())?;
+    let value = match key {
+        VisitorKey::Header(name) => headers.get(name.as_str())?.as_bytes(),
+        VisitorKey::Cookie(name) => credentials::cookie(headers, name)?.as_bytes(),
+    };
+    let mut h = SipHasher13::new_with_keys(cx.hash_key.0, cx.hash_key.1);
+    h.write(b"identity");
+    h.write(value);
+    (!value.is_empty()).then(|| h.finish())
 }
 
 /// Without scheme and authority, which the door has compared with Host.

@@ -1,6 +1,6 @@
 //! The signing keys and the hashing key: files of 0600 in a directory of 0700, made at the first start.
 //!
-//! `NNN.key` (001 to 255) is a token key, `hash.key` keys the hashes of visitors and networks. Each is 32 random bytes as
+//! `NNN.key` (001 to 255) is a token key, `hash.key` keys the hashes of visitors and networks, `statement.key` signs for draws. Each is 32 random bytes as
 //! 64 hex digits. The highest number signs, all verify: adding a number rotates and no token in a browser is lost.
 
 use std::{
@@ -18,6 +18,7 @@ const SECRET_LEN: usize = 32;
 /// A key file: 64 hex digits and a line end.
 const FILE_LEN_MAX: u64 = 2 * SECRET_LEN as u64 + 2;
 const HASH_FILE: &str = "hash.key";
+const STATEMENT_FILE: &str = "statement.key";
 
 /// The secrets of one gate.
 #[derive(Clone, Debug)]
@@ -26,10 +27,22 @@ pub struct Keys {
     pub ring: Keyring,
     /// Keys the hashes of visitors and networks in the journal.
     pub hash: HashKey,
+    /// Signs receipts and frozen lists of draws.
+    pub statement: StatementKey,
     /// The id of the key that signs.
     pub newest: u8,
     /// Whether tokens survive a restart.
     pub kept: bool,
+}
+
+/// The secret of the Ed25519 key of draws. Never printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct StatementKey(pub [u8; 32]);
+
+impl std::fmt::Debug for StatementKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StatementKey")
+    }
 }
 
 /// 128 bits for SipHash. Never printed.
@@ -99,8 +112,8 @@ impl Keys {
         if numbers(directory)?.is_empty() {
             create(directory, &file_name(1))?;
         }
-        if !directory.join(HASH_FILE).exists() {
-            create(directory, HASH_FILE)?;
+        for file in [HASH_FILE, STATEMENT_FILE].into_iter().filter(|f| !directory.join(f).exists()) {
+            create(directory, file)?;
         }
         let mut numbers = numbers(directory)?;
         numbers.sort_unstable_by(|a, b| b.cmp(a));
@@ -111,15 +124,16 @@ impl Keys {
         let too_many = || KeyError::TooMany { path: directory.into(), count: secrets.len() };
         let ring = Keyring::new(&secrets).ok_or_else(too_many)?;
         let hash = hash_key(&read(&directory.join(HASH_FILE))?);
-        Ok(Keys { ring, hash, newest: numbers.first().copied().unwrap_or_default(), kept: true })
+        let statement = StatementKey(read(&directory.join(STATEMENT_FILE))?);
+        Ok(Keys { ring, hash, statement, newest: numbers.first().copied().unwrap_or_default(), kept: true })
     }
 
     /// Keys for this process only: a restart ends every ticket and pass.
     pub fn for_this_process() -> Result<Keys, KeyError> {
-        let (token, hash) = (random()?, random()?);
+        let (token, hash, statement) = (random()?, random()?, StatementKey(random()?));
         let path = PathBuf::from("memory");
         let ring = Keyring::new(&[(1, token)]).ok_or(KeyError::TooMany { path, count: 1 })?;
-        Ok(Keys { ring, hash: hash_key(&hash), newest: 1, kept: false })
+        Ok(Keys { ring, hash: hash_key(&hash), statement, newest: 1, kept: false })
     }
 
     /// Adds the key with the next number; it signs from the next load on. Returns its number.
@@ -276,7 +290,8 @@ mod tests {
         assert_eq!((mode(&dir), mode(&dir.join("001.key")), mode(&dir.join("hash.key"))), (0o700, 0o600, 0o600));
         let again = Keys::open(&dir).unwrap();
         assert!(again.hash == first.hash && again.ring.open(&first.ring.seal(&token())).is_ok());
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "no draft is left behind");
+        assert!(again.statement == first.statement);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 3, "no draft is left behind");
         let other = Keys::for_this_process().unwrap();
         assert!(other.ring.open(&first.ring.seal(&token())).is_err());
     }

@@ -7,6 +7,7 @@
 //! second, [`admin`] and [`reload`] reach the gate through [`control`]. [`gate`] puts it all together; [`cli`] is the program.
 
 pub mod admin;
+pub mod beacon;
 pub mod canonical;
 pub mod claims;
 pub mod cli;
@@ -16,6 +17,7 @@ pub mod counts;
 pub mod credentials;
 pub mod deep;
 pub mod door;
+pub mod draw;
 pub mod failure;
 pub mod forward;
 pub mod gate;

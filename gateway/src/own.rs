@@ -11,6 +11,7 @@ use tidegate_filters::{
     pipeline::ClaimOutcome,
     record::Kind as RowKind,
     seats::{
+        draw::live::EntryRef,
         queue::Place,
         room::{Claim, GivenBack, Room, RoomStatus, Waiting},
         seat::SeatRef,
@@ -22,7 +23,7 @@ use crate::{
     canonical,
     claims::CLAIM_WAIT,
     credentials::{COOKIE_PREFIX, HOST_PREFIX},
-    pages,
+    draw, pages,
     reply::{self, Answer},
     state::Shared,
     trace::Trace,
@@ -43,6 +44,13 @@ const PROOF_WINDOW_MS: u64 = 10 * 60_000;
 pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, path: &str) -> pingora::Result<()> {
     trace.own(RowKind::Own, "own", Reason::Own);
     let answer = match (path, trace.intake.method.as_str()) {
+        ("draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", "GET" | "HEAD") => {
+            return draw::answer(shared, session, trace, path, &[]).await;
+        }
+        ("draw/proof", "POST") => match form(session, trace).await {
+            Err(answer) => answer,
+            Ok(form) => return draw::answer(shared, session, trace, path, &form).await,
+        },
         ("status", "GET" | "HEAD") => status(shared, trace),
         ("health", "GET" | "HEAD") => health(shared),
         ("claim" | "leave" | "challenge", "POST") => match form(session, trace).await {
@@ -53,8 +61,10 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
                 _ => take_challenge(shared, trace, &form),
             },
         },
-        ("status" | "health", _) => problem(405, "answers GET only").with("allow", "GET, HEAD"),
-        ("claim" | "leave" | "challenge", _) => problem(405, "answers POST only").with("allow", "POST"),
+        ("status" | "health" | "draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", _) => {
+            problem(405, "answers GET only").with("allow", "GET, HEAD")
+        }
+        ("claim" | "leave" | "challenge" | "draw/proof", _) => problem(405, "answers POST only").with("allow", "POST"),
         _ => problem(404, "no page of the gate has this name"),
     };
     reply::send(session, trace, answer).await
@@ -123,6 +133,13 @@ pub fn give_pass(shared: &Shared, trace: &mut Trace, room: &Room, seat: SeatRef,
     give_visitor(shared, trace, now);
 }
 
+/// Gives the ticket of an entry of a draw.
+pub fn give_entry_ticket(shared: &Shared, trace: &mut Trace, room: &Room, entry: EntryRef, now: Now) {
+    let token = room.entry_token(entry, &trace.intake.host, now);
+    trace.cookies.push(cookie(shared, trace.intake.https, &format!("ticket-{}", room.name()), &token));
+    give_visitor(shared, trace, now);
+}
+
 /// Gives a ticket, and a name to a visitor who has none.
 pub fn give_ticket(shared: &Shared, trace: &mut Trace, room: &Room, place: Place, now: Now) {
     let token = room.ticket_token(place, &trace.intake.host, now);
@@ -130,7 +147,8 @@ pub fn give_ticket(shared: &Shared, trace: &mut Trace, room: &Room, place: Place
     give_visitor(shared, trace, now);
 }
 
-fn give_visitor(shared: &Shared, trace: &mut Trace, now: Now) {
+/// Gives a name to a visitor who has none.
+pub fn give_visitor(shared: &Shared, trace: &mut Trace, now: Now) {
     if trace.intake.visitor_by_cookie {
         return;
     }
@@ -363,7 +381,7 @@ async fn form(session: &mut Session, trace: &Trace) -> Result<Vec<(String, Strin
 }
 
 /// `a=b&c=d`, decoded; at most 16 pairs.
-fn fields(text: &str) -> Vec<(String, String)> {
+pub fn fields(text: &str) -> Vec<(String, String)> {
     let decode = |s: &str| {
         let spaced = s.replace('+', " ");
         percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
@@ -372,7 +390,8 @@ fn fields(text: &str) -> Vec<(String, String)> {
     pairs.map(|p| p.split_once('=').unwrap_or((p, ""))).map(|(k, v)| (decode(k), decode(v))).collect()
 }
 
-fn get<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
+/// The first value of a name.
+pub fn get<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
     fields.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
 }
 

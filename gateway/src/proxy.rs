@@ -17,6 +17,7 @@ use tidegate_filters::{Decision, Filter, Reason, Score, Verdict, seats::room::En
 use crate::{
     counts::HeadFault,
     door::{BODY_SILENCE_MAX, Facts},
+    draw,
     failure::Failure,
     forward,
     in_flight::Permit,
@@ -238,9 +239,19 @@ impl ProxyHttp for Gate {
             return self.forward(session, trace, entrance).await;
         }
         if let Verdict::Wait(w) = &decision.verdict
-            && let (true, Some(place), Some(room)) = (w.fresh, w.place, active.pipeline.rooms().get(w.room))
+            && let (true, Some(room)) = (w.fresh, active.pipeline.rooms().get(w.room))
         {
-            own::give_ticket(&self.shared, trace, room, place, trace.started);
+            let now = trace.started;
+            match (w.entry, w.place) {
+                (Some(entered), _) => {
+                    if entered.fresh && draw::enter(&self.shared, &active, w.room, entered, now).await.is_err() {
+                        return self.cannot(session, trace, 503, Reason::NotKept).await;
+                    }
+                    own::give_entry_ticket(&self.shared, trace, room, entered.entry, now);
+                }
+                (None, Some(place)) => own::give_ticket(&self.shared, trace, room, place, now),
+                (None, None) => own::give_visitor(&self.shared, trace, now),
+            }
         }
         let answer = reply::of_decision(trace, &decision, &notes);
         reply::send(session, trace, answer).await?;

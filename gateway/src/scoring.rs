@@ -231,6 +231,7 @@ mod tests {
             visitor: Some(VisitorId(n)),
             visitor_by_cookie: false,
             wants: Wants::Html,
+            identity: None,
             prefetch: false,
             tokens: &[],
         }

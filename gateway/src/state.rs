@@ -15,14 +15,16 @@ use tidegate_filters::{
 };
 
 use crate::{
-    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, in_flight::InFlight, shop::ShopMeter, store::Store,
-    upstream::Upstreams,
+    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, draw::Draws, in_flight::InFlight, shop::ShopMeter,
+    store::Store, upstream::Upstreams,
 };
 
 /// One gate. Several may live in one process.
 pub struct Shared {
     /// The policy in force; swapped whole by a reload.
     pub active: ArcSwap<Active>,
+    /// Drawn sales.
+    pub draws: Draws,
     /// The only source of time.
     pub clock: Clock,
     /// Signs and opens tokens.
@@ -146,6 +148,7 @@ impl Shared {
         hash_key: (u64, u64),
         rows: Arc<dyn RowSink>,
         store: Arc<dyn Store>,
+        draws: Draws,
     ) -> Arc<Self> {
         let in_flight = &active.policy.shop.in_flight;
         let limit = match in_flight.max {
@@ -161,6 +164,7 @@ impl Shared {
             hash_key,
             rows,
             store,
+            draws,
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
             claims: ClaimDesk::default(),
             counts: Counts::default(),

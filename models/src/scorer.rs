@@ -23,6 +23,14 @@ use crate::{
 pub const BUILTIN: &str = "builtin";
 
 static BUILTIN_MODEL: &[u8] = include_bytes!("../artifacts/bots-1.onnx");
+/// SHA-256 of a model, hex: of `builtin`, or of the file at a path.
+pub fn sha256_of(model: &str) -> std::io::Result<String> {
+    if model == BUILTIN {
+        return Ok(sha256_hex(BUILTIN_MODEL));
+    }
+    std::fs::read(model).map(|bytes| sha256_hex(&bytes))
+}
+
 static BUILTIN_CARD: &str = include_str!("../artifacts/bots-1.json");
 
 /// Rounds over all sessions before a visit goes unscored: a session is held for microseconds.

@@ -1,5 +1,6 @@
 //! Everything the runtime would reject, collected in one go. One file per part of the policy.
 
+mod draws;
 mod files;
 mod filters;
 mod listen;

@@ -24,6 +24,7 @@ impl Checker<'_> {
         for (i, room) in rooms.iter().enumerate() {
             self.name(format!("rooms[{i}].name"), &room.name);
             self.room(i, room);
+            self.draw(i, room);
         }
     }
 
@@ -78,6 +79,7 @@ impl Checker<'_> {
             self.name(format!("sales[{i}].name"), &sale.name);
             self.known(format!("sales[{i}].room"), "room", &sale.room, &rooms);
             self.sale(i, sale);
+            self.drawn_sale(i, sale);
             let (begin, end) = hours(sale);
             let overlaps = |s: &&SaleSettings| s.room == sale.room && hours(s).0 < end && begin < hours(s).1;
             if let Some(other) = sales[..i].iter().find(overlaps) {

@@ -24,7 +24,7 @@ fn zero_config() -> Policy {
 
 #[test]
 fn every_example_loads_without_a_word() {
-    assert_eq!(examples().len(), 4);
+    assert_eq!(examples().len(), 5);
     for file in examples() {
         let loaded = loaded(file.file_stem().unwrap().to_str().unwrap());
         assert_eq!(loaded.render_warnings(), "", "{}", file.display());

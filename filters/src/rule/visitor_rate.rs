@@ -269,6 +269,7 @@ mod tests {
             visitor: visitor.map(VisitorId),
             visitor_by_cookie: false,
             wants: Wants::Html,
+            identity: None,
             prefetch: false,
             tokens: &[],
         }

@@ -2,8 +2,13 @@
 
 use serde::Serialize;
 
-use super::{ledger::Units, queue::Place, seat::SeatRef};
-use crate::{plan::Plan, verdict::Reason};
+use super::{
+    draw::{live::EntryRef, register::Person},
+    ledger::Units,
+    queue::Place,
+    seat::SeatRef,
+};
+use crate::{plan::Plan, rule::bot_gate::Class, verdict::Reason};
 
 /// How a forwarded visit got in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct Waiting {
     pub room: usize,
     /// The place; `None` when none was given.
     pub place: Option<Place>,
+    /// An entry of a draw that the answer must carry, once it is durable.
+    pub entry: Option<Entered>,
     /// The ticket is new: the answer must carry it.
     pub fresh: bool,
     /// The visit carried a ticket of an older epoch: the room was restarted and the place is a new one.
@@ -47,6 +54,21 @@ pub struct Waiting {
     pub stock_percent: Option<u8>,
     /// When to ask again, seconds, ≥ 1.
     pub poll_after_s: u32,
+}
+
+/// An entry of a draw, on its way to the visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// Which.
+    pub entry: EntryRef,
+    /// Who.
+    pub who: Person,
+    /// As it was seen now.
+    pub class: Class,
+    /// It came above its network's quota.
+    pub crowded: bool,
+    /// Reserved just now: make it durable, then [`super::room::Room::settle_entry`]. Else it is written already.
+    pub fresh: bool,
 }
 
 /// The stage of a waiting visitor.

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod chance;
+pub mod draw;
 pub mod hold;
 pub mod ledger;
 pub mod line;
@@ -13,6 +14,9 @@ mod pace;
 pub mod queue;
 pub mod response;
 pub mod room;
+mod room_draw;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod room_draw_tests;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod room_tests;
 pub mod seat;

@@ -105,6 +105,27 @@ impl Queue {
         Some(n)
     }
 
+    /// Takes `count` numbers at once for places that are drawn, and gives the first. Nobody is called beyond them until
+    /// [`Queue::put`] has written each. `None` when the lane has no room for them.
+    pub fn reserve(&self, count: u32) -> Option<u32> {
+        let max = (self.segments.len() * SEGMENT) as u32;
+        let next = |n: u32| n.checked_add(count).filter(|end| *end <= max);
+        self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()
+    }
+
+    /// The same after a restart: all numbers below `end` are taken.
+    pub fn reserve_up_to(&self, end: u32) {
+        self.next.fetch_max(end.min((self.segments.len() * SEGMENT) as u32), Ordering::AcqRel);
+    }
+
+    /// Writes a reserved place that nobody has written yet.
+    pub fn put(&self, n: u32, present_until_s: u32) {
+        let Some(segment) = self.segments.get(n as usize / SEGMENT) else { return };
+        let segment = segment.get_or_init(|| (0..SEGMENT).map(|_| AtomicU32::new(0)).collect());
+        let (free, waiting) = (pack(State::Unwritten), pack(State::Waiting { present_until_s }));
+        let _ = segment[n as usize % SEGMENT].compare_exchange(free, waiting, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// What stands at a place.
     pub fn state(&self, n: u32) -> State {
         self.word(n).map_or(State::Unwritten, |w| unpack(w.load(Ordering::Acquire)))

@@ -9,6 +9,7 @@ use std::sync::{
 
 pub use super::{answer::*, settings::*};
 use super::{
+    draw::live::SaleDraw,
     line::{Claimed, ClaimsFull, Line, Terms},
     pace::{clock_s, poll_after, wait_interval},
     queue::{Lane, Place, State},
@@ -42,15 +43,16 @@ pub const DISARM_AFTER_MS: u64 = 10_000;
 #[derive(Debug)]
 pub struct Room {
     index: usize,
-    settings: RoomSettings,
+    pub(super) settings: RoomSettings,
     sales: Vec<(Sale, Arc<Stock>)>,
-    state: Arc<RoomState>,
+    pub(super) draws: Vec<Arc<SaleDraw>>,
+    pub(super) state: Arc<RoomState>,
 }
 
 #[derive(Debug)]
-struct RoomState {
+pub(super) struct RoomState {
     epoch: u64,
-    line: Line,
+    pub(super) line: Line,
     seats: Seats,
     bucket: Bucket,
     armed: AtomicBool,
@@ -86,9 +88,10 @@ impl Room {
             operator: Mutex::default(),
             paused: AtomicBool::new(false),
         };
-        let mine = sales.iter().filter(|s| *s.room == *settings.name);
-        let sales = mine.map(|s| (s.clone(), Arc::new(Stock::new(s.stock, s.lot)))).collect();
-        Room { index, settings: settings.clone(), sales, state: Arc::new(state) }
+        let sales = sales.iter().filter(|s| *s.room == *settings.name);
+        let draws = sales.clone().filter_map(|s| Self::draw_for(settings, s)).collect();
+        let sales = sales.map(|s| (s.clone(), Arc::new(Stock::new(s.stock, s.lot)))).collect();
+        Room { index, settings: settings.clone(), sales, draws, state: Arc::new(state) }
     }
 
     /// Takes over the line, seats, tokens and sold units of the room of the same name.
@@ -100,6 +103,7 @@ impl Room {
                 stock.with(|l| l.rewrite(sale.stock, sale.lot));
             }
         }
+        self.carry_over_draws(old);
     }
 
     /// Its name.
@@ -141,6 +145,9 @@ impl Room {
                 true => (Verdict::Refuse { retry_after_s: None }, Reason::NoPass),
             };
         }
+        if let Some(w) = self.draw_answer(visit, class, restarted, now) {
+            return (Verdict::Wait(w), w.stage.reason());
+        }
         if !waits && let Some(seat) = self.walk_in(now) {
             return (Verdict::Forward(Entrance::Seated { room: self.index, seat }), Reason::WalkIn);
         }
@@ -157,7 +164,7 @@ impl Room {
             return RoomStatus::Seated(seat);
         }
         match self.ticket(visit, now).0 {
-            None => RoomStatus::None,
+            None => self.entry_status(visit, now).map_or(RoomStatus::None, RoomStatus::Waiting),
             Some(_) if self.sold_out(now) => RoomStatus::SoldOut,
             Some(place) => RoomStatus::Waiting(self.waiting(place, false, false, now)),
         }
@@ -316,7 +323,7 @@ impl Room {
         self.token(Kind::Pass, seat.to_bits(), u64::from(left_s) * 1000, host, now)
     }
 
-    fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
+    pub(super) fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
         let sale = self.current_sale(now).map_or("".into(), |(s, _)| s.name.clone());
         Token {
             kind,
@@ -352,10 +359,10 @@ impl Room {
 
     /// The place of the visit's ticket, whatever stands there.
     pub fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
-        Place::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)
+        self.place_of_number(self.token_of(visit, Kind::Ticket, now)?, now)
     }
 
-    fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
+    pub(super) fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
         let sale = self.current_sale(now).map(|(s, _)| &*s.name);
         token_for(visit, kind, self.name(), self.state.epoch, sale, now)
     }
@@ -398,18 +405,32 @@ impl Room {
         let number = self.state.line.lane(lane).take(clock_s(now) + 60, self.settings.entries_max);
         match number {
             Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
-            None => Waiting {
-                room: self.index,
-                place: None,
-                fresh: false,
-                restarted,
-                stage: Stage::Full,
-                ahead: 0,
-                wait_s: None,
-                stock_percent: None,
-                poll_after_s: 60,
-            },
+            None => Waiting { restarted, ..self.without_place(Stage::Full, 60) },
         }
+    }
+
+    /// What to tell somebody who has no place.
+    pub(super) fn without_place(&self, stage: Stage, poll_after_s: u32) -> Waiting {
+        let room = self.index;
+        Waiting {
+            room,
+            place: None,
+            entry: None,
+            fresh: false,
+            restarted: false,
+            stage,
+            ahead: 0,
+            wait_s: None,
+            stock_percent: None,
+            poll_after_s,
+        }
+    }
+
+    /// The stage before the opening of a sale whose pre-queue is open.
+    pub(super) fn prequeue(&self, now: Now) -> Option<Stage> {
+        let (sale, _) = self.current_sale(now).filter(|(s, _)| s.phase(now) == Phase::Prequeue)?;
+        let opens_in_s = (sale.opens_ms - now.wall_ms).div_ceil(1000).min(u64::from(u32::MAX)) as u32;
+        Some(Stage::Prequeue { opens_in_s })
     }
 
     /// What to tell the holder of a place; refreshes its presence.
@@ -425,21 +446,20 @@ impl Room {
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
             State::Seated => Stage::Called { expires_in_s: 0 },
             State::Claiming => Stage::Next,
-            _ => match self.current_sale(now) {
-                Some((sale, _)) if sale.phase(now) == Phase::Prequeue => {
-                    Stage::Prequeue { opens_in_s: (sale.opens_ms - now.wall_ms).div_ceil(1000).min(u64::from(u32::MAX)) as u32 }
-                }
-                _ if self.state.paused.load(Ordering::Acquire) => Stage::Paused,
-                _ => Stage::Waiting,
+            _ => match self.prequeue(now) {
+                Some(stage) => stage,
+                None if self.state.paused.load(Ordering::Acquire) => Stage::Paused,
+                None => Stage::Waiting,
             },
         };
         let poll_after_s = poll_after(stage, wait_s, place.number);
         let stock_percent = self.current_sale(now).and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
         queue.touch(place.number, now_s + poll_after_s + PRESENCE_GRACE_S);
-        Waiting { room: self.index, place: Some(place), fresh, restarted, stage, ahead, wait_s, stock_percent, poll_after_s }
+        let told = Waiting { place: Some(place), fresh, restarted, ahead, wait_s, ..self.without_place(stage, poll_after_s) };
+        Waiting { stock_percent, ..told }
     }
 
-    fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<Stock>)> {
+    pub(super) fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<Stock>)> {
         self.sales.iter().find(|(s, _)| matches!(s.phase(now), Phase::Prequeue | Phase::Open))
     }
 

@@ -29,6 +29,10 @@ fn settings() -> RoomSettings {
         seats: SeatSettings { max: 2, pass_idle: Span::secs(60), pass_age_max: Span::secs(120) },
         admission: Default::default(),
         order: Order::Fifo,
+        weights: Default::default(),
+        beacon: Default::default(),
+        visitor: Default::default(),
+        freeze_before: Span::secs(60),
         arm: Arm::Always,
         claim_window: Span::secs(30),
         entries_max: 1000,
@@ -58,6 +62,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         visitor: None,
         visitor_by_cookie: false,
         wants: Wants::Html,
+        identity: None,
         prefetch: false,
         tokens,
     }

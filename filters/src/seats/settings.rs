@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::draw::{beacon::BeaconSettings, weights::Weights};
 use crate::{plan::Admission, units::Span};
 
 /// One room of the policy.
@@ -20,6 +21,18 @@ pub struct RoomSettings {
     /// How places are ordered.
     #[serde(default)]
     pub order: Order,
+    /// Balls of an entry in the draw's drum, by its class; published with the sale.
+    #[serde(default)]
+    pub weights: Weights,
+    /// Public randomness of the draw: `none`, or `{ source: drand-quicknet, delay: 10s }`.
+    #[serde(default)]
+    pub beacon: BeaconSettings,
+    /// Who counts as one person in a draw.
+    #[serde(default)]
+    pub visitor: VisitorSettings,
+    /// Entries stop this long before the opening, so that places are drawn and known when it comes.
+    #[serde(default = "freeze_before")]
+    pub freeze_before: Span,
     /// When the room makes people wait.
     #[serde(default)]
     pub arm: Arm,
@@ -76,6 +89,9 @@ fn claim_window() -> Span {
 fn entries_max() -> u32 {
     1_000_000
 }
+fn freeze_before() -> Span {
+    Span::secs(60)
+}
 fn slow_lane_percent() -> u8 {
     5
 }
@@ -83,13 +99,57 @@ fn status_while_waiting() -> u16 {
     200
 }
 
-/// How places are ordered.
+/// How places are ordered: `fifo`, `draw_then_fifo` or `{ draw_every: 10s }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// First come, first served.
     #[default]
     Fifo,
+    /// Who comes before a sale's freeze is drawn; later visitors follow in the order they come.
+    DrawThenFifo,
+    /// During a sale the arrivals of each such time are drawn, so milliseconds never decide.
+    DrawEvery(Span),
+}
+
+impl Order {
+    /// Whether places are drawn.
+    pub fn is_drawn(self) -> bool {
+        self != Order::Fifo
+    }
+
+    /// Length of a window, where it is drawn window by window.
+    pub fn window_ms(self) -> Option<u64> {
+        match self {
+            Order::DrawEvery(span) => Some(span.ms()),
+            Order::Fifo | Order::DrawThenFifo => None,
+        }
+    }
+}
+
+/// `visitor: { key: { cookie: shop_login }, entries_per_network: 8, entries_max: 2000000 }`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VisitorSettings {
+    /// What one entry per person rests on; the gate's own visitor cookie when left out, of which anybody can have many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<VisitorKey>,
+    /// Above as many of one network (IPv4 /24, IPv6 /64) entries weigh only `weights.crowded`; no such quota when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_per_network: Option<u32>,
+    /// Most entries of one draw; who comes then follows in the order of arrival. The room's `entries_max` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_max: Option<u32>,
+}
+
+/// Where the shop's login puts the name of a person: `{ cookie: NAME }` or `{ header: NAME }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VisitorKey {
+    /// A cookie.
+    Cookie(String),
+    /// A request header, set by a trusted proxy or an app.
+    Header(String),
 }
 
 /// When the room makes people wait.

@@ -69,6 +69,9 @@ impl From<LoadError> for Fault {
                 warnings: p.warnings,
                 ..Fault::new(status, "POLICY", "the policy has errors; the old one stays in force", "mend what `errors` lists")
             },
+            LoadError::Promised(_) => {
+                Fault::new(StatusCode::CONFLICT, "PROMISED", &e.to_string(), "keep the rules until the sale is over")
+            }
             LoadError::Model(_) => Fault::new(status, "MODEL", &e.to_string(), "write `model: builtin`, or mend the file"),
             LoadError::NoFile => {
                 Fault::new(StatusCode::CONFLICT, "NO_FILE", &e.to_string(), "POST the policy to /v1/policy/apply")
@@ -234,8 +237,24 @@ pub(super) async fn policy_reload(State(app): State<App>) -> Answer<Json<impl Se
 
 pub(super) async fn no_such_path() -> Fault {
     let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/sales /v1/policy; POST /v1/rooms/NAME/pause resume \
-                   slow message, /v1/sales/NAME/sold restock holds/NUMBER, /v1/policy/check apply reload";
+                   slow message, /v1/sales/NAME/sold restock holds/NUMBER, /v1/beacon \
+                   /v1/policy/check apply reload";
     Fault::new(StatusCode::NOT_FOUND, "NO_SUCH_PATH", "there is nothing at this path", instead)
+}
+
+/// A beacon round that a frozen list waits for, as drand's API answers it. Its signature is checked.
+pub(super) async fn beacon(State(app): State<App>, body: Body) -> Answer<Json<serde_json::Value>> {
+    let instead = "send the round as drand answers it: {\"round\", \"randomness\", \"signature\"}";
+    let text = text(body).await?;
+    let wrong = |what: &str| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "BEACON", what, instead);
+    let round = crate::draw::read_round(&text, "").ok_or_else(|| wrong("this is no beacon round"))?;
+    let (source, number) = (round.source.clone(), round.round);
+    let draws = app.control.clone();
+    // A pairing takes milliseconds: not on the thread that answers health checks.
+    let checked = tokio::task::spawn_blocking(move || draws.shared.draws.bring(round)).await;
+    let gone = |_| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "FAILED", "the check broke off", "see the log and try again");
+    checked.map_err(gone)?.map_err(|why| wrong(&why))?;
+    Ok(Json(serde_json::json!({ "source": source, "round": number })))
 }
 
 pub(super) async fn no_such_method() -> Fault {

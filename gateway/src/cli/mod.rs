@@ -10,6 +10,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 mod check;
+mod draw;
 mod explain;
 mod journal;
 mod keys;
@@ -32,6 +33,7 @@ Examples:
   tidegate serve --policy drop-day.yaml                  as the policy says
   tidegate check drop-day.yaml                           before it is used
   tidegate explain drop-day.yaml                         in plain words
+  tidegate draw verify transcript.json                   was the draw right?
 
 Exit codes: 0 it went well, 1 a check failed, 2 the command line is wrong, 3 it failed while running.";
 
@@ -45,6 +47,8 @@ enum Command {
     Explain(explain::Explain),
     /// Prints the JSON Schema of the policy, for editors.
     Schema(schema::Schema),
+    /// Draws by hand, verifies draws, proves receipts; offline.
+    Draw(draw::Draw),
     /// Reads the journal of decisions.
     Journal(journal::Journal),
     /// Looks after the signing keys.
@@ -77,6 +81,7 @@ impl Cli {
             Command::Check(c) => c.run(),
             Command::Explain(c) => c.run(),
             Command::Schema(c) => c.run(),
+            Command::Draw(c) => c.run(),
             Command::Journal(c) => c.run(),
             Command::Keys(c) => c.run(),
             Command::Version => say(&format!("tidegate {}", env!("CARGO_PKG_VERSION"))),

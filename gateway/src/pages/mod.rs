@@ -66,6 +66,7 @@ pub fn words(reason: Reason) -> Words {
             ("A pass is needed", "Open the shop's page in your browser first; you will get a place in the line there.")
         }
         Reason::RoomFull => ("The line is full", "No more places can be given at the moment. Try again later."),
+        Reason::NotKept => ("One moment", "Your place could not be written down. Try again in a few seconds: nothing is lost."),
         Reason::RoomPaused => ("The line is paused", "Nobody is let in at the moment. Your place is kept."),
         Reason::ShopBusy => ("The shop is busy", "It has as many requests as it can take. Try again in a few seconds."),
         Reason::ShopDown => ("The shop is not available", "It does not answer at the moment. Try again in a while."),

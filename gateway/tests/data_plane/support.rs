@@ -65,7 +65,14 @@ impl Gate {
         let bound = Bound::new(policy).unwrap();
         let rows = Arc::new(Rows::default());
         let keyring = Keyring::new(&[(1, [7; 32])]).unwrap();
-        let shared = Shared::new(active(policy, None), keyring, (1, 2), rows.clone(), Arc::new(Memory));
+        let shared = Shared::new(
+            active(policy, None),
+            keyring,
+            (1, 2),
+            rows.clone(),
+            Arc::new(Memory),
+            tidegate_gateway::draw::Draws::new(&tidegate_gateway::keys::StatementKey([7; 32]), std::path::Path::new(".")),
+        );
         let (stop, stopped) = watch::channel(false);
         let addresses = bound.addresses();
         let task = tokio::spawn({

@@ -86,6 +86,7 @@ fn visit(person: u32) -> Visit<'static> {
         visitor: Some(VisitorId(u64::from(person).wrapping_mul(0x9e37_79b9_7f4a_7c15))),
         visitor_by_cookie: true,
         wants: Wants::Html,
+        identity: None,
         prefetch: false,
         tokens: &[],
     }

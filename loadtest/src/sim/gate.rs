@@ -483,6 +483,7 @@ fn visit_of<'a>(r: &Incoming<'a>, route: Option<usize>) -> Visit<'a> {
         visitor: Some(VisitorId(r.visitor)),
         visitor_by_cookie: r.by_cookie,
         wants: r.wants,
+        identity: None,
         prefetch: false,
         tokens: r.tokens,
     }

@@ -215,12 +215,14 @@ mod tests {
         Buyer { holder: Holder::Seat(n), visitor: Some(VisitorId(n + 100)) }
     }
 
+    type Store = BTreeMap<(u8, Vec<u8>), (Kind, Vec<u8>)>;
+
     #[test]
     fn what_a_store_kept_is_the_ledger_again() {
         let mut ledger = Ledger::new(Some(10), 2);
         assert!(ledger.take_dirty().is_empty(), "nobody keeps it");
         ledger.keep();
-        let mut store = BTreeMap::new();
+        let mut store = Store::new();
         let mut flush = |l: &mut Ledger| {
             for (kind, key, value) in l.take_dirty() {
                 match value {
@@ -238,7 +240,7 @@ mod tests {
         ledger.elsewhere(1);
         let kept = flush(&mut ledger);
         assert!(!ledger.is_dirty());
-        let read = |kept: &BTreeMap<(u8, Vec<u8>), (Kind, Vec<u8>)>, written| {
+        let read = |kept: &Store, written| {
             let records = kept.iter().map(|((_, key), (kind, value))| (*kind, key.as_slice(), value.as_slice()));
             let (ledger, bad) = Ledger::restore(written, 2, records);
             assert_eq!(bad, 0);

@@ -14,7 +14,7 @@ use crate::{
     },
     time::Now,
     verdict::{Reason, Verdict},
-    visit::Visit,
+    visit::{Visit, VisitorId},
 };
 
 impl Room {
@@ -40,7 +40,8 @@ impl Room {
         let Some(sale) = self.sales.iter().find(|(s, _)| *s.name == *needs.hold) else {
             return Err((Verdict::Refuse { retry_after_s: None }, Reason::NoHold));
         };
-        let buyer = Buyer { holder, visitor: visit.visitor };
+        // The shop's own name for somebody says more than our cookie.
+        let buyer = Buyer { holder, visitor: visit.identity.map(VisitorId).or(visit.visitor) };
         Held::take(sale, buyer, needs, visit.method, (now, clock_s(now)))
     }
 

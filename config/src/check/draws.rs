@@ -1,0 +1,116 @@
+//! Rooms whose places are drawn.
+
+use tidegate_filters::{
+    Span,
+    seats::{
+        draw::{
+            beacon::{BeaconSettings, DELAY_S_MIN, Schedule},
+            live::WINDOWS_MAX,
+            register::REGISTER_MAX,
+            weights::WEIGHT_MAX,
+        },
+        room::{OnFailure, Order, RoomSettings, VisitorKey},
+    },
+};
+
+use super::Checker;
+use crate::policy::keep::SaleSettings;
+
+/// Shortest and longest window of `draw_every`, milliseconds.
+const WINDOW_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
+
+impl Checker<'_> {
+    pub(super) fn draw(&mut self, i: usize, room: &RoomSettings) {
+        let at = |key: &str| format!("rooms[{i}].{key}");
+        let w = &room.weights;
+        for (name, weight) in [("human", w.human), ("unsure", w.unsure), ("crowded", w.crowded), ("suspect", w.suspect)] {
+            self.within(at(&format!("weights.{name}")), weight.into(), 0, WEIGHT_MAX.into(), " balls");
+        }
+        if w.human == 0 {
+            self.error(at("weights.human"), "people would have no ball in the drum", "write 16, and less for the others");
+        }
+        self.beacon(i, room);
+        if let Some(VisitorKey::Cookie(name) | VisitorKey::Header(name)) = &room.visitor.key
+            && (name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)))
+        {
+            self.error(
+                at("visitor.key"),
+                format!("`{name}` is not the name of a cookie or header"),
+                "write letters, digits, `-`, `_`",
+            );
+        }
+        if let Some(max) = room.visitor.entries_max {
+            self.within(at("visitor.entries_max"), max.into(), 1, REGISTER_MAX.into(), " entries");
+        }
+        if room.visitor.entries_per_network == Some(0) {
+            self.error(at("visitor.entries_per_network"), "every entry would be one too many", "write 1 or more, or remove it");
+        }
+        if !room.order.is_drawn() {
+            return;
+        }
+        if self.policy.state.is_none() {
+            let what = "a draw without a disk: a restart would lose entries and the secret that was promised";
+            self.error(at("order"), what, "add `state: { directory: /var/lib/tidegate/state }`, or write `order: fifo`");
+        }
+        if self.policy.keys.is_none() {
+            let what = "the key that signs receipts would be another one after a restart";
+            self.error(at("order"), what, "add `keys: { directory: /var/lib/tidegate/keys }`, or write `order: fifo`");
+        }
+        if room.on_failure == OnFailure::OpenBounded {
+            self.error(at("on_failure"), "a room that opens when it fails lets people pass the draw", "write `closed`");
+        }
+        if let Order::DrawEvery(span) = room.order
+            && !WINDOW_MS.contains(&span.ms())
+        {
+            self.error(at("order.draw_every"), format!("{span} is no useful window"), "write 1s to 1h; 10s is usual");
+        }
+    }
+
+    fn beacon(&mut self, i: usize, room: &RoomSettings) {
+        let at = |key: &str| format!("rooms[{i}].beacon.{key}");
+        let BeaconSettings::Rounds(rounds) = &room.beacon else { return };
+        if Schedule::of(&rounds.source).is_none() {
+            let what = format!("the beacon `{}` is not known", rounds.source);
+            self.error(at("source"), what, "write `drand-quicknet`, or `ed25519:` and a public key of 64 hex digits");
+        }
+        if rounds.delay < Span::secs(DELAY_S_MIN) {
+            let what = format!("after {} the round could be in sight when the list is frozen", rounds.delay);
+            self.error(at("delay"), what, format!("write {DELAY_S_MIN}s or more"));
+        }
+        if room.order == Order::DrawThenFifo && rounds.delay.ms() + 5_000 > room.freeze_before.ms() {
+            let what = format!("the round comes {} after the freeze, places would not be known at the opening", rounds.delay);
+            self.error(at("delay"), what, format!("write less, or a `freeze_before` above {}", room.freeze_before));
+        }
+        if rounds.from.as_ref().is_some_and(|url| !url.starts_with("http://")) {
+            let what = "a round carries its own signature, so it is fetched in plain HTTP";
+            self.error(at("from"), what, "write http://HOST:PORT/PATH of a relay; `/public/ROUND` is added");
+        }
+    }
+
+    pub(super) fn drawn_sale(&mut self, i: usize, sale: &SaleSettings) {
+        let Some(room) = self.policy.rooms.iter().find(|r| r.name == sale.room).filter(|r| r.order.is_drawn()) else { return };
+        let opens = sale.opens_at.unix_ms();
+        let early = opens.saturating_sub(sale.prequeue_opens_at.unwrap_or(sale.opens_at).unix_ms());
+        match room.order {
+            Order::DrawThenFifo if early <= room.freeze_before.ms() => {
+                let what = format!(
+                    "nobody could enter the draw: the pre-queue opens {} before the sale, entries stop {} before it",
+                    Span(early),
+                    room.freeze_before
+                );
+                self.error(
+                    format!("sales[{i}].prequeue_opens_at"),
+                    what,
+                    "open it half an hour before, or write `order: fifo` in the room",
+                );
+            }
+            Order::DrawEvery(span)
+                if (sale.closes_at.unix_ms().saturating_sub(opens) + early).div_ceil(span.ms().max(1)) > WINDOWS_MAX =>
+            {
+                let what = format!("the sale has more than {WINDOWS_MAX} windows of {span}");
+                self.error(format!("sales[{i}].closes_at"), what, "close earlier, or draw less often");
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The draw of one sale while it happens: windows in which people enter, lists that are frozen, places that are drawn.
+//!
+//! Secrets, signatures and the disk are the shell's: it pledges, closes, freezes and reveals; what a visit needs is here.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{
+    commit::window_id,
+    digest::Hash,
+    entry::{Entry, EntryNames, Leaves},
+    register::{Census, Register, entries},
+    transcript::{FrozenList, Promise},
+    tree::Tree,
+};
+use crate::{rule::sale_window::Sale, time::Now};
+
+/// Most windows of one sale: a window of ten seconds for eleven days.
+pub const WINDOWS_MAX: u64 = 100_000;
+/// Bit 63 of a ticket's number says that it is an entry, not a place.
+const ENTRY: u64 = 1 << 63;
+/// In the table of places: none.
+const NO_PLACE: u32 = u32::MAX;
+
+/// An entry of a sale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef {
+    /// Which window it entered in; 0 when the sale has one list.
+    pub window: u32,
+    /// Its index in that list.
+    pub index: u32,
+}
+
+impl EntryRef {
+    /// As a ticket's number: bit 63, the window in bits 32..63, the index in bits 0..32.
+    pub fn to_bits(self) -> u64 {
+        ENTRY | u64::from(self.window) << 32 | u64::from(self.index)
+    }
+
+    /// The inverse; `None` for the number of a place.
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        let window = (bits >> 32 & u64::from(u32::MAX >> 1)) as u32;
+        (bits & ENTRY != 0).then_some(EntryRef { window, index: bits as u32 })
+    }
+}
+
+/// The live draw of one sale.
+#[derive(Debug)]
+pub struct SaleDraw {
+    /// The sale.
+    sale_id: Box<str>,
+    opens_ms: u64,
+    ends_ms: u64,
+    window_ms: u64,
+    chained: bool,
+    pledge: OnceLock<Pledge>,
+    /// What the disk knew of entries is back: people may enter.
+    open: AtomicBool,
+    windows: Box<[OnceLock<Box<Window>>]>,
+}
+
+/// What was promised, without the secret: enough to name entries.
+#[derive(Debug)]
+pub struct Pledge {
+    /// RFC 8785 JSON.
+    pub rules_json: String,
+    /// Its hash.
+    pub rules: Hash,
+    /// C.
+    pub commitment: Hash,
+    /// The gate's Ed25519 key.
+    pub public_key: [u8; 32],
+    entry_key: [u8; 32],
+}
+
+/// One list.
+#[derive(Debug)]
+pub struct Window {
+    number: u64,
+    draw_id: String,
+    /// Who entered.
+    pub register: Register,
+    names: EntryNames,
+    frozen: OnceLock<Frozen>,
+    places: OnceLock<Box<[u32]>>,
+}
+
+/// A frozen list: everything a proof needs.
+#[derive(Debug)]
+pub struct Frozen {
+    /// The signed statement.
+    pub list: FrozenList,
+    /// The weight of each index; `None` for void ones.
+    pub weights: Vec<Option<u8>>,
+    /// Proves that an entry is in.
+    pub tree: Tree,
+    /// The number in the line of the first drawn place.
+    pub base: u32,
+    /// Places that will be drawn.
+    pub count: u32,
+    /// By class.
+    pub census: Census,
+}
+
+impl Frozen {
+    /// A list that was frozen before; its tree is made again.
+    pub fn of(window: &Window, list: FrozenList, weights: Vec<Option<u8>>, base: u32, count: u32, census: Census) -> Self {
+        let tree = Tree::new(Leaves::new(&window.draw_id).all(&window.entries(&weights)));
+        Frozen { list, weights, tree, base, count, census }
+    }
+}
+
+impl SaleDraw {
+    /// The draw of a sale: one list until `freeze_before_ms` before the opening, or one list a window until it closes.
+    pub fn new(sale: &Sale, freeze_before_ms: u64, window_ms: Option<u64>) -> Self {
+        let ends_ms = match window_ms {
+            Some(_) => sale.closes_ms,
+            None => sale.opens_ms.saturating_sub(freeze_before_ms),
+        };
+        let span_ms = ends_ms.saturating_sub(sale.prequeue_opens_ms);
+        let length = window_ms.unwrap_or(span_ms).max(1);
+        let count = span_ms.div_ceil(length).min(WINDOWS_MAX);
+        SaleDraw {
+            sale_id: sale.name.clone(),
+            opens_ms: sale.prequeue_opens_ms,
+            ends_ms,
+            window_ms: length,
+            chained: window_ms.is_some(),
+            pledge: OnceLock::new(),
+            open: AtomicBool::new(false),
+            windows: (0..count).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// The sale.
+    pub fn sale_id(&self) -> &str {
+        &self.sale_id
+    }
+
+    /// Whether it is drawn window by window.
+    pub fn is_chained(&self) -> bool {
+        self.chained
+    }
+
+    /// How many lists there can be.
+    pub fn window_count(&self) -> u64 {
+        self.windows.len() as u64
+    }
+
+    /// The promise is made and on disk. Said twice, the first one counts.
+    pub fn pledge(&self, promise: &Promise, public_key: [u8; 32], entry_key: [u8; 32]) {
+        let (rules_json, rules, commitment) = (promise.rules_json.clone(), promise.rules, promise.commitment);
+        let _ = self.pledge.set(Pledge { rules_json, rules, commitment, public_key, entry_key });
+    }
+
+    /// Everything the disk knew is back in the lists: from now on people may enter.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// What was promised; `None` until it is.
+    pub fn pledged(&self) -> Option<&Pledge> {
+        self.pledge.get()
+    }
+
+    /// The list people enter now; `None` outside its time and before [`SaleDraw::open`].
+    pub fn open_window(&self, now: Now) -> Option<(u32, &Window)> {
+        if !self.open.load(Ordering::Acquire) || now.wall_ms < self.opens_ms || now.wall_ms >= self.ends_ms {
+            return None;
+        }
+        let number = (now.wall_ms - self.opens_ms) / self.window_ms;
+        self.window_or_new(number).map(|w| (number as u32, w))
+    }
+
+    /// A list, made when it is not there yet. `None` before the promise is made, and beyond the last window.
+    pub fn window_or_new(&self, number: u64) -> Option<&Window> {
+        let pledge = self.pledge.get()?;
+        let slot = self.windows.get(usize::try_from(number).ok()?)?;
+        Some(slot.get_or_init(|| {
+            let draw_id = self.draw_id(number);
+            let names = EntryNames::new(&pledge.entry_key, &draw_id);
+            Box::new(Window {
+                number,
+                draw_id,
+                register: Register::default(),
+                names,
+                frozen: OnceLock::new(),
+                places: OnceLock::new(),
+            })
+        }))
+    }
+
+    /// A list that is there.
+    pub fn window(&self, number: u64) -> Option<&Window> {
+        self.windows.get(usize::try_from(number).ok()?)?.get().map(|w| &**w)
+    }
+
+    /// When a list stops taking entries, Unix milliseconds.
+    pub fn window_ends_ms(&self, number: u64) -> u64 {
+        self.opens_ms.saturating_add(self.window_ms.saturating_mul(number + 1)).min(self.ends_ms)
+    }
+
+    /// The name of a list in statements and leaves.
+    pub fn draw_id(&self, number: u64) -> String {
+        if self.chained { window_id(&self.sale_id, number) } else { self.sale_id.to_string() }
+    }
+
+    /// The place in the line an entry drew; `None` while it is not drawn, and for void entries.
+    pub fn place(&self, entry: EntryRef) -> Option<u32> {
+        let window = self.window(u64::from(entry.window))?;
+        let place = *window.places.get()?.get(entry.index as usize)?;
+        (place != NO_PLACE).then(|| window.frozen.get().map_or(0, |f| f.base) + place)
+    }
+}
+
+impl Window {
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The public name of an entry.
+    pub fn entry_id(&self, index: u32) -> [u8; 16] {
+        self.names.id(u64::from(index))
+    }
+
+    /// The entries as they are drawn.
+    pub fn entries(&self, weights: &[Option<u8>]) -> Vec<Entry> {
+        entries(weights, &self.names)
+    }
+
+    /// One entry of the frozen list.
+    pub fn entry(&self, index: u32) -> Option<Entry> {
+        let weight = self.frozen.get()?.weights.get(index as usize)?;
+        Some(weight.map_or(Entry::VOID, |weight| Entry { id: self.entry_id(index), weight }))
+    }
+
+    /// The list is frozen and its statement durable.
+    pub fn freeze(&self, frozen: Frozen) {
+        let _ = self.frozen.set(frozen);
+        self.register.forget_people();
+    }
+
+    /// The frozen list; `None` before.
+    pub fn frozen(&self) -> Option<&Frozen> {
+        self.frozen.get()
+    }
+
+    /// The places are drawn: of each index, counted from 0 in this list.
+    pub fn draw(&self, places: &[Option<u32>]) {
+        let _ = self.places.set(places.iter().map(|p| p.unwrap_or(NO_PLACE)).collect());
+    }
+
+    /// Whether places are drawn.
+    pub fn is_drawn(&self) -> bool {
+        self.places.get().is_some()
+    }
+
+    /// The place of an index in this list, from 0.
+    pub fn drawn(&self, index: u32) -> Option<u32> {
+        self.places.get()?.get(index as usize).copied().filter(|p| *p != NO_PLACE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn sale() -> Sale {
+        Sale {
+            name: "s".into(),
+            room: "r".into(),
+            prequeue_opens_ms: 1_000,
+            opens_ms: 61_000,
+            closes_ms: 100_500,
+            ..Sale::default()
+        }
+    }
+
+    fn pledged(draw: SaleDraw) -> SaleDraw {
+        let promise = Promise {
+            sale_id: "s".into(),
+            window: None,
+            rules_json: "{}".into(),
+            rules: [1; 32],
+            commitment: [2; 32],
+            secret: [3; 32],
+        };
+        draw.pledge(&promise, [4; 32], [5; 32]);
+        assert!(draw.open_window(at(5_000)).is_none(), "entries of an earlier life are not back yet");
+        draw.open();
+        draw
+    }
+
+    fn at(wall_ms: u64) -> Now {
+        Now::at(wall_ms, 0)
+    }
+
+    #[test]
+    fn one_list_until_the_freeze() {
+        let before = SaleDraw::new(&sale(), 20_000, None);
+        assert!(before.open_window(at(5_000)).is_none(), "nobody enters before the promise is out");
+        let draw = pledged(before);
+        assert!(draw.open_window(at(999)).is_none() && draw.open_window(at(41_000)).is_none());
+        assert_eq!(draw.open_window(at(1_000)).unwrap().0, 0);
+        assert_eq!(draw.open_window(at(40_999)).unwrap().0, 0);
+        assert_eq!((draw.window_count(), draw.window_ends_ms(0), draw.draw_id(0)), (1, 41_000, "s".to_owned()));
+    }
+
+    #[test]
+    fn windows_follow_each_other_to_the_end() {
+        let draw = pledged(SaleDraw::new(&sale(), 20_000, Some(10_000)));
+        assert_eq!(draw.open_window(at(1_000)).unwrap().0, 0);
+        assert_eq!(draw.open_window(at(10_999)).unwrap().0, 0);
+        assert_eq!(draw.open_window(at(11_000)).unwrap().0, 1);
+        assert_eq!(draw.open_window(at(100_499)).unwrap().0, 9);
+        assert!(draw.open_window(at(100_500)).is_none());
+        assert_eq!((draw.window_count(), draw.window_ends_ms(9), draw.draw_id(3)), (10, 100_500, "s#3".to_owned()));
+    }
+
+    #[test]
+    fn tickets_of_entries_and_places_differ() {
+        let entry = EntryRef { window: 77, index: u32::MAX };
+        assert_eq!(EntryRef::from_bits(entry.to_bits()), Some(entry));
+        assert_eq!(crate::seats::queue::Place::from_bits(entry.to_bits()), None);
+        for place in [0, 5, 1 << 32 | 9] {
+            assert_eq!(EntryRef::from_bits(place), None);
+        }
+    }
+}

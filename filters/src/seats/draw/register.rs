@@ -1,0 +1,407 @@
+//! The open list of a draw: who entered, by index, until it is frozen.
+//!
+//! Looking up an index touches one atomic word. Entering takes the lock of one of 64 small maps: it happens once a visitor,
+//! and the entry then waits for the disk anyway.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    entry::{Entry, EntryNames},
+    weights::Weights,
+};
+use crate::rule::bot_gate::Class;
+
+/// Most entries of one list.
+pub const REGISTER_MAX: u32 = 1 << 24;
+
+/// Entries a segment: 512 KiB, allocated when the first of them is taken.
+const SEGMENT: usize = 1 << 16;
+const SHARDS: usize = 64;
+/// The counter's closed bit.
+const CLOSED: u64 = 1 << 63;
+
+/// What came of asking for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entering {
+    /// A new index, reserved: make it durable, then [`Register::settle`].
+    New {
+        /// Its index.
+        index: u32,
+        /// It came above its network's quota.
+        crowded: bool,
+    },
+    /// This person has one already.
+    Known {
+        /// Its index.
+        index: u32,
+    },
+    /// `entries_max` are in.
+    Full,
+    /// The list is closed.
+    Closed,
+}
+
+/// What stands at an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody took it.
+    Free,
+    /// Taken; on its way to the disk.
+    Reserved,
+    /// An entry.
+    Written {
+        /// The worst class it was seen with.
+        class: Class,
+        /// It came above its network's quota.
+        crowded: bool,
+        /// Counts as present until this second of the room's clock.
+        present_until_s: u32,
+    },
+    /// Taken and given up: no place.
+    Void,
+}
+
+/// Who asks for an entry, as keyed hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Of the shop's login, else of the visitor cookie.
+    pub key: u64,
+    /// Of the network, /24 or /64; `None` when it is not known.
+    pub network: Option<u64>,
+}
+
+/// Entries by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Census {
+    /// Scored below every threshold.
+    pub human: u32,
+    /// Unsure or not scored.
+    pub unsure: u32,
+    /// Above the quota of its network.
+    pub crowded: u32,
+    /// Scored suspect.
+    pub suspect: u32,
+    /// Reserved and never used.
+    pub void: u32,
+}
+
+/// The list.
+#[derive(Debug)]
+pub struct Register {
+    word: AtomicU64,
+    settled: AtomicU64,
+    segments: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    people: Box<[Mutex<BTreeMap<u64, u32>>]>,
+    networks: Box<[Mutex<BTreeMap<u64, u32>>]>,
+}
+
+impl Default for Register {
+    fn default() -> Self {
+        let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
+        Register {
+            word: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            segments: (0..REGISTER_MAX as usize / SEGMENT).map(|_| OnceLock::new()).collect(),
+            people: shards(),
+            networks: shards(),
+        }
+    }
+}
+
+impl Register {
+    /// Asks for an entry. `per_network`: above as many of one network entries are crowded.
+    pub fn enter(&self, who: Person, max: u32, per_network: Option<u32>) -> Entering {
+        let mut people = lock(&self.people, who.key);
+        if let Some(index) = people.get(&who.key) {
+            return Entering::Known { index: *index };
+        }
+        let max = u64::from(max.min(REGISTER_MAX));
+        let next = |n: u64| (n & CLOSED == 0 && n < max).then_some(n + 1);
+        let index = match self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
+            Ok(n) => n as u32,
+            Err(n) if n & CLOSED != 0 => return Entering::Closed,
+            Err(_) => return Entering::Full,
+        };
+        people.insert(who.key, index);
+        drop(people);
+        let crowded = per_network.is_some_and(|most| self.one_more_of(who.network) > most);
+        self.set(index, Standing::Reserved);
+        Entering::New { index, crowded }
+    }
+
+    /// The reserved entry is durable, or could not be made so: then its index is void and the person may enter again.
+    pub fn settle(&self, index: u32, who: Person, as_entry: Option<Standing>) {
+        if as_entry.is_none() {
+            lock(&self.people, who.key).remove(&who.key);
+            if let Some(network) = who.network
+                && let Some(n) = lock(&self.networks, network).get_mut(&network)
+            {
+                *n = n.saturating_sub(1);
+            }
+        }
+        if self.standing(index) == Standing::Reserved {
+            self.set(index, as_entry.unwrap_or(Standing::Void));
+            self.settled.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Puts an entry back that the disk knew, in index order. For the start, before anybody enters; indices below it that are
+    /// not put back were reserved and never used.
+    pub fn restore(&self, index: u32, who: Person, class: Class, crowded: bool) {
+        if index >= REGISTER_MAX {
+            return;
+        }
+        self.one_more_of(who.network);
+        self.set(index, Standing::Written { class, crowded, present_until_s: 0 });
+        // A write that came too late to be answered may be on the disk beside the one that was: the later one has the receipt.
+        if let Some(unanswered) = lock(&self.people, who.key).insert(who.key, index) {
+            self.set(unanswered, Standing::Void);
+        }
+        self.word.fetch_max(u64::from(index) + 1, Ordering::AcqRel);
+    }
+
+    /// After the last [`Register::restore`]: what was not put back is void.
+    pub fn restored(&self) {
+        let n = self.taken();
+        for index in (0..n).filter(|i| matches!(self.standing(*i), Standing::Free | Standing::Reserved)) {
+            self.set(index, Standing::Void);
+        }
+        self.settled.store(u64::from(n), Ordering::Release);
+    }
+
+    /// Somebody with this entry was here: present until then, and at least as suspicious as seen now.
+    pub fn seen(&self, index: u32, class: Option<Class>, until_s: u32) {
+        let Some(word) = self.slot(index) else { return };
+        let later = |w: u64| match unpack(w) {
+            Standing::Written { class: was, crowded, present_until_s } => {
+                let now = Standing::Written {
+                    class: class.map_or(was, |c| was.max(c)),
+                    crowded,
+                    present_until_s: present_until_s.max(until_s),
+                };
+                (pack(now) != w).then(|| pack(now))
+            }
+            _ => None,
+        };
+        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+    }
+
+    /// What stands at an index.
+    pub fn standing(&self, index: u32) -> Standing {
+        self.slot(index).map_or(Standing::Free, |w| unpack(w.load(Ordering::Acquire)))
+    }
+
+    /// Indices taken.
+    pub fn taken(&self) -> u32 {
+        (self.word.load(Ordering::Acquire) & !CLOSED) as u32
+    }
+
+    /// Nobody can enter any more.
+    pub fn is_closed(&self) -> bool {
+        self.word.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// Stops entries. `true` once every index that was taken is written or void: then the list can be frozen.
+    pub fn close(&self) -> bool {
+        let n = self.word.fetch_or(CLOSED, Ordering::AcqRel) & !CLOSED;
+        self.settled.load(Ordering::Acquire) >= n
+    }
+
+    /// The weight of every index, now; `None` for void ones.
+    pub fn weights(&self, weights: &Weights) -> Vec<Option<u8>> {
+        let weigh = |i| match self.standing(i) {
+            Standing::Written { class, crowded, .. } => Some(weights.of(class, crowded)),
+            _ => None,
+        };
+        (0..self.taken()).map(weigh).collect()
+    }
+
+    /// How many of each class, now.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for index in 0..self.taken() {
+            let one = match self.standing(index) {
+                Standing::Written { class: Class::Suspect, .. } => &mut census.suspect,
+                Standing::Written { crowded: true, .. } => &mut census.crowded,
+                Standing::Written { class: Class::Human, .. } => &mut census.human,
+                Standing::Written { class: Class::Unsure, .. } => &mut census.unsure,
+                _ => &mut census.void,
+            };
+            *one += 1;
+        }
+        census
+    }
+
+    /// Forgets who entered: after the freeze only indices count.
+    pub fn forget_people(&self) {
+        for shard in self.people.iter().chain(self.networks.iter()) {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    fn one_more_of(&self, network: Option<u64>) -> u32 {
+        let Some(network) = network else { return 0 };
+        let mut counts = lock(&self.networks, network);
+        let n = counts.entry(network).or_default();
+        *n += 1;
+        *n
+    }
+
+    fn set(&self, index: u32, standing: Standing) {
+        let Some(segment) = self.segments.get(index as usize / SEGMENT) else { return };
+        let segment = segment.get_or_init(|| (0..SEGMENT).map(|_| AtomicU64::new(0)).collect());
+        segment[index as usize % SEGMENT].store(pack(standing), Ordering::Release);
+    }
+
+    fn slot(&self, index: u32) -> Option<&AtomicU64> {
+        self.segments.get(index as usize / SEGMENT)?.get()?.get(index as usize % SEGMENT)
+    }
+}
+
+/// The entries as they are drawn.
+pub fn entries(weights: &[Option<u8>], names: &EntryNames) -> Vec<Entry> {
+    let entry = |(i, w): (u64, &Option<u8>)| w.map_or(Entry::VOID, |weight| Entry { id: names.id(i), weight });
+    (0u64..).zip(weights).map(entry).collect()
+}
+
+fn lock(shards: &[Mutex<BTreeMap<u64, u32>>], key: u64) -> std::sync::MutexGuard<'_, BTreeMap<u64, u32>> {
+    // Keys are keyed hashes: any bits will do.
+    shards[key as usize % shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bits 0..32 presence, 32..34 class, 34 crowded, 35..37 what it is.
+fn pack(s: Standing) -> u64 {
+    match s {
+        Standing::Free => 0,
+        Standing::Reserved => 1 << 35,
+        Standing::Written { class, crowded, present_until_s } => {
+            2 << 35 | u64::from(crowded) << 34 | (class as u64) << 32 | u64::from(present_until_s)
+        }
+        Standing::Void => 3 << 35,
+    }
+}
+
+fn unpack(w: u64) -> Standing {
+    match w >> 35 & 3 {
+        0 => Standing::Free,
+        1 => Standing::Reserved,
+        2 => Standing::Written {
+            class: match w >> 32 & 3 {
+                0 => Class::Human,
+                1 => Class::Unsure,
+                _ => Class::Suspect,
+            },
+            crowded: w >> 34 & 1 == 1,
+            present_until_s: w as u32,
+        },
+        _ => Standing::Void,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn person(key: u64, network: u64) -> Person {
+        Person { key, network: Some(network) }
+    }
+
+    fn written(class: Class, crowded: bool) -> Option<Standing> {
+        Some(Standing::Written { class, crowded, present_until_s: 60 })
+    }
+
+    #[test]
+    fn one_entry_a_person_and_beyond_the_quota_a_smaller_weight() {
+        let r = Register::default();
+        for n in 0..5 {
+            let entering = r.enter(person(n, 7), 100, Some(3));
+            assert_eq!(entering, Entering::New { index: n as u32, crowded: n >= 3 });
+            r.settle(n as u32, person(n, 7), written(Class::Human, n >= 3));
+            assert_eq!(r.enter(person(n, 7), 100, Some(3)), Entering::Known { index: n as u32 });
+        }
+        assert_eq!(r.enter(person(9, 8), 100, Some(3)), Entering::New { index: 5, crowded: false });
+        assert!(!r.close(), "index 5 is on its way to the disk");
+        assert_eq!(r.enter(person(10, 8), 100, None), Entering::Closed);
+        r.settle(5, person(9, 8), None);
+        assert!(r.close());
+        let weights = Weights::default();
+        assert_eq!(r.weights(&weights), [Some(16), Some(16), Some(16), Some(2), Some(2), None]);
+    }
+
+    #[test]
+    fn a_list_is_full_and_a_failed_entry_may_come_again() {
+        let r = Register::default();
+        assert_eq!(r.enter(person(1, 1), 2, None), Entering::New { index: 0, crowded: false });
+        r.settle(0, person(1, 1), None);
+        assert_eq!(r.enter(person(1, 1), 2, None), Entering::New { index: 1, crowded: false });
+        assert_eq!(r.enter(person(2, 1), 2, None), Entering::Full);
+        assert_eq!(r.standing(0), Standing::Void);
+    }
+
+    #[test]
+    fn the_worst_class_counts_and_presence_only_grows() {
+        let r = Register::default();
+        r.enter(person(1, 1), 2, None);
+        r.settle(0, person(1, 1), written(Class::Human, false));
+        r.seen(0, Some(Class::Suspect), 90);
+        r.seen(0, Some(Class::Unsure), 80);
+        r.seen(0, None, 70);
+        assert_eq!(r.standing(0), Standing::Written { class: Class::Suspect, crowded: false, present_until_s: 90 });
+        r.seen(1, Some(Class::Human), 90);
+        assert_eq!(r.standing(1), Standing::Free);
+    }
+
+    #[test]
+    fn what_the_disk_knew_comes_back_and_gaps_are_void() {
+        let r = Register::default();
+        r.restore(0, person(44, 1), Class::Human, false);
+        r.restore(1, person(11, 1), Class::Human, true);
+        r.restore(4, person(44, 1), Class::Unsure, false);
+        r.restored();
+        assert_eq!(r.enter(person(44, 1), 100, None), Entering::Known { index: 4 });
+        assert_eq!(r.weights(&Weights::default()), [None, Some(2), None, None, Some(8)]);
+        assert_eq!(r.enter(person(5, 1), 100, Some(3)), Entering::New { index: 5, crowded: true }, "quotas are counted again");
+    }
+
+    proptest! {
+        #[test]
+        fn words_keep_what_they_are_given(class in 0u8..3, crowded: bool, until: u32) {
+            let class = [Class::Human, Class::Unsure, Class::Suspect][usize::from(class)];
+            for s in [Standing::Free, Standing::Reserved, Standing::Void, Standing::Written { class, crowded, present_until_s: until }] {
+                prop_assert_eq!(unpack(pack(s)), s);
+            }
+        }
+    }
+
+    #[test]
+    fn a_crowd_gets_distinct_indices_and_nobody_two() {
+        let r = Register::default();
+        std::thread::scope(|s| {
+            for t in 0..4u64 {
+                let r = &r;
+                s.spawn(move || {
+                    for n in 0..500u64 {
+                        // Every person knocks from two threads.
+                        let who = person(n + 250 * (t / 2), n % 9);
+                        if let Entering::New { index, crowded } = r.enter(who, 10_000, Some(50)) {
+                            r.settle(index, who, written(Class::Human, crowded));
+                        }
+                    }
+                });
+            }
+        });
+        assert!(r.close());
+        assert_eq!(r.taken(), 750);
+        assert!(r.weights(&Weights::default()).iter().all(Option::is_some));
+    }
+}

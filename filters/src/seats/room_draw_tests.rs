@@ -1,0 +1,214 @@
+//! A room whose places are drawn, from the visitor's side.
+#![allow(clippy::unwrap_used)]
+
+use super::{
+    answer::{Entered, Stage, Waiting},
+    draw::{
+        commit::{commitment, earlier_by, rules_hash},
+        drum::{Drum, places},
+        live::Frozen,
+        register::Standing,
+        statement::Signer,
+        transcript::Promise,
+    },
+    queue::Lane,
+    room::*,
+    token::Token,
+};
+use crate::{
+    plan::Plan,
+    rule::{bot_gate::Class, sale_window::Sale},
+    time::Now,
+    units::Span,
+    verdict::Verdict,
+    visit::{Network, Visit, VisitorId, Wants},
+};
+
+const HOST: &str = "shop.example";
+const START_MS: u64 = 1_800_000_000_000;
+
+fn at(ms: u64) -> Now {
+    Now::at(START_MS, ms)
+}
+
+/// Pre-queue at once, freeze after 40 s, opening after 60 s.
+fn room(order: Order) -> Room {
+    let text = r#"{"name":"drop","arm":"always","freeze_before":"20s","visitor":{"entries_per_network":3}}"#;
+    let settings = RoomSettings { order, ..serde_json::from_str(text).unwrap() };
+    let sale = Sale {
+        name: "s".into(),
+        room: "drop".into(),
+        prequeue_opens_ms: START_MS,
+        opens_ms: START_MS + 60_000,
+        closes_ms: START_MS + 600_000,
+        ..Sale::default()
+    };
+    let room = Room::new(0, &settings, &[sale], 7, at(0));
+    room.open(&Plan { refill_per_s: 1_000.0, burst: 1_000.0, seats: 1_000, armed: false, reason: String::new() }, at(0));
+    let draw = room.draws().next().unwrap();
+    draw.pledge(&promise(&room, 0), [1; 32], [2; 32]);
+    draw.open();
+    room
+}
+
+fn promise(room: &Room, window: u64) -> Promise {
+    let draw = room.draws().next().unwrap();
+    let (last, rules) = ([9; 32], rules_hash("{}"));
+    let first = earlier_by(&last, draw.window_count() - 1);
+    Promise {
+        sale_id: "s".into(),
+        window: draw.is_chained().then_some(window),
+        rules_json: "{}".into(),
+        rules,
+        commitment: commitment("s", &rules, &first),
+        secret: earlier_by(&last, draw.window_count() - 1 - window),
+    }
+}
+
+fn visit(person: u64, tokens: &[Token]) -> Visit<'_> {
+    Visit {
+        method: "GET",
+        host: HOST,
+        path: "/",
+        route: Some(0),
+        network: Some(Network::new([10, 0, (person / 4) as u8, 1].into())),
+        visitor: Some(VisitorId(person)),
+        visitor_by_cookie: true,
+        wants: Wants::Html,
+        identity: None,
+        prefetch: false,
+        tokens,
+    }
+}
+
+fn knock(room: &Room, person: u64, now: Now) -> Waiting {
+    match room.visit(&visit(person, &[]), Class::Human, now) {
+        (Verdict::Wait(w), _) => w,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Enters and is written down.
+fn enter(room: &Room, person: u64, now: Now) -> (Entered, Token) {
+    let entered = knock(room, person, now).entry.unwrap();
+    room.settle_entry("s", &entered, true, now);
+    (entered, room.entry_token(entered.entry, HOST, now))
+}
+
+/// What the shell does: closes, freezes, draws, seats.
+fn draw(room: &Room, window: u64, now: Now) -> Vec<Option<u32>> {
+    freeze(room, window, now);
+    let sale = room.draws().next().unwrap();
+    let list = sale.window(window).unwrap();
+    let frozen = list.frozen().unwrap();
+    let promise = promise(room, window);
+    let order = Drum::new(&promise.seed(&frozen.list, b"")).order(&list.entries(&frozen.weights));
+    let places = places(&order, frozen.weights.len());
+    list.draw(&places);
+    room.seat_drawn(list, frozen, now);
+    places
+}
+
+fn freeze(room: &Room, window: u64, now: Now) {
+    let list = room.draws().next().unwrap().window_or_new(window).unwrap();
+    assert!(list.register.close());
+    let (weights, census) = (list.register.weights(&room.settings().weights), list.register.census());
+    let count = weights.iter().flatten().count() as u32;
+    let base = room.reserve_places(count).unwrap();
+    let (statement, tree) =
+        promise(room, window).freeze(&list.entries(&weights), now.wall_ms / 1_000, "", 0, &Signer::new(&[3; 32]));
+    list.freeze(Frozen { list: statement, weights, tree, base, count, census });
+}
+
+fn place(room: &Room, person: u64, ticket: &Token, now: Now) -> Option<u32> {
+    match room.status(&visit(person, std::slice::from_ref(ticket)), now) {
+        RoomStatus::Waiting(w) => w.place.map(|p| p.number),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_comes_before_the_freeze_is_drawn_and_who_comes_later_follows() {
+    let room = room(Order::DrawThenFifo);
+    let people: Vec<_> = (0..20).map(|p| enter(&room, p, at(100 + p))).collect();
+    let again = knock(&room, 3, at(500));
+    assert_eq!(again.entry.map(|e| (e.entry, e.fresh)), Some((people[3].0.entry, false)), "one entry a person");
+    assert!(
+        people.iter().enumerate().all(|(i, (e, t))| e.entry.index == i as u32 && place(&room, i as u64, t, at(600)).is_none())
+    );
+    // The quota of three a network: the fourth of each weighs less, and is not refused.
+    assert!(people.iter().all(|(e, _)| e.crowded == (e.entry.index % 4 == 3)));
+
+    let between = knock(&room, 50, at(40_000));
+    assert_eq!((between.place, between.entry), (None, None), "a number now would stand before the drawn");
+    freeze(&room, 0, at(40_100));
+    let late: Vec<u32> = (60..63).map(|p| knock(&room, p, at(40_200 + p)).place.unwrap().number).collect();
+    assert_eq!(late, [20, 21, 22]);
+    room.tick(at(60_100));
+    assert_eq!(room.stats(at(60_100)).called, 0, "no draw: the room stays closed");
+
+    let list = room.draws().next().unwrap().window(0).unwrap();
+    let frozen = list.frozen().unwrap();
+    let order = Drum::new(&promise(&room, 0).seed(&frozen.list, b"")).order(&list.entries(&frozen.weights));
+    let places = places(&order, 20);
+    list.draw(&places);
+    room.seat_drawn(list, frozen, at(60_200));
+    let told: Vec<_> = people.iter().enumerate().map(|(i, (_, t))| place(&room, i as u64, t, at(60_300))).collect();
+    assert_eq!(told, places);
+    room.tick(at(60_400));
+    let claimed = |person: u64, t: &Token| matches!(room.claim(&Visit { method: "POST", ..visit(person, std::slice::from_ref(t)) }, at(60_500)), Claim::Pending(p) if Some(p.number) == places[person as usize] && p.lane == Lane::Main);
+    assert!(people.iter().enumerate().all(|(i, (_, t))| claimed(i as u64, t)), "an entry's ticket claims its place");
+}
+
+#[test]
+fn an_entry_that_the_disk_lost_is_void_and_the_person_enters_again() {
+    let room = room(Order::DrawThenFifo);
+    let lost = knock(&room, 1, at(100)).entry.unwrap();
+    assert_eq!(knock(&room, 1, at(110)).entry, None, "no ticket while the entry is on its way to the disk");
+    let list = room.draws().next().unwrap().window(0).unwrap();
+    assert!(!list.register.close() || list.register.taken() == 0);
+    room.settle_entry("s", &lost, false, at(120));
+    let ticket = room.entry_token(lost.entry, HOST, at(120));
+    assert_eq!(room.status(&visit(1, &[ticket]), at(130)), RoomStatus::None);
+    assert_eq!(list.register.standing(0), Standing::Void);
+}
+
+#[test]
+fn without_a_cookie_that_came_back_there_is_no_entry() {
+    let room = room(Order::DrawThenFifo);
+    let first = Visit { visitor_by_cookie: false, ..visit(1, &[]) };
+    let (Verdict::Wait(w), _) = room.visit(&first, Class::Human, at(100)) else { panic!() };
+    assert!(w.fresh && w.entry.is_none() && w.place.is_none() && matches!(w.stage, Stage::Prequeue { .. }), "{w:?}");
+    let named = Visit { identity: Some(77), ..first };
+    let (Verdict::Wait(w), _) = room.visit(&named, Class::Human, at(200)) else { panic!() };
+    assert!(w.entry.is_some_and(|e| e.who.key == 77));
+}
+
+#[test]
+fn windows_are_drawn_one_after_the_other() {
+    let room = room(Order::DrawEvery(Span::secs(10)));
+    let first: Vec<_> = (0..6).map(|p| enter(&room, p, at(100 + p))).collect();
+    let second: Vec<_> = (10..14).map(|p| enter(&room, p, at(10_100 + p))).collect();
+    assert!(second.iter().all(|(e, _)| e.entry.window == 1));
+    draw(&room, 0, at(10_200));
+    draw(&room, 1, at(20_100));
+    let mut places: Vec<u32> = first.iter().zip(0..).map(|((_, t), p)| place(&room, p, t, at(20_200)).unwrap()).collect();
+    let later: Vec<u32> = second.iter().zip(10..).map(|((_, t), p)| place(&room, p, t, at(20_200)).unwrap()).collect();
+    assert!(later.iter().all(|p| (6..10).contains(p)), "{later:?}");
+    places.sort_unstable();
+    assert_eq!(places, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(
+        knock(&room, 0, at(20_300)).entry.map(|e| e.entry.window),
+        Some(2),
+        "without its ticket a person enters the window that is open"
+    );
+}
+
+#[test]
+fn a_place_taken_before_the_pre_queue_is_none_in_the_sale() {
+    let room = room(Order::DrawThenFifo);
+    let early = Token { sale: "".into(), ..room.ticket_token(super::queue::Place { lane: Lane::Main, number: 0 }, HOST, at(0)) };
+    room.reserve_places(1);
+    room.state.line.lane(Lane::Main).put(0, 100);
+    assert_eq!(room.status(&visit(1, &[early]), at(100)), RoomStatus::None);
+}

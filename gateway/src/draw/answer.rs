@@ -1,0 +1,273 @@
+//! What lies below `draw` and `receipt`: the promise, the frozen list, the revealed files, proofs.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::header;
+use pingora::{http::ResponseHeader, proxy::Session};
+use serde_json::{Value, json};
+use tidegate_filters::{
+    Reason, Wants,
+    seats::{
+        draw::{
+            digest::hex,
+            entry::Leaves,
+            live::{SaleDraw, Window},
+            statement::{RECEIPT_LABEL, Receipt},
+            verify::Inclusion,
+        },
+        room::Room,
+    },
+};
+use tokio::io::AsyncReadExt as _;
+
+use super::page;
+use crate::{
+    own,
+    reply::{self, Answer},
+    state::Shared,
+    trace::Trace,
+};
+
+/// While something can still change.
+const FRESH: &str = "public, max-age=2";
+/// Once it is revealed.
+const FOR_EVER: &str = "public, max-age=86400, immutable";
+/// Bytes of a file sent at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Answers `draw`, `draw/transcript.json`, `draw/entries.csv`, `draw/proof` and `receipt`. `form`: what was posted.
+pub async fn answer(
+    shared: &Shared,
+    session: &mut Session,
+    trace: &mut Trace,
+    path: &str,
+    form: &[(String, String)],
+) -> pingora::Result<()> {
+    let query = own::fields(trace.intake.query.as_deref().unwrap_or_default());
+    let active = trace.active.clone();
+    let found = find(shared, active.pipeline.rooms(), &query);
+    let Some((room, draw, number)) = found else {
+        let none =
+            Answer::problem(404, "own", Reason::Own.code(), "no sale of this gate has such a draw; name one with ?sale=NAME");
+        return reply::send(session, trace, none).await;
+    };
+    let answer = match path {
+        "receipt" => receipt(shared, trace),
+        "draw" => whole(shared, trace, room, draw, number, None),
+        "draw/proof" => {
+            let pasted = own::get(form, "receipt").unwrap_or_default();
+            let proof = prove(draw, pasted);
+            whole(shared, trace, room, draw, number, Some(&proof))
+        }
+        _ => {
+            let Some(revealed) = shared.draws.revealed(draw.sale_id(), number) else {
+                let later = Answer::problem(404, "own", Reason::Own.code(), "places are not drawn yet; GET draw says when");
+                return reply::send(session, trace, later.with("cache-control", FRESH)).await;
+            };
+            return match path {
+                "draw/transcript.json" => file(session, &revealed.file, "application/json").await,
+                _ => file(session, &revealed.entries, "text/csv; charset=utf-8").await,
+            };
+        }
+    };
+    reply::send(session, trace, answer).await
+}
+
+/// The room, draw and window a query names: the sale that is on, and its latest window, when it names none.
+fn find<'a>(shared: &Shared, rooms: &'a [Room], query: &[(String, String)]) -> Option<(&'a Room, &'a SaleDraw, u64)> {
+    let now = shared.clock.now();
+    let named = own::get(query, "sale");
+    let of = |room: &'a Room| {
+        let draw = match named {
+            Some(name) => room.draws().find(|d| d.sale_id() == name).map(|d| &**d),
+            None => room.current_draw(now).or_else(|| room.draws().next().map(|d| &**d)),
+        };
+        draw.map(|d| (room, d))
+    };
+    let (room, draw) = rooms.iter().find_map(of)?;
+    let latest = || {
+        let open = draw.open_window(now).map(|(n, _)| u64::from(n));
+        open.or_else(|| (0..draw.window_count()).rev().find(|n| draw.window(*n).is_some())).unwrap_or(0)
+    };
+    let number = own::get(query, "window").and_then(|w| w.parse().ok()).unwrap_or_else(latest);
+    (number < draw.window_count()).then_some((room, draw, number))
+}
+
+fn whole(
+    shared: &Shared,
+    trace: &Trace,
+    room: &Room,
+    draw: &SaleDraw,
+    number: u64,
+    proof: Option<&Result<Inclusion, String>>,
+) -> Answer {
+    let value = describe(shared, trace, room, draw, number);
+    let drawn = value["state"] == "drawn";
+    let proven = proof.map(|p| match p {
+        Ok(p) => {
+            let place = p.place.map_or_else(|| "no place".to_owned(), |n| format!("place {}", n + 1));
+            (
+                true,
+                format!(
+                    "Entry {} with weight {}, {place} of {}; its path of {} hashes leads to the frozen root.",
+                    p.index,
+                    p.weight,
+                    p.n,
+                    p.path.len()
+                ),
+            )
+        }
+        Err(why) => (false, why.clone()),
+    });
+    let html = trace.intake.wants == Wants::Html;
+    match (proof, html) {
+        (None, true) => Answer::html(200, "own", Reason::Own.code(), page::page(&value, None))
+            .with("cache-control", if drawn { "public, max-age=60" } else { FRESH }),
+        (None, false) => Answer::json(200, "own", Reason::Own.code(), &value)
+            .with("cache-control", if drawn { "public, max-age=60" } else { FRESH }),
+        (Some(_), true) => {
+            let proven = proven.as_ref().map(|(good, words)| (*good, words.as_str()));
+            Answer::html(200, "own", Reason::Own.code(), page::page(&value, proven))
+        }
+        (Some(Ok(p)), false) => Answer::json(200, "own", Reason::Own.code(), &json!(p)),
+        (Some(Err(why)), false) => Answer::problem(422, "own", Reason::Own.code(), why),
+    }
+}
+
+/// Everything public about a list.
+fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number: u64) -> Value {
+    let window = draw.window(number);
+    let state = match window {
+        _ if draw.pledged().is_none() => "unpromised",
+        Some(w) if w.is_drawn() => "drawn",
+        Some(w) if w.frozen().is_some() => "frozen",
+        _ if draw.open_window(shared.clock.now()).is_some_and(|(n, _)| u64::from(n) == number) => "open",
+        _ => "promised",
+    };
+    let query = match draw.is_chained() {
+        true => format!("?sale={}&window={number}", draw.sale_id()),
+        false => format!("?sale={}", draw.sale_id()),
+    };
+    let url = |page: &str| format!("{}{query}", own::url(trace, page));
+    let promise = draw.pledged().map(|p| {
+        json!({
+            "rules_json": p.rules_json, "rules": hex(&p.rules), "commitment": hex(&p.commitment),
+            "public_key": hex(&p.public_key), "receipt_signature_label": RECEIPT_LABEL,
+        })
+    });
+    let rules: Value = draw.pledged().and_then(|p| serde_json::from_str(&p.rules_json).ok()).unwrap_or_default();
+    let frozen = window.and_then(Window::frozen).map(|f| {
+        let mut frozen = json!(f.list);
+        frozen["by_class"] = json!(f.census);
+        frozen["places"] = json!(f.count);
+        frozen
+    });
+    let drawn = state == "drawn";
+    json!({
+        "sale_id": draw.sale_id(),
+        "room": room.name(),
+        "draw_id": draw.draw_id(number),
+        "window": draw.is_chained().then_some(number),
+        "state": state,
+        "entries": window.map_or(0, |w| w.register.taken()),
+        "freezes_at": draw.window_ends_ms(number) / 1_000,
+        "identity": rules["identity"].as_str().map(str::to_owned).or_else(|| rules["identity"].as_object().map(|_| "shop_login".into())),
+        "operator_could_have_chosen": draw.pledged().is_some() && rules["beacon"].is_null(),
+        "promise": promise,
+        "frozen": frozen,
+        "transcript": drawn.then(|| url("draw/transcript.json")),
+        "entries_file": drawn.then(|| url("draw/entries.csv")),
+        "proof_url": url("draw/proof"),
+        "receipt_url": own::url(trace, "receipt"),
+    })
+}
+
+/// The visitor's own receipt, by its ticket.
+fn receipt(shared: &Shared, trace: &Trace) -> Answer {
+    let now = shared.clock.now();
+    let visit = trace.intake.visit(None);
+    let mine = trace.active.pipeline.rooms().iter().find_map(|room| room.entry_for_receipt(&visit, now));
+    let signed = mine.and_then(|(draw, window, index)| {
+        let id = draw.draw_id(window.number());
+        let commitment = draw.pledged()?.commitment;
+        Some(Receipt::sign(&shared.draws.signer, &id, commitment, u64::from(index), window.entry_id(index)))
+    });
+    match signed {
+        Some(receipt) => Answer::json(200, "own", Reason::Own.code(), &json!(receipt))
+            .with("content-disposition", format!("attachment; filename=\"receipt-{}.json\"", receipt.index)),
+        None => Answer::problem(404, "own", Reason::Own.code(), "this browser has no entry in a draw that is on"),
+    }
+}
+
+/// Proves a pasted receipt against the frozen list.
+fn prove(draw: &SaleDraw, pasted: &str) -> Result<Inclusion, String> {
+    let receipt: Receipt = serde_json::from_str(pasted.trim())
+        .map_err(|e| format!("This is no receipt: {e}. Paste all of the file, from the first brace to the last."))?;
+    let pledge = draw.pledged().ok_or("Nothing was promised yet.")?;
+    if receipt.public_key != pledge.public_key || receipt.commitment != pledge.commitment || !receipt.is_signed() {
+        return Err("It was not signed by this gate for this sale, or it was changed.".into());
+    }
+    let number = match receipt.sale_id.rsplit_once('#') {
+        Some((_, window)) => window.parse().map_err(|_| "It names no window of this sale.".to_owned())?,
+        None => 0,
+    };
+    if receipt.sale_id != draw.draw_id(number) {
+        return Err(format!("It is of sale {}, this page is about {}.", receipt.sale_id, draw.sale_id()));
+    }
+    let window = draw.window(number).ok_or("There is no such window yet.")?;
+    let Some(frozen) = window.frozen() else {
+        return Err("Your receipt is good. The list is not frozen yet: come back after that.".into());
+    };
+    let index = u32::try_from(receipt.index).unwrap_or(u32::MAX);
+    let entry = window.entry(index).filter(|e| e.id == receipt.entry_id);
+    let entry =
+        entry.ok_or("The gate signed this receipt, but the entry is not in the list. Keep the receipt: it proves that.")?;
+    let leaves = Leaves::new(&receipt.sale_id);
+    let leaf_of = |i: usize| window.entry(i as u32).map_or([0; 32], |e| leaves.leaf(i as u64, &e));
+    let path = frozen.tree.path(index as usize, leaf_of).unwrap_or_default();
+    Ok(Inclusion {
+        sale_id: receipt.sale_id,
+        index: receipt.index,
+        entry_id: hex(&entry.id),
+        weight: entry.weight,
+        place: window.drawn(index),
+        n: frozen.list.n,
+        root: hex(&frozen.list.root),
+        leaf: hex(&leaves.leaf(receipt.index, &entry)),
+        path: path.iter().map(|h| hex(h)).collect(),
+    })
+}
+
+/// A revealed file, in pieces: a list of a million entries is 54 MB.
+async fn file(session: &mut Session, path: &Path, content_type: &'static str) -> pingora::Result<()> {
+    let opened = async {
+        let file = tokio::fs::File::open(path).await?;
+        let size = file.metadata().await?.len();
+        Ok::<_, std::io::Error>((file, size))
+    };
+    let Ok((mut file, size)) = opened.await else {
+        let mut head = ResponseHeader::build(503, Some(3))?;
+        head.insert_header(header::CONTENT_LENGTH, 0)?;
+        head.insert_header(header::RETRY_AFTER, 5)?;
+        return session.write_response_header(Box::new(head), true).await;
+    };
+    let mut head = ResponseHeader::build(200, Some(6))?;
+    head.insert_header(header::CONTENT_TYPE, content_type)?;
+    head.insert_header(header::CONTENT_LENGTH, size)?;
+    head.insert_header(header::CACHE_CONTROL, FOR_EVER)?;
+    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    let no_body = session.req_header().method == http::Method::HEAD || size == 0;
+    session.write_response_header(Box::new(head), no_body).await?;
+    let mut left = if no_body { 0 } else { size };
+    while left > 0 {
+        let mut piece = vec![0; PIECE_BYTES.min(usize::try_from(left).unwrap_or(PIECE_BYTES))];
+        if file.read_exact(&mut piece).await.is_err() {
+            session.set_keepalive(None);
+            break;
+        }
+        left -= piece.len() as u64;
+        session.write_response_body(Some(Bytes::from(piece)), left == 0).await?;
+    }
+    Ok(())
+}

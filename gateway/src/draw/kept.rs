@@ -1,0 +1,152 @@
+//! What a draw keeps on the disk: the promise with its secret, entries, frozen lists, beacon rounds.
+
+use serde::{Deserialize, Serialize};
+use tidegate_filters::{
+    rule::bot_gate::Class,
+    seats::draw::{
+        beacon::BeaconRound,
+        digest::{Hash, as_hex},
+        live::SaleDraw,
+        register::{Census, Person},
+        transcript::FrozenList,
+    },
+};
+
+use crate::store::{Batch, Store, StoreError, Table};
+
+/// Weights of as many indices stand in one record: half of the store's limit.
+const WEIGHTS_A_RECORD: usize = 512 << 10;
+/// In a record of weights: void.
+const VOID: u8 = u8::MAX;
+
+fn table<'a>(kind: &'static str, sale: &'a str) -> Table<'a> {
+    Table { kind, of: sale }
+}
+
+/// The promise of a sale.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Promised {
+    /// RFC 8785 JSON.
+    pub(super) rules_json: String,
+    /// The last secret of the chain: the only one where there is one list.
+    #[serde(with = "as_hex")]
+    pub(super) last: Hash,
+}
+
+/// A frozen list, its weights apart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Listed {
+    pub(super) list: FrozenList,
+    pub(super) base: u32,
+    pub(super) count: u32,
+    pub(super) census: Census,
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn be(n: u32) -> [u8; 4] {
+    n.to_be_bytes()
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?))
+}
+
+/// The one record of a table, or the one under `key`.
+fn read<T: for<'d> Deserialize<'d>>(store: &dyn Store, t: Table<'_>, wanted: &[u8]) -> Result<Option<T>, StoreError> {
+    let mut found = None;
+    store.scan(t, &mut |key, value| {
+        if key == wanted {
+            found = serde_json::from_slice(value).ok();
+        }
+    })?;
+    Ok(found)
+}
+
+pub(super) fn promise(store: &dyn Store, sale: &str) -> Result<Option<Promised>, StoreError> {
+    read(store, table("draw_promise", sale), b"")
+}
+
+pub(super) fn put_promise(batch: &mut Batch, sale: &str, promised: &Promised) {
+    batch.put(table("draw_promise", sale), b"", json(promised));
+}
+
+/// An entry: who, and as what.
+pub(super) fn put_entry(batch: &mut Batch, sale: &str, window: u32, index: u32, who: Person, class: Class, crowded: bool) {
+    let mut value = Vec::with_capacity(18);
+    value.extend_from_slice(&who.key.to_be_bytes());
+    value.extend_from_slice(&who.network.unwrap_or(u64::MAX).to_be_bytes());
+    value.extend_from_slice(&[class as u8, u8::from(crowded)]);
+    batch.put(table("draw_entry", sale), &[be(window), be(index)].concat(), value);
+}
+
+/// An entry that could not be answered in time is taken back, should it be on the disk all the same.
+pub(super) fn take_back_entry(batch: &mut Batch, sale: &str, window: u32, index: u32) {
+    batch.delete(table("draw_entry", sale), &[be(window), be(index)].concat());
+}
+
+/// Puts all entries of a sale back into its lists, in index order.
+pub(super) fn restore_entries(store: &dyn Store, draw: &SaleDraw) -> Result<u64, StoreError> {
+    let (mut n, mut windows) = (0, std::collections::BTreeSet::new());
+    store.scan(table("draw_entry", draw.sale_id()), &mut |key, value| {
+        let (Some(window), Some(index)) = (number(key), key.get(4..).and_then(number)) else { return };
+        let Some(list) = draw.window_or_new(u64::from(window)) else { return };
+        let part = |at: usize| Some(u64::from_be_bytes(value.get(at..at + 8)?.try_into().ok()?));
+        let (Some(key), Some(network), Some([class, crowded])) = (part(0), part(8), value.get(16..18)) else { return };
+        let class = match class {
+            0 => Class::Human,
+            1 => Class::Unsure,
+            _ => Class::Suspect,
+        };
+        let who = Person { key, network: (network != u64::MAX).then_some(network) };
+        list.register.restore(index, who, class, *crowded == 1);
+        windows.insert(window);
+        n += 1;
+    })?;
+    for window in windows {
+        if let Some(list) = draw.window(u64::from(window)) {
+            list.register.restored();
+        }
+    }
+    Ok(n)
+}
+
+pub(super) fn put_list(batch: &mut Batch, sale: &str, window: u32, listed: &Listed, weights: &[Option<u8>]) {
+    for (part, weights) in (0u32..).zip(weights.chunks(WEIGHTS_A_RECORD)) {
+        let bytes: Vec<u8> = weights.iter().map(|w| w.unwrap_or(VOID)).collect();
+        batch.put(table("draw_weights", sale), &[be(window), be(part)].concat(), bytes);
+    }
+    batch.put(table("draw_list", sale), &be(window), json(listed));
+}
+
+/// All frozen lists of a sale, by window.
+pub(super) fn lists(store: &dyn Store, sale: &str) -> Result<Vec<(u32, Listed)>, StoreError> {
+    let mut lists = Vec::new();
+    store.scan(table("draw_list", sale), &mut |key, value| {
+        if let (Some(window), Ok(listed)) = (number(key), serde_json::from_slice(value)) {
+            lists.push((window, listed));
+        }
+    })?;
+    Ok(lists)
+}
+
+/// The weights of a frozen list.
+pub(super) fn weights(store: &dyn Store, sale: &str, window: u32) -> Result<Vec<Option<u8>>, StoreError> {
+    let mut weights = Vec::new();
+    store.scan(table("draw_weights", sale), &mut |key, value| {
+        if number(key) == Some(window) {
+            weights.extend(value.iter().map(|w| (*w != VOID).then_some(*w)));
+        }
+    })?;
+    Ok(weights)
+}
+
+pub(super) fn put_round(batch: &mut Batch, sale: &str, round: &BeaconRound) {
+    batch.put(table("draw_beacon", sale), &round.round.to_be_bytes(), json(round));
+}
+
+pub(super) fn round(store: &dyn Store, sale: &str, round: u64) -> Result<Option<BeaconRound>, StoreError> {
+    read(store, table("draw_beacon", sale), &round.to_be_bytes())
+}

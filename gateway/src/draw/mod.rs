@@ -1,0 +1,168 @@
+//! Drawn sales of a running gate: promised before the first entry, frozen, drawn, revealed. All of it on one thread beside
+//! the visits; what a visit needs is in the room's [`SaleDraw`].
+
+mod answer;
+mod enter;
+mod fetch;
+mod kept;
+mod page;
+mod rules;
+mod step;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tidegate_config::Policy;
+use tidegate_filters::{
+    Pipeline,
+    seats::draw::{
+        beacon::{BeaconCheck, BeaconRound},
+        digest::hash,
+        live::SaleDraw,
+        statement::Signer,
+        transcript::{Promise, Transcript},
+    },
+};
+use tokio::sync::watch;
+
+pub use answer::answer;
+pub use enter::enter;
+pub use fetch::read as read_round;
+
+use crate::{beacon, control::Control, keys::StatementKey};
+
+/// How often draws are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Rounds an operator brought that no list waits for yet.
+const ROUNDS_MAX: usize = 64;
+
+/// The draws of one gate.
+pub struct Draws {
+    /// Signs receipts and frozen lists.
+    pub signer: Signer,
+    /// Names entries; secret.
+    entry_key: [u8; 32],
+    /// Where transcripts and lists are published from.
+    directory: PathBuf,
+    sales: Mutex<BTreeMap<String, Sale>>,
+    /// Revealed lists, by sale and window.
+    revealed: RwLock<BTreeMap<(String, u64), Arc<Revealed>>>,
+    /// Checked beacon rounds, by source and number.
+    rounds: Mutex<BTreeMap<(String, u64), BeaconRound>>,
+}
+
+/// What the draw's own thread knows of a sale.
+#[derive(Default)]
+struct Sale {
+    /// The last secret of the chain; the only one where there is one list.
+    last: Option<[u8; 32]>,
+    /// The first window that is not drawn.
+    next: u64,
+    /// A frozen list on its way to the disk.
+    freezing: Option<step::Freezing>,
+    /// When the operator was last told that something is missing, monotonic milliseconds.
+    told_ms: Option<u64>,
+}
+
+/// A list that is drawn and published.
+#[derive(Debug)]
+pub struct Revealed {
+    /// Everything a stranger needs.
+    pub transcript: Transcript,
+    /// The entries file.
+    pub entries: PathBuf,
+    /// The transcript's file.
+    pub file: PathBuf,
+}
+
+impl Draws {
+    /// `directory`: the state's, or any that can be written to.
+    pub fn new(key: &StatementKey, directory: &Path) -> Self {
+        Draws {
+            signer: Signer::new(&key.0),
+            entry_key: hash([b"tidegate/1/entry-key".as_slice(), &key.0]),
+            directory: directory.join("draws"),
+            sales: Mutex::default(),
+            revealed: RwLock::default(),
+            rounds: Mutex::default(),
+        }
+    }
+
+    /// A revealed list.
+    pub fn revealed(&self, sale: &str, window: u64) -> Option<Arc<Revealed>> {
+        self.revealed.read().get(&(sale.to_owned(), window)).cloned()
+    }
+
+    /// A beacon round that an operator brings. It is checked here, and used by the list that waits for it.
+    pub fn bring(&self, round: BeaconRound) -> Result<(), String> {
+        match beacon::check(&round) {
+            BeaconCheck::Proven => {}
+            BeaconCheck::Unproven(why) | BeaconCheck::Wrong(why) => return Err(why),
+        }
+        let mut rounds = self.rounds.lock();
+        while rounds.len() >= ROUNDS_MAX {
+            rounds.pop_first();
+        }
+        rounds.insert((round.source.clone(), round.round), round);
+        Ok(())
+    }
+
+    fn promise(&self, draw: &SaleDraw, window: u64, secret: [u8; 32]) -> Option<Promise> {
+        let pledge = draw.pledged()?;
+        Some(Promise {
+            sale_id: draw.sale_id().into(),
+            window: draw.is_chained().then_some(window),
+            rules_json: pledge.rules_json.clone(),
+            rules: pledge.rules,
+            commitment: pledge.commitment,
+            secret,
+        })
+    }
+}
+
+/// Why a policy may not be put in force: it would change what was promised to those who entered. `None`: it may.
+pub fn breaks_promise(policy: &Policy, old: &Pipeline) -> Option<String> {
+    for room in old.rooms() {
+        for draw in room.draws() {
+            let entered = (0..draw.window_count()).map_while(|w| draw.window(w)).any(|w| w.register.taken() > 0);
+            let Some(pledge) = draw.pledged().filter(|_| entered) else { continue };
+            let name = draw.sale_id();
+            let again = policy.sales.iter().find(|s| s.name == name && s.room == room.name());
+            let again = again.zip(policy.rooms.iter().find(|r| r.name == room.name()));
+            let Some((sale, settings)) = again else {
+                return Some(format!(
+                    "people have entered the draw of sale `{name}`; keep the sale and its room until it is over"
+                ));
+            };
+            let now = SaleDraw::new(&sale.compile(1), settings.freeze_before.ms(), settings.order.window_ms());
+            if (0..2).any(|w| now.window_ends_ms(w) != draw.window_ends_ms(w)) {
+                return Some(format!(
+                    "people have entered the draw of sale `{name}`, and its schedule would change; give the new schedule a sale of another name"
+                ));
+            }
+            if rules::rules_json(policy, settings, name).as_ref() != Ok(&pledge.rules_json) {
+                return Some(format!(
+                    "people have entered the draw of sale `{name}`, and its published rules would change (order, weights, thresholds, model, identity, quotas, stock or beacon); give the new rules a sale of another name"
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// Looks after the draws until `stop` is true.
+pub(crate) fn start(control: Arc<Control>, stop: watch::Receiver<bool>) -> std::io::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    thread::Builder::new().name("draws".into()).spawn(move || {
+        while !*stop.borrow() {
+            runtime.block_on(step::all(&control.shared));
+            thread::sleep(LOOK_EVERY);
+        }
+    })
+}
