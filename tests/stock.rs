@@ -83,10 +83,11 @@ fn everybody_buys(buyers: &[Client]) -> Vec<u16> {
         let buy = |i: usize, c: &Client| {
             let (mut c, form) = (c.clone(), format!("buyer=person-{i}"));
             move || loop {
-                match c.post("/checkout", &form).status {
+                let answer = c.post("/checkout", &form);
+                match answer.header("tidegate-reason") {
                     // Every unit is in somebody's hands, or the own one is on its way: once more.
-                    503 | 409 => std::thread::sleep(Duration::from_millis(100)),
-                    status => return status,
+                    Some("ALL_HELD" | "HOLD_IN_FLIGHT") => std::thread::sleep(Duration::from_millis(100)),
+                    _ => return answer.status,
                 }
             }
         };

@@ -13,7 +13,7 @@ use tidegate_filters::{
     },
     seats::{
         draw::beacon::BeaconSettings,
-        room::{Arm, OnFailure, Order, RoomSettings, VisitorKey},
+        room::{Arm, Binding, OnFailure, Order, RoomSettings, VisitorKey},
     },
 };
 
@@ -244,6 +244,12 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
         r.slow_lane_percent,
         count(r.entries_max.into())
     );
+    s.push_str(match r.binding {
+        Binding::None => "",
+        Binding::Network => "A ticket or pass used from another network than it was given to is challenged. ",
+        Binding::Tls => "A ticket or pass used by another program than it was given to is challenged. ",
+        Binding::Key => "A ticket or pass used under another login than it was given to is challenged. ",
+    });
     let _ = write!(s, "The waiting page has status {}. ", r.status_while_waiting);
     s.push_str(match r.on_failure {
         OnFailure::Closed => "If the room cannot decide, newcomers are told to come back and those inside stay.",

@@ -7,6 +7,7 @@ use crate::{
     rule::{
         address::Address,
         bot_gate::{BotGate, BotGateSettings, Class},
+        pass::cleared,
         sale_window::{Sale, SaleWindow},
         visitor_rate::VisitorRate,
     },
@@ -17,7 +18,6 @@ use crate::{
         queue::Place,
         room::{Entrance, Room, RoomSettings},
         seat::SeatRef,
-        token::Kind,
     },
     time::Now,
     verdict::{Decision, Notes, Quota, Reason, Verdict},
@@ -255,14 +255,6 @@ impl Pipeline {
 
 fn covers(routes: &[usize], route: Option<usize>) -> bool {
     routes.is_empty() || route.is_some_and(|r| routes.contains(&r))
-}
-
-/// A passed challenge of this host, still good.
-fn cleared(visit: &Visit<'_>, now: Now) -> bool {
-    let good = |t: &crate::seats::token::Token| {
-        t.kind == Kind::Clearance && *t.host == *visit.host && t.not_before_ms <= now.wall_ms && now.wall_ms < t.expires_at_ms
-    };
-    visit.tokens.iter().any(good)
 }
 
 fn quota_opinion(checked: Result<Quota, (Verdict, Reason, Quota)>, shadow: bool, notes: &mut Notes) -> Option<Opinion> {

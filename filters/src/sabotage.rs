@@ -49,6 +49,8 @@ pub enum Bug {
     RowVanishes,
     /// A head that is refused is not counted.
     RefusedHeadNotCounted,
+    /// A bound token is believed wherever it comes from.
+    BindingNotChecked,
     /// A hold is taken though no unit is free.
     StockNotChecked,
     /// A hold goes to the shop a second time while it is there.

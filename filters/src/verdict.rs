@@ -89,6 +89,8 @@ pub enum Reason {
     NoPass,
     /// The stock is gone.
     StockGone,
+    /// A ticket or pass is used from elsewhere than the policy binds it to.
+    TokenElsewhere,
     /// Every unit is held by somebody; one may come back.
     AllHeld,
     /// Another request of this visitor that may buy is at the shop.
@@ -145,6 +147,7 @@ impl Reason {
             Reason::NotKept => "NOT_KEPT",
             Reason::NoPass => "NO_PASS",
             Reason::StockGone => "STOCK_GONE",
+            Reason::TokenElsewhere => "TOKEN_ELSEWHERE",
             Reason::AllHeld => "ALL_HELD",
             Reason::HoldInFlight => "HOLD_IN_FLIGHT",
             Reason::NoHold => "NO_HOLD",

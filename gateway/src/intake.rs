@@ -53,6 +53,8 @@ pub struct Intake {
     pub fingerprint: u64,
     /// Keyed hash of the name the shop's login gives this person.
     pub identity: Option<u64>,
+    /// Hash of the TLS hello; 0 for plain HTTP.
+    pub hello: u64,
     /// What answer it can use.
     pub wants: Wants,
     /// Nobody looks at the answer yet.
@@ -111,6 +113,7 @@ pub fn read(request: &http::request::Parts, target: &[u8], cx: &Context<'_>) -> 
         client: if behind_proxy { peer.map(|p| forwarded_for(headers, p, trusted)) } else { peer },
         https: cx.tls || (behind_proxy && is_https_in_front(headers)),
         fingerprint: fingerprint(headers, request.version, cx.hello),
+        hello: cx.hello,
         wants: wants(headers),
         prefetch: is_prefetch(headers),
         ..Intake::default()
@@ -134,6 +137,7 @@ impl Intake {
             visitor_by_cookie: self.visitor_by_cookie,
             wants: self.wants,
             identity: self.identity,
+            hello: self.hello,
             prefetch: self.prefetch,
             tokens: &self.tokens,
         }

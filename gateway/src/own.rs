@@ -53,10 +53,11 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
         },
         ("status", "GET" | "HEAD") => status(shared, trace),
         ("health", "GET" | "HEAD") => health(shared),
-        ("claim" | "leave" | "challenge", "POST") => match form(session, trace).await {
+        ("claim" | "extend" | "leave" | "challenge", "POST") => match form(session, trace).await {
             Err(answer) => answer,
             Ok(form) => match path {
                 "claim" => claim(shared, trace, &form).await,
+                "extend" => extend(shared, trace, &form),
                 "leave" => leave(shared, trace, &form),
                 _ => take_challenge(shared, trace, &form),
             },
@@ -64,7 +65,7 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
         ("status" | "health" | "draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", _) => {
             problem(405, "answers GET only").with("allow", "GET, HEAD")
         }
-        ("claim" | "leave" | "challenge" | "draw/proof", _) => problem(405, "answers POST only").with("allow", "POST"),
+        ("claim" | "extend" | "leave" | "challenge" | "draw/proof", _) => problem(405, "answers POST only").with("allow", "POST"),
         _ => problem(404, "no page of the gate has this name"),
     };
     reply::send(session, trace, answer).await
@@ -95,9 +96,10 @@ impl State<'_> {
             tidegate_filters::seats::room::Stage::Prequeue { opens_in_s } => Some(opens_in_s),
             _ => None,
         });
-        let claim = w
-            .and_then(|w| reply::claimable(w.stage))
-            .map(|expires_in_s| json!({ "method": "POST", "url": url(self.trace, "claim"), "expires_in_s": expires_in_s }));
+        let claim = w.and_then(|w| reply::claimable(w.stage)).map(|expires_in_s| {
+            json!({ "method": "POST", "url": url(self.trace, "claim"), "expires_in_s": expires_in_s,
+                "extend": { "method": "POST", "url": url(self.trace, "extend") } })
+        });
         json!({
             "state": self.name,
             "room": self.room.name(),
@@ -128,21 +130,24 @@ fn cookie_text(https: bool, name: &str, value: &str, age_s: u64) -> String {
 
 /// Gives a pass, and a name to a visitor who has none.
 pub fn give_pass(shared: &Shared, trace: &mut Trace, room: &Room, seat: SeatRef, now: Now) {
-    let token = room.pass_token(seat, &trace.intake.host, now);
+    let binding = room.binding_of(&trace.intake.visit(None));
+    let token = Token { binding, ..room.pass_token(seat, &trace.intake.host, now) };
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("pass-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }
 
 /// Gives the ticket of an entry of a draw.
 pub fn give_entry_ticket(shared: &Shared, trace: &mut Trace, room: &Room, entry: EntryRef, now: Now) {
-    let token = room.entry_token(entry, &trace.intake.host, now);
+    let binding = room.binding_of(&trace.intake.visit(None));
+    let token = Token { binding, ..room.entry_token(entry, &trace.intake.host, now) };
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("ticket-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }
 
 /// Gives a ticket, and a name to a visitor who has none.
 pub fn give_ticket(shared: &Shared, trace: &mut Trace, room: &Room, place: Place, now: Now) {
-    let token = room.ticket_token(place, &trace.intake.host, now);
+    let binding = room.binding_of(&trace.intake.visit(None));
+    let token = Token { binding, ..room.ticket_token(place, &trace.intake.host, now) };
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("ticket-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }
@@ -305,6 +310,19 @@ async fn claim_seat(shared: &Shared, trace: &mut Trace, index: usize, room: &Roo
         trace.seat(index, seat, true);
     }
     seat
+}
+
+/// More time for a called visitor: a whole claim window from now, ten times at most.
+fn extend(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
+    trace.own(RowKind::Poll, "own", Reason::Own);
+    let active = trace.active.clone();
+    let index = room_index(trace, get(form, "room"));
+    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return none() };
+    room.extend(&trace.intake.visit(None), shared.clock.now());
+    match trace.intake.wants {
+        Wants::Html => Answer::see(303, "own", Reason::Own.code(), destination(get(form, "to"))),
+        _ => state_answer(shared, trace, index, 200),
+    }
 }
 
 fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {

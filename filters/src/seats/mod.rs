@@ -26,3 +26,5 @@ pub mod sync;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod throughput_tests;
 pub mod token;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod token_tests;

@@ -1,5 +1,6 @@
 //! A waiting room: its settings, and the state that outlives a reload.
 
+mod holder;
 mod selling;
 
 use std::sync::{
@@ -22,7 +23,7 @@ use crate::{
     plan::Plan,
     rule::{
         bot_gate::Class,
-        pass::{seat_of, token_for},
+        pass::seat_of,
         sale_window::{Phase, Sale},
     },
     sabotage::{self, Bug},
@@ -126,6 +127,9 @@ impl Room {
         if let Some(seat) = self.seated(visit, now) {
             return (Verdict::Forward(Entrance::Inside { room: self.index, seat }), Reason::Pass);
         }
+        if self.must_show(visit, now) {
+            return (Verdict::Challenge, Reason::TokenElsewhere);
+        }
         if self.sold_out(now) {
             return (Verdict::SoldOut, Reason::StockGone);
         }
@@ -191,15 +195,6 @@ impl Room {
                 State::Left | State::Unwritten => Claim::NoTicket,
             },
         }
-    }
-
-    /// A called visitor asks for more time, as one who reads slowly or cannot see may: a whole claim window from now.
-    pub fn extend(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
-        if let Some(place) = self.place_of(visit, now) {
-            let window_s = (self.settings.claim_window.secs_ceil() as u32).clamp(1, super::line::CLAIM_WINDOW_S_MAX - 1);
-            self.state.line.extend(place, clock_s(now) + window_s);
-        }
-        self.status(visit, now)
     }
 
     /// Gives back the visitor's seat or else its place; `None` when there was neither.
@@ -324,7 +319,7 @@ impl Room {
     }
 
     pub(super) fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
-        let sale = self.current_sale(now).map_or("".into(), |(s, _)| s.name.clone());
+        let sale = self.current_sale(now).map_or("", |(s, _)| &*s.name).into();
         Token {
             kind,
             room: self.name().into(),
@@ -360,11 +355,6 @@ impl Room {
     /// The place of the visit's ticket, whatever stands there.
     pub fn place_of(&self, visit: &Visit<'_>, now: Now) -> Option<Place> {
         self.place_of_number(self.token_of(visit, Kind::Ticket, now)?, now)
-    }
-
-    pub(super) fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
-        let sale = self.current_sale(now).map(|(s, _)| &*s.name);
-        token_for(visit, kind, self.name(), self.state.epoch, sale, now)
     }
 
     /// The place of a ticket that still waits, and whether the visit carries a ticket of an earlier life of the room.
@@ -457,14 +447,6 @@ impl Room {
         queue.touch(place.number, now_s + poll_after_s + PRESENCE_GRACE_S);
         let told = Waiting { place: Some(place), fresh, restarted, ahead, wait_s, ..self.without_place(stage, poll_after_s) };
         Waiting { stock_percent, ..told }
-    }
-
-    pub(super) fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<Stock>)> {
-        self.sales.iter().find(|(s, _)| matches!(s.phase(now), Phase::Prequeue | Phase::Open))
-    }
-
-    fn sold_out(&self, now: Now) -> bool {
-        self.current_sale(now).is_some_and(|(sale, stock)| sale.stock.is_some() && stock.is_gone())
     }
 
     fn armed(&self, now: Now) -> bool {

@@ -39,6 +39,7 @@ fn settings() -> RoomSettings {
         slow_lane_percent: 20,
         status_while_waiting: 200,
         on_failure: OnFailure::Closed,
+        binding: Binding::None,
     }
 }
 
@@ -63,6 +64,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         visitor_by_cookie: false,
         wants: Wants::Html,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens,
     }

@@ -48,6 +48,9 @@ pub fn words(reason: Reason) -> Words {
         Reason::StockGone => {
             ("Sold out", "Everything has been sold. Should something come back, your place in the line is kept.")
         }
+        Reason::TokenElsewhere => {
+            ("You have moved", "Your place was given to you elsewhere. Press the button to go on with it from here.")
+        }
         Reason::AllHeld => (
             "All in other hands",
             "Every piece is being paid for by somebody. Some of them may not finish: try again in a moment.",

@@ -484,6 +484,7 @@ fn visit_of<'a>(r: &Incoming<'a>, route: Option<usize>) -> Visit<'a> {
         visitor_by_cookie: r.by_cookie,
         wants: r.wants,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens: r.tokens,
     }

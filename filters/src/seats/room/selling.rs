@@ -67,4 +67,12 @@ impl Room {
             stock.foresee(given, seats.live().into());
         }
     }
+
+    pub(in crate::seats) fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<Stock>)> {
+        self.sales.iter().find(|(s, _)| matches!(s.phase(now), Phase::Prequeue | Phase::Open))
+    }
+
+    pub(super) fn sold_out(&self, now: Now) -> bool {
+        self.current_sale(now).is_some_and(|(sale, stock)| sale.stock.is_some() && stock.is_gone())
+    }
 }
