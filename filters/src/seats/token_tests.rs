@@ -142,7 +142,7 @@ fn a_token_that_was_moved_opens_nothing_on_any_path() {
     }
     let elsewhere = self::room("other", Binding::None);
     for t in [ticket, pass] {
-        assert_eq!(opens(&elsewhere, &visit("GET", &[t.clone()]), at(300)), [""; 0], "another room");
+        assert_eq!(opens(&elsewhere, &visit("GET", std::slice::from_ref(&t)), at(300)), [""; 0], "another room");
         let v = Visit { host: "other.example", ..visit("GET", std::slice::from_ref(&t)) };
         assert_eq!(opens(&room, &v, at(300)), [""; 0], "another host");
         assert_eq!(opens(&room, &visit("GET", &[t]), Now::at(START_MS, 86_400_001)), [""; 0], "a day later");

@@ -1,5 +1,7 @@
 //! The gate of the simulation: the real filters, planner and tokens, and a log of what they said.
 
+mod holds;
+
 use std::net::IpAddr;
 
 use tidegate_filters::{
@@ -10,7 +12,6 @@ use tidegate_filters::{
     sabotage::{self, Bug},
     seats::{
         hold::Held,
-        ledger::Outcome,
         queue::Place,
         room::{Claim, Entrance, GivenBack, Room, RoomStatus, Stage, Waiting},
         seat::SeatRef,
@@ -293,40 +294,6 @@ impl Gate {
         }
         self.show_plans(at_us);
         plans.in_flight_limit
-    }
-
-    pub(super) fn sold(&mut self, at_us: u64, entrance: Entrance, units: u32) {
-        self.sales(at_us);
-        let room = match entrance {
-            Entrance::Inside { room, .. } | Entrance::Seated { room, .. } => room,
-            Entrance::Free => 0,
-        };
-        let now = self.now(at_us);
-        if let Some(r) = self.pipeline.rooms().get(room) {
-            r.sold(units, now);
-            if current(&self.settings.sales, r.name(), now).is_some() {
-                self.add(at_us, room, What::Sold(units));
-            }
-        }
-    }
-
-    /// What became of a request that went with a hold.
-    pub(super) fn hold_ended(&mut self, at_us: u64, room: usize, held: &Held, outcome: Outcome) {
-        self.sales(at_us);
-        held.end(outcome, self.now(at_us));
-        let sold = match outcome {
-            Outcome::Sold(n) => Some(n),
-            Outcome::NotSold | Outcome::NotSent => Some(0),
-            Outcome::Lost => None,
-        };
-        self.add(at_us, room, What::HoldEnded { hold: held.id.0, sold });
-        self.count_units(at_us, room);
-    }
-
-    fn count_units(&mut self, at_us: u64, room: usize) {
-        if let Some(units) = self.pipeline.rooms()[room].stats(self.now(at_us)).stock {
-            self.add(at_us, room, What::Units(units));
-        }
     }
 
     /// What operators do; the shop's troubles are not its business.
