@@ -110,7 +110,7 @@ mod tests {
     fn later_words_say_so() {
         let (what, instead) = advice("rooms[3].on_failure", "freeze").unwrap_or_default();
         assert_eq!((what.as_str(), instead.as_str()), ("`on_failure: freeze` is not in this version", "write `closed`"));
-        assert_eq!(advice("rooms[0]", "binding").map(|a| a.0).as_deref(), Some("`binding` is not in this version"));
+        assert_eq!(advice("", "cluster").map(|a| a.0).as_deref(), Some("`cluster` is not in this version"));
         assert_eq!(advice("shop.in_flight.max", "64").map(|a| a.1).as_deref(), Some("write `{ fixed: 64 }`"));
         assert_eq!(advice("rooms[0]", "seats"), None);
     }

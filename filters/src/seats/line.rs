@@ -158,9 +158,14 @@ impl Line {
         if times >= EXTENSIONS_MAX || times == 0 && extended.len() >= EXTENDED_MAX {
             return false;
         }
-        let Some(before_s) = self.lane(place.lane).extend(place.number, deadline_s) else { return false };
+        // Counted first: whoever claims or leaves in between takes this count back, not one that is not there yet.
+        let slot = &self.outstanding[deadline_s as usize % self.outstanding.len()];
+        slot.fetch_add(1, Ordering::AcqRel);
+        let Some(before_s) = self.lane(place.lane).extend(place.number, deadline_s) else {
+            slot.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        };
         self.settle(before_s);
-        self.outstanding[deadline_s as usize % self.outstanding.len()].fetch_add(1, Ordering::AcqRel);
         extended.insert(place, times + 1);
         true
     }
@@ -327,16 +332,22 @@ impl Line {
                 queue.advance();
                 continue;
             }
+            let slot = &self.outstanding[deadline_s as usize % self.outstanding.len()];
             let present = match queue.state(n) {
                 // The number is taken and its word will be there in nanoseconds: the next tick sees it.
                 State::Unwritten => return false,
-                State::Waiting { present_until_s } => {
-                    let present = present_until_s >= now_s;
-                    present && queue.call(n, deadline_s)
-                        || !present && {
-                            queue.call(n, 0);
-                            false
-                        }
+                State::Waiting { present_until_s } if present_until_s >= now_s => {
+                    // Counted first: whoever claims or leaves at once takes this count back, not one that is not there yet.
+                    slot.fetch_add(1, Ordering::AcqRel);
+                    let called = queue.call(n, deadline_s);
+                    if !called {
+                        slot.fetch_sub(1, Ordering::AcqRel);
+                    }
+                    called
+                }
+                State::Waiting { .. } => {
+                    queue.call(n, 0);
+                    false
                 }
                 _ => false,
             };
@@ -344,7 +355,6 @@ impl Line {
             let old = t.present_share.unwrap_or(1.0);
             t.present_share = Some(old + 0.02 * (f64::from(u8::from(present)) - old));
             if present {
-                self.outstanding[deadline_s as usize % self.outstanding.len()].fetch_add(1, Ordering::AcqRel);
                 t.calls_this_s += 1;
                 return true;
             }

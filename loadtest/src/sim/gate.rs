@@ -133,7 +133,13 @@ impl Gate {
         let (decision, hold) = match decision.verdict {
             Verdict::Forward(_) => match self.pipeline.hold(&visit, &decision, now) {
                 Ok(hold) => (decision, hold),
-                Err(denied) => (denied, None),
+                Err(denied) => {
+                    // The pass was honoured all the same.
+                    if let Verdict::Forward(entrance) = decision.verdict {
+                        self.entered(at_us, entrance);
+                    }
+                    (denied, None)
+                }
             },
             _ => (decision, None),
         };

@@ -277,6 +277,7 @@ impl<'w> Sim<'w> {
             tokens: &tokens,
         };
         let room = room_of(&request.path, request.body.as_deref()).and_then(|name| self.gate.room(name));
+        let mut twice = None;
         let ruling = match (request.action, room) {
             (Action::Poll, Some(room)) => Ruling::Answer(self.gate.status(now_us, room, &incoming), None),
             (Action::Claim, Some(room)) => {
@@ -289,8 +290,24 @@ impl<'w> Sim<'w> {
             }
             (Action::Challenge, _) => self.gate.challenge(now_us),
             (Action::Poll | Action::Claim, None) => Ruling::Answer(Answer::of(AnswerKind::NoTicket, 404), None),
+            (Action::Checkout, _) => {
+                let ruling = self.gate.visit(now_us, &incoming);
+                if self.rng.random_range(0..1_000) < self.world.habits.double_claim {
+                    // Pressed twice: nobody waits for the second answer.
+                    let again = self.gate.visit(now_us, &incoming);
+                    twice = Some(again);
+                }
+                ruling
+            }
             _ => self.gate.visit(now_us, &incoming),
         };
+        if let Some(Ruling::Forward { route, entrance, hold, .. }) = twice {
+            let mut job = Job::new(None, route, Action::Checkout, entrance);
+            job.hold = hold;
+            if let Err(job) = self.backend.offer(job, now_us, &mut self.agenda) {
+                self.turned_away(now_us, *job);
+            }
+        }
         let action = request.action;
         self.clients[client].open = Some(request);
         self.ruled(now_us, client, serial, action, ruling);

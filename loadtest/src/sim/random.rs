@@ -141,7 +141,7 @@ fn policy(rng: &mut ChaCha8Rng, two_rooms: bool, shop: &ShopModel, scenario: &Sc
     let hold = sale.as_ref().filter(|s| s.stock.is_some() && rng.random_bool(0.7)).map(|_| "sale");
     let ceiling = if rng.random_bool(0.5) { 10_000 } else { rng.random_range(20..400) };
     PipelineSettings {
-        routes: routes(checkouts.filter(|_| hold.is_none()), hold),
+        routes: routes(checkouts.filter(|_| hold.is_none()), hold, rng.random_range(1..5)),
         filters: filters(&texts),
         rooms,
         sales: sale.into_iter().collect(),

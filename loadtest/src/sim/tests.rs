@@ -58,12 +58,15 @@ fn nothing_is_oversold_with_holds_and_much_without() {
             continue;
         }
         worlds += 1;
+        // So few that they run out in most sales.
+        world.shop.stock = 4;
+        world.policy.sales.iter_mut().for_each(|s| s.stock = Some(4));
         with += run(&world, seed).oversold;
         world.policy.routes.iter_mut().for_each(|r| r.needs = None);
         without += run(&world, seed).oversold;
     }
     println!("{worlds} sales: {with} units oversold with holds, {without} without");
-    assert!(worlds > 20 && without > 50, "{worlds} worlds, {without} oversold");
+    assert!(worlds > 20 && without > 30, "{worlds} worlds, {without} oversold");
     assert_eq!(with, 0);
 }
 

@@ -105,7 +105,7 @@ impl World {
             ..Sale::default()
         };
         let policy = PipelineSettings {
-            routes: routes(None, Some("sneaker-42")),
+            routes: routes(None, Some("sneaker-42"), 10),
             filters: filters(&[
                 r#"{"visitor_rate":{"name":"per-visitor","key":"visitor","rate":"5/s","burst":20,"keys_max":20000}}"#,
                 r#"{"bot_gate":{"to_the_back_at":0.85,"when_unscored":"wait"}}"#,
@@ -153,9 +153,13 @@ impl World {
 }
 
 /// The routes of the demo shop.
-pub(super) fn routes(checkouts_in_flight: Option<u32>, hold_of: Option<&str>) -> Vec<tidegate_filters::route::RouteSettings> {
+pub(super) fn routes(
+    checkouts_in_flight: Option<u32>,
+    hold_of: Option<&str>,
+    expires_s: u32,
+) -> Vec<tidegate_filters::route::RouteSettings> {
     let limit = checkouts_in_flight.map_or(String::new(), |n| format!(r#","in_flight_max":{n}"#));
-    let hold = hold_of.map_or(String::new(), |sale| format!(r#","needs":{{"hold":"{sale}","expires":"10s"}}"#));
+    let hold = hold_of.map_or(String::new(), |sale| format!(r#","needs":{{"hold":"{sale}","expires":"{expires_s}s"}}"#));
     let texts = [
         r#"{"name":"assets","match":{"prefix":"/static/"},"filters":"none"}"#.to_owned(),
         format!(r#"{{"name":"checkout","match":{{"prefix":"/checkout"}}{limit}{hold}}}"#),
