@@ -67,7 +67,7 @@ fn a_visit_from_the_first_page_to_the_journal() {
     assert_eq!(refused.status, 400);
     gate.stop().unwrap();
     let rows = rows(dir.path());
-    let visits: Vec<_> = rows.iter().map(|r| (r.method.as_str(), r.path.as_str(), r.verdict)).collect();
+    let visits: Vec<_> = rows.iter().map(|r| (&*r.method, r.path.as_str(), r.verdict)).collect();
     assert!(visits.contains(&("GET", "/product/1", "wait")) && visits.contains(&("GET", "/product/1", "forward")));
     assert_eq!(rows.iter().filter(|r| r.sold == 1).count(), 1);
     assert_eq!((rows.iter().filter(|r| r.joined).count(), rows.iter().filter(|r| r.seated).count()), (1, 1));

@@ -1,6 +1,8 @@
 //! The journal row as a plain struct: one per parsed request. Written by `models::journal`, read by training, replay and
 //! the checkers.
 
+use std::borrow::Cow;
+
 use crate::verdict::Reason;
 
 /// What kind of request a row is about.
@@ -32,7 +34,7 @@ impl Kind {
     }
 }
 
-/// One decision. Units last; hashes are keyed, so a row names nobody.
+/// One decision. Units last; hashes are keyed, so a row names nobody. What many rows share is no copy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     /// Unix milliseconds at arrival.
@@ -42,11 +44,11 @@ pub struct Row {
     /// What kind of request.
     pub kind: Kind,
     /// Request method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Canonical path, cut to 128 bytes, no query.
     pub path: String,
     /// Route name; empty when none matched.
-    pub route: String,
+    pub route: Cow<'static, str>,
     /// Keyed hash of the network (IPv4 whole, IPv6 /64); 0 when unknown.
     pub network: u64,
     /// Keyed hash of the visitor; 0 when unknown.
@@ -58,7 +60,7 @@ pub struct Row {
     /// Reason code.
     pub reason: Option<Reason>,
     /// Name of the filter that decided.
-    pub filter: String,
+    pub filter: Cow<'static, str>,
     /// What a shadow filter would have said: `filter:verdict:REASON`; empty when none.
     pub shadow: String,
     /// Score in `[0, 1]`; NaN when unknown.
@@ -70,9 +72,9 @@ pub struct Row {
     /// Features the score was computed from, in the order of the feature list; empty when not scored.
     pub features: Vec<f32>,
     /// First 8 bytes of the model's SHA-256, hex; empty when not scored.
-    pub model: String,
+    pub model: Cow<'static, str>,
     /// Room, when one was involved.
-    pub room: String,
+    pub room: Cow<'static, str>,
     /// Lane and number of the place: [`crate::seats::queue::Place::to_bits`]; `u64::MAX` when none.
     pub place: u64,
     /// A ticket was given by this very answer.
@@ -100,5 +102,5 @@ pub struct Row {
     /// What became of its unit: [`crate::seats::ledger::Outcome::name`]; empty without a hold.
     pub hold_end: &'static str,
     /// First 8 bytes of the policy's SHA-256, hex.
-    pub policy: String,
+    pub policy: Cow<'static, str>,
 }

@@ -49,8 +49,13 @@ impl Clock {
     /// The instant for one visit, one tick or one plan.
     pub fn now(&self) -> Now {
         let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
-        let mono_ns = self.start.elapsed().as_nanos() as u64 + ahead_ms * 1_000_000;
+        let mono_ns = self.mono_ns();
         Now { mono_ns, wall_ms: self.wall(mono_ns / 1_000_000, system_ms() + ahead_ms as i64) }
+    }
+
+    /// Only the monotonic half, for durations.
+    pub fn mono_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64 + self.ahead_ms.load(Ordering::Relaxed) * 1_000_000
     }
 
     /// Moves both clocks ahead. For tests.

@@ -1,9 +1,8 @@
 //! Tokens that come with a request: our cookies, or `Authorization: Tidegate TOKEN, TOKEN` for apps without them.
 
-use http::{HeaderMap, header};
 use tidegate_filters::seats::token::{Keyring, Kind, TOKENS_MAX, Token};
 
-use crate::counts::Counts;
+use crate::{counts::Counts, head::Fields};
 
 /// Cookie bytes looked at in one request; what comes later is not read.
 pub const COOKIE_BYTES_MAX: usize = 16 << 10;
@@ -12,7 +11,7 @@ pub const COOKIE_PREFIX: &str = "tidegate-";
 /// What makes a browser refuse a cookie that another host of the domain has set.
 pub const HOST_PREFIX: &str = "__Host-";
 /// Cookies by name, and `Authorization: Tidegate TOKEN, TOKEN`.
-pub fn read(headers: &HeaderMap, https: bool, keyring: &Keyring, counts: &Counts) -> Vec<Token> {
+pub fn read(fields: &Fields<'_>, https: bool, keyring: &Keyring, counts: &Counts) -> Vec<Token> {
     let mut found = Vec::new();
     let mut open = |text: &str, kind: Option<Kind>| {
         if found.len() >= TOKENS_MAX {
@@ -26,10 +25,10 @@ pub fn read(headers: &HeaderMap, https: bool, keyring: &Keyring, counts: &Counts
     };
     let mut budget = COOKIE_BYTES_MAX;
     let mut tried = 0;
-    for line in headers.get_all(header::COOKIE) {
+    for line in fields.all("cookie") {
         let Some(left) = budget.checked_sub(line.len()) else { break };
         budget = left;
-        let Ok(line) = line.to_str() else { continue };
+        let Ok(line) = std::str::from_utf8(line) else { continue };
         for (name, value) in line.split(';').filter_map(|pair| pair.trim().split_once('=')) {
             let name = if https { name.strip_prefix(HOST_PREFIX) } else { Some(name) };
             let Some(kind) = name.and_then(|n| n.strip_prefix(COOKIE_PREFIX)).and_then(cookie_kind) else { continue };
@@ -39,19 +38,18 @@ pub fn read(headers: &HeaderMap, https: bool, keyring: &Keyring, counts: &Counts
             }
         }
     }
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    if let Some(list) = authorization.and_then(tidegate_scheme) {
+    if let Some(list) = fields.text("authorization").and_then(tidegate_scheme) {
         list.split(',').take(TOKENS_MAX).for_each(|t| open(t.trim(), None));
     }
     found
 }
 
 /// The value of a cookie that is not ours; the first of the name, within [`COOKIE_BYTES_MAX`].
-pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub fn cookie<'h>(fields: &Fields<'h>, name: &str) -> Option<&'h str> {
     let mut budget = COOKIE_BYTES_MAX;
-    headers.get_all(header::COOKIE).iter().find_map(|line| {
+    fields.all("cookie").find_map(|line| {
         budget = budget.checked_sub(line.len())?;
-        let pairs = line.to_str().ok()?.split(';').filter_map(|pair| pair.trim().split_once('='));
+        let pairs = std::str::from_utf8(line).ok()?.split(';').filter_map(|pair| pair.trim().split_once('='));
         pairs.filter(|(n, _)| *n == name).map(|(_, value)| value).next()
     })
 }
@@ -97,9 +95,9 @@ mod tests {
     }
 
     fn found(name: &'static str, value: &str, https: bool) -> (usize, u64) {
-        let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())]);
+        let fields = Fields::new([(name, value.as_bytes())]);
         let counts = Counts::default();
-        let tokens = read(&headers, https, &ring(), &counts);
+        let tokens = read(&fields, https, &ring(), &counts);
         let mut refused = 0;
         counts.each(|name, _, n| refused += if name == "tokens_refused" { n } else { 0 });
         (tokens.len(), refused)

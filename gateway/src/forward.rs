@@ -30,15 +30,14 @@ const OUR_HEADERS: &str = "tidegate-";
 
 /// Turns the visitor's request into the one the shop gets. Hop-by-hop headers are gone already.
 pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) -> pingora::Result<()> {
-    let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| is_ours(n)).cloned().collect();
+    let safe = matches!(to_shop.method, Method::GET | Method::HEAD);
+    let goes = |name: &HeaderName| {
+        let name = name.as_str();
+        is_ours(name) || CLAIMED.contains(&name) || OTHER_PATH.contains(&name) || (safe && OTHER_METHOD.contains(&name))
+    };
+    let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| goes(n)).cloned().collect();
     for name in gone {
         to_shop.remove_header(&name);
-    }
-    for name in CLAIMED.iter().chain(&OTHER_PATH) {
-        to_shop.remove_header(*name);
-    }
-    if matches!(to_shop.method, Method::GET | Method::HEAD) {
-        OTHER_METHOD.iter().for_each(|name| drop(to_shop.remove_header(*name)));
     }
     strip_cookies(to_shop)?;
     let ours = |v: &HeaderValue| v.to_str().ok().and_then(tidegate_scheme).is_some();
@@ -66,7 +65,7 @@ pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) 
 
 /// Cleans the shop's answer.
 pub fn response(from_shop: &mut ResponseHeader) -> pingora::Result<()> {
-    let gone: Vec<HeaderName> = from_shop.headers.keys().filter(|n| is_ours(n)).cloned().collect();
+    let gone: Vec<HeaderName> = from_shop.headers.keys().filter(|n| is_ours(n.as_str())).cloned().collect();
     for name in gone {
         from_shop.remove_header(&name);
     }
@@ -101,8 +100,8 @@ pub fn is_our_cookie(name: &str) -> bool {
     name.get(..COOKIE_PREFIX.len()).is_some_and(|p| p.eq_ignore_ascii_case(COOKIE_PREFIX))
 }
 
-fn is_ours(name: &HeaderName) -> bool {
-    name.as_str().starts_with(OUR_HEADERS)
+fn is_ours(name: &str) -> bool {
+    name.starts_with(OUR_HEADERS)
 }
 
 fn sets_ours(value: &HeaderValue) -> bool {
@@ -213,7 +212,7 @@ mod tests {
         a.append_header("Set-Cookie", "sid=1").unwrap();
         a.append_header("Set-Cookie", "__Host-tidegate-pass-drop=forged; Path=/").unwrap();
         response(&mut a).unwrap();
-        assert!(a.headers.keys().all(|n| !is_ours(n)));
+        assert!(a.headers.keys().all(|n| !is_ours(n.as_str())));
         assert_eq!(a.headers.get_all("set-cookie").iter().collect::<Vec<_>>(), ["sid=1"]);
     }
 

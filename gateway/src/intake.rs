@@ -1,13 +1,13 @@
 //! A session becomes a [`Visit`]: who, from where, to what, with which tokens.
 
 use std::{
+    borrow::Cow,
     hash::Hasher as _,
     net::{IpAddr, SocketAddr},
 };
 
-use http::{HeaderMap, header};
 use siphasher::sip::SipHasher13;
-use tidegate_config::{Policy, RequestLimits};
+use tidegate_config::Policy;
 use tidegate_filters::{
     Network, Now, Visit, VisitorId, Wants,
     seats::{
@@ -17,10 +17,9 @@ use tidegate_filters::{
 };
 
 use crate::{
-    canonical,
-    counts::{Counts, HeadFault},
+    counts::Counts,
     credentials,
-    door::head,
+    head::{Fields, Head},
 };
 
 /// Entries of `X-Forwarded-For` looked at, from the right.
@@ -32,7 +31,7 @@ const IPV6_PREFIX: u8 = 64;
 #[derive(Debug, Default)]
 pub struct Intake {
     /// As sent.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Canonical.
     pub host: String,
     /// As sent, port included: what the shop's own links must carry.
@@ -84,44 +83,36 @@ pub struct Context<'a> {
     pub now: Now,
 }
 
-/// Reads a request; `target` as it stood in the request line (or `:path`). The checks that matter for HTTP/2 are made here; HTTP/1 heads have passed the door's.
-pub fn read(request: &http::request::Parts, target: &[u8], cx: &Context<'_>) -> Result<Intake, HeadFault> {
-    let headers = &request.headers;
-    check_head(request, &cx.policy.limits_of_a_request)?;
-    let (path, query) = canonical::split(origin_form(target).ok_or(HeadFault::BadTarget)?);
-    let authority = match headers.get(header::HOST) {
-        Some(host) => host.to_str().map_err(|_| HeadFault::BadHost)?,
-        None => request.uri.authority().map_or("", |a| a.as_str()),
-    };
-    let host = match authority {
-        "" if request.version <= http::Version::HTTP_10 => "".into(),
-        _ => canonical::host(authority).ok_or(HeadFault::BadHost)?,
-    };
-    let path = match path {
-        "" => "/".into(),
-        path => canonical::path(path).map_err(|_| HeadFault::BadPath)?,
-    };
+/// Reads a request whose head has been checked.
+pub fn read(head: &Head<'_>, cx: &Context<'_>) -> Intake {
+    let fields = &head.fields;
     let trusted = |ip: IpAddr| cx.policy.trusted_proxies.iter().any(|n| n.0.contains(&ip));
     let peer = cx.peer.map(|p| p.ip().to_canonical());
     let behind_proxy = peer.is_some_and(trusted);
     let mut intake = Intake {
-        method: request.method.as_str().to_owned(),
-        host: host.into_owned(),
-        authority: authority.to_owned(),
-        path: path.into_owned(),
-        query: query.map(str::to_owned),
-        client: if behind_proxy { peer.map(|p| forwarded_for(headers, p, trusted)) } else { peer },
-        https: cx.tls || (behind_proxy && is_https_in_front(headers)),
-        fingerprint: fingerprint(headers, request.version, cx.hello),
+        method: known_method(head.method),
+        host: head.host.as_ref().into(),
+        authority: head.authority.into(),
+        path: head.path.as_ref().into(),
+        query: head.query.map(Into::into),
+        client: if behind_proxy { peer.map(|p| forwarded_for(fields, p, trusted)) } else { peer },
+        https: cx.tls || (behind_proxy && is_https_in_front(fields)),
+        fingerprint: fingerprint(fields, head.version, cx.hello),
         hello: cx.hello,
-        wants: wants(headers),
-        prefetch: is_prefetch(headers),
+        wants: wants(fields),
+        prefetch: is_prefetch(fields),
         ..Intake::default()
     };
-    intake.tokens = credentials::read(headers, intake.https, cx.keyring, cx.counts);
-    intake.identity = identity(headers, cx);
+    intake.tokens = credentials::read(fields, intake.https, cx.keyring, cx.counts);
+    intake.identity = identity(fields, cx);
     identify(&mut intake, cx);
-    Ok(intake)
+    intake
+}
+
+/// The usual methods need no memory of their own.
+fn known_method(method: &str) -> Cow<'static, str> {
+    const KNOWN: [&str; 7] = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"];
+    KNOWN.iter().find(|m| **m == method).map_or_else(|| Cow::Owned(method.to_owned()), |m| Cow::Borrowed(*m))
 }
 
 impl Intake {
@@ -163,11 +154,11 @@ impl Intake {
 }
 
 /// Keyed hash of the name the shop's login gives this person: the first room's that has such a key.
-fn identity(headers: &HeaderMap, cx: &Context<'_>) -> Option<u64> {
+fn identity(fields: &Fields<'_>, cx: &Context<'_>) -> Option<u64> {
     let key = cx.policy.rooms.iter().find_map(|r| r.visitor.key.as_ref())?;
     let value = match key {
-        VisitorKey::Header(name) => headers.get(name.as_str())?.as_bytes(),
-        VisitorKey::Cookie(name) => credentials::cookie(headers, name)?.as_bytes(),
+        VisitorKey::Header(name) => fields.first(name)?,
+        VisitorKey::Cookie(name) => credentials::cookie(fields, name)?.as_bytes(),
     };
     let mut h = SipHasher13::new_with_keys(cx.hash_key.0, cx.hash_key.1);
     h.write(b"identity");
@@ -175,44 +166,12 @@ fn identity(headers: &HeaderMap, cx: &Context<'_>) -> Option<u64> {
     (!value.is_empty()).then(|| h.finish())
 }
 
-/// Without scheme and authority, which the door has compared with Host.
-fn origin_form(target: &[u8]) -> Option<&str> {
-    let target = std::str::from_utf8(target).ok()?;
-    if !target.bytes().all(canonical::is_target_byte) {
-        return None;
-    }
-    match target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {
-        Some(rest) => Some(&rest[rest.find(['/', '?']).unwrap_or(rest.len())..]),
-        None => Some(target),
-    }
-}
-
-fn check_head(request: &http::request::Parts, limits: &RequestLimits) -> Result<(), HeadFault> {
-    head::method(request.method.as_str())?;
-    if request.version != http::Version::HTTP_2 {
-        return Ok(());
-    }
-    if request.headers.len() > limits.headers as usize {
-        return Err(HeadFault::TooManyHeaders);
-    }
-    for name in request.headers.keys() {
-        head::name(name.as_str(), limits)?;
-    }
-    if request.headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(HeadFault::BadEncoding);
-    }
-    if request.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
-        return Err(HeadFault::BadLength);
-    }
-    Ok(())
-}
-
 /// Right to left: every entry was written by the hop to its right, so the first one that is no trusted proxy is the
 /// client. A spoofed entry stands further left and is never reached.
-fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+fn forwarded_for(fields: &Fields<'_>, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
     let mut client = peer;
-    let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
-    let entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
+    let lines = fields.all("x-forwarded-for").rev().filter_map(|v| std::str::from_utf8(v).ok());
+    let entries = lines.flat_map(|line| line.rsplit(','));
     for entry in entries.take(FORWARDED_MAX) {
         let entry = entry.trim();
         let ip = entry.parse::<IpAddr>().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|a| a.ip()));
@@ -226,27 +185,26 @@ fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: impl Fn(IpAddr) -> 
     client
 }
 
-fn is_https_in_front(headers: &HeaderMap) -> bool {
-    let last = headers.get_all("x-forwarded-proto").iter().next_back().and_then(|v| v.to_str().ok());
+fn is_https_in_front(fields: &Fields<'_>) -> bool {
+    let last = fields.all("x-forwarded-proto").next_back().and_then(|v| std::str::from_utf8(v).ok());
     last.is_some_and(|v| v.rsplit(',').next().unwrap_or_default().trim().eq_ignore_ascii_case("https"))
 }
 
-fn fingerprint(headers: &HeaderMap, version: http::Version, hello: u64) -> u64 {
+fn fingerprint(fields: &Fields<'_>, version: http::Version, hello: u64) -> u64 {
     let mut h = SipHasher13::new_with_keys(0, 0);
     h.write_u64(hello);
     h.write_u8(u8::from(version == http::Version::HTTP_2));
-    for name in [header::USER_AGENT, header::ACCEPT_LANGUAGE, header::ACCEPT_ENCODING] {
-        let value = headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    for name in ["user-agent", "accept-language", "accept-encoding"] {
+        let value = fields.first(name).unwrap_or_default();
         h.write_usize(value.len());
         h.write(value);
     }
     h.finish().max(1)
 }
 
-fn wants(headers: &HeaderMap) -> Wants {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let dest = headers.get("sec-fetch-dest").and_then(|v| v.to_str().ok());
-    match dest {
+fn wants(fields: &Fields<'_>) -> Wants {
+    let accept = fields.text("accept").unwrap_or_default();
+    match fields.text("sec-fetch-dest") {
         Some("document" | "iframe" | "frame") => Wants::Html,
         Some("empty") => Wants::Json,
         Some(_) => Wants::Other,
@@ -257,9 +215,8 @@ fn wants(headers: &HeaderMap) -> Wants {
     }
 }
 
-fn is_prefetch(headers: &HeaderMap) -> bool {
-    let says = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("prefetch"));
-    says("sec-purpose") || says("purpose") || says("x-moz")
+fn is_prefetch(fields: &Fields<'_>) -> bool {
+    ["sec-purpose", "purpose", "x-moz"].iter().any(|n| fields.text(n).is_some_and(|v| v.contains("prefetch")))
 }
 
 fn identify(intake: &mut Intake, cx: &Context<'_>) {
@@ -339,7 +296,9 @@ mod tests {
             hello: 0,
             now: NOW,
         };
-        let intake = read(&parts, b"/a/../b?q=1", &cx).unwrap();
+        let fields = Fields::of(&parts.headers);
+        let head = Head::new("GET", parts.version, "Shop.example:8080", "/a/../b?q=1", fields).unwrap();
+        let intake = read(&head, &cx);
         (intake, counts)
     }
 

@@ -40,33 +40,35 @@ const VISITOR_MS: u64 = 30 * 86_400_000;
 /// A challenge's proof is good in the window it was made in and in the next one, milliseconds.
 const PROOF_WINDOW_MS: u64 = 10 * 60_000;
 
-/// Answers a request below the prefix; `path` is what follows it.
-pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, path: &str) -> pingora::Result<()> {
+/// Answers a request below the prefix (`path` is what follows it), unless that takes a form or the disk: `None`.
+pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer> {
     trace.own(RowKind::Own, "own", Reason::Own);
-    let answer = match (path, trace.intake.method.as_str()) {
-        ("draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", "GET" | "HEAD") => {
-            return draw::answer(shared, session, trace, path, &[]).await;
-        }
-        ("draw/proof", "POST") => match form(session, trace).await {
-            Err(answer) => answer,
-            Ok(form) => return draw::answer(shared, session, trace, path, &form).await,
-        },
+    Some(match (path, &*trace.intake.method) {
         ("status", "GET" | "HEAD") => status(shared, trace),
         ("health", "GET" | "HEAD") => health(shared),
-        ("claim" | "extend" | "leave" | "challenge", "POST") => match form(session, trace).await {
-            Err(answer) => answer,
-            Ok(form) => match path {
-                "claim" => claim(shared, trace, &form).await,
-                "extend" => extend(shared, trace, &form),
-                "leave" => leave(shared, trace, &form),
-                _ => take_challenge(shared, trace, &form),
-            },
-        },
+        ("draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", "GET" | "HEAD") => return None,
+        ("claim" | "extend" | "leave" | "challenge" | "draw/proof", "POST") => return None,
         ("status" | "health" | "draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", _) => {
             problem(405, "answers GET only").with("allow", "GET, HEAD")
         }
         ("claim" | "extend" | "leave" | "challenge" | "draw/proof", _) => problem(405, "answers POST only").with("allow", "POST"),
         _ => problem(404, "no page of the gate has this name"),
+    })
+}
+
+/// Answers a request for which [`at_once`] has no answer.
+pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, path: &str) -> pingora::Result<()> {
+    let form = match &*trace.intake.method {
+        "POST" => form(session, trace).await,
+        _ => Ok(Vec::new()),
+    };
+    let answer = match (path, form) {
+        (_, Err(answer)) => answer,
+        ("claim", Ok(form)) => claim(shared, trace, &form).await,
+        ("extend", Ok(form)) => extend(shared, trace, &form),
+        ("leave", Ok(form)) => leave(shared, trace, &form),
+        ("challenge", Ok(form)) => take_challenge(shared, trace, &form),
+        (_, Ok(form)) => return draw::answer(shared, session, trace, path, &form).await,
     };
     reply::send(session, trace, answer).await
 }

@@ -1,6 +1,6 @@
 //! Pingora's hooks, in the order a request meets them.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,19 +12,21 @@ use pingora::{
     prelude::HttpPeer,
     proxy::{FailToProxy, ProxyHttp, Session},
 };
-use tidegate_filters::{Decision, Filter, Reason, Score, Verdict, seats::room::Entrance, verdict::Notes};
+use tidegate_filters::{Filter, Reason, seats::room::Entrance};
 
 use crate::{
     counts::HeadFault,
+    decide::{self, Decided, Entering, Next},
     door::{BODY_SILENCE_MAX, Facts},
     draw,
     failure::Failure,
     forward,
+    head::Head,
     in_flight::Permit,
-    intake, own,
+    own,
     reply::{self, Answer},
     sales::{self, HOLD_HEADER},
-    state::{ScoreFacts, ScoreSource, Shared},
+    state::Shared,
     trace::Trace,
 };
 
@@ -42,108 +44,36 @@ impl Gate {
         Gate { shared }
     }
 
-    /// Head → visit. `false`: refused and answered.
-    async fn take_in(&self, session: &mut Session, trace: &mut Trace) -> pingora::Result<bool> {
-        let facts = Facts::of(session);
-        let (tls, hello) = facts.map_or((false, 0), |f| (f.tls, f.hello));
-        let keyring = self.shared.keyring.load();
-        let cx = intake::Context {
-            policy: &trace.active.policy,
-            keyring: &keyring,
-            hash_key: self.shared.hash_key,
-            counts: &self.shared.counts,
-            // The address a PROXY header named, else the socket's peer.
-            peer: facts.and_then(|f| f.client),
-            tls,
-            hello,
-            now: trace.started,
-        };
-        let head = session.req_header();
-        match intake::read(head, head.raw_path(), &cx) {
-            Ok(intake) => {
-                trace.parsed(intake);
-                Ok(true)
-            }
-            Err(fault) => {
-                self.shared.counts.head(fault);
-                let answer =
-                    Answer::problem(reply::head_status(fault), "refuse", fault.name(), "the request is not acceptable HTTP");
-                session.set_keepalive(None);
-                reply::send(session, trace, answer).await?;
-                Ok(false)
-            }
-        }
+    /// Reads and decides a request that the door has not: HTTP/2.
+    fn decide(&self, session: &Session, trace: &mut Trace) -> Result<Next, HeadFault> {
+        let request = session.req_header();
+        let head = Head::http2(request, request.raw_path(), &trace.active.policy.limits_of_a_request)?;
+        Ok(decide::next(&self.shared, &head, Facts::of(session), trace))
     }
 
-    /// The filters: cheap ones, score, the rest.
-    fn decide(&self, session: &Session, trace: &mut Trace) -> (Decision, Notes) {
-        let active = trace.active.clone();
-        let pipeline = &active.pipeline;
-        let mut notes = Notes::default();
-        trace.routed(pipeline.routes().find(&trace.intake.host, &trace.intake.path, &trace.intake.method));
-        let now = trace.started;
-        let decision = pipeline.screen(&trace.intake.visit(trace.route), now, &mut notes).unwrap_or_else(|| {
-            let score = self.score(session, trace);
-            pipeline.admit(&trace.intake.visit(trace.route), score, now, &mut notes)
-        });
-        if decision.reason == Reason::Unfiltered {
-            // Who loads a page's pictures behaves like a person: unscored visits count for later scores.
-            self.with_facts(session, trace, |scorer, facts| scorer.observe(&trace.intake.visit(trace.route), facts, now));
-        }
-        trace.decided(&decision, &notes);
-        (decision, notes)
-    }
-
-    fn score(&self, session: &Session, trace: &mut Trace) -> Score {
-        let active = trace.active.clone();
-        let Some(gate) = active.pipeline.scored_by(trace.route) else { return Score::Unknown };
-        let scored = self.with_facts(session, trace, |scorer, facts| {
-            scorer.score(&trace.intake.visit(trace.route), facts, trace.started, gate.deadline.ms())
-        });
-        let score = scored.score;
-        trace.scored(scored);
-        score
-    }
-
-    /// Calls the scorer with what a score is made of besides the visit.
-    fn with_facts<T>(&self, session: &Session, trace: &Trace, f: impl FnOnce(&dyn ScoreSource, &ScoreFacts<'_>) -> T) -> T {
-        let facts = Facts::of(session);
-        let target = trace.intake.target();
-        let facts = ScoreFacts {
-            headers: &session.req_header().headers,
-            target: &target,
-            http2: session.is_http2(),
-            tls: facts.is_some_and(|f| f.tls),
-            fingerprint: trace.intake.fingerprint,
-            hello: facts.map_or(0, |f| f.hello),
-            network: trace.row.network,
-            body_bytes: content_length(session),
-            earlier_on_connection: facts.map_or(0, |f| f.requests.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(1)),
-        };
-        f(&*self.shared.scorer.load().0, &facts)
+    async fn refuse(&self, session: &mut Session, trace: &Trace, fault: HeadFault) -> pingora::Result<bool> {
+        self.shared.counts.head(fault);
+        let status = reply::head_status(fault);
+        let answer = Answer::problem(status, "refuse", fault.name(), "the request is not acceptable HTTP");
+        session.set_keepalive(None);
+        reply::send(session, trace, answer).await?;
+        Ok(true)
     }
 
     /// Permits for the shop: first the route's own limit, then the one of all.
-    async fn permits(&self, trace: &Trace) -> Option<Vec<Permit>> {
+    async fn permits(&self, trace: &Trace) -> Option<[Option<Permit>; 2]> {
         let wait_max = Duration::from_millis(trace.active.policy.shop.in_flight.wait_max.ms());
+        let Some(route) = trace.route.and_then(|r| trace.active.route_limits.get(r)).and_then(Option::as_ref) else {
+            return Some([None, Some(self.shared.in_flight.acquire(wait_max).await.ok()?)]);
+        };
         let deadline = tokio::time::Instant::now() + wait_max;
-        let left = || deadline.saturating_duration_since(tokio::time::Instant::now());
-        let mut permits = Vec::with_capacity(2);
-        if let Some(limit) = trace.route.and_then(|r| trace.active.route_limits.get(r)).and_then(Option::as_ref) {
-            permits.push(limit.acquire(left()).await.ok()?);
-        }
-        permits.push(self.shared.in_flight.acquire(left()).await.ok()?);
-        Some(permits)
+        let first = route.acquire(wait_max).await.ok()?;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        Some([Some(first), Some(self.shared.in_flight.acquire(left).await.ok()?)])
     }
 
     /// On its way to the shop. `true`: it could not go and was answered.
-    async fn forward(&self, session: &mut Session, trace: &mut Trace, entrance: Entrance) -> pingora::Result<bool> {
-        // The seat is taken, whatever comes of the request: its pass goes with every answer.
-        if let Entrance::Seated { room, seat } = entrance
-            && let Some(room) = trace.active.clone().pipeline.rooms().get(room)
-        {
-            own::give_pass(&self.shared, trace, room, seat, trace.started);
-        }
+    async fn forward(&self, session: &mut Session, trace: &mut Trace) -> pingora::Result<bool> {
         let body_max = trace.active.policy.limits_of_a_request.body_bytes.0;
         if content_length(session).is_some_and(|n| n > body_max) {
             return self.cannot(session, trace, 413, Reason::BodyTooLarge).await;
@@ -151,13 +81,36 @@ impl Gate {
         if !trace.active.upstreams.any_healthy() {
             return self.cannot(session, trace, 503, Reason::ShopDown).await;
         }
+        match sales::hold(session, trace).await {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                reply::send(session, trace, answer).await?;
+                return Ok(true);
+            }
+            Err((status, reason)) => return self.cannot(session, trace, status, reason).await,
+        }
         match self.permits(trace).await {
             Some(permits) => {
-                trace.may_forward(permits, self.shared.clock.now());
+                trace.may_forward(permits);
                 Ok(false)
             }
             None => self.cannot(session, trace, 503, Reason::ShopBusy).await,
         }
+    }
+
+    /// An entry of a draw is durable before its ticket is answered.
+    async fn enter(&self, session: &mut Session, trace: &mut Trace, entering: Entering) -> pingora::Result<bool> {
+        let Entering { room: index, entered, decision, notes } = entering;
+        let (active, now) = (trace.active.clone(), trace.started);
+        if entered.fresh && draw::enter(&self.shared, &active, index, entered, now).await.is_err() {
+            return self.cannot(session, trace, 503, Reason::NotKept).await;
+        }
+        if let Some(room) = active.pipeline.rooms().get(index) {
+            own::give_entry_ticket(&self.shared, trace, room, entered.entry, now);
+        }
+        let answer = reply::of_decision(trace, &decision, &notes);
+        reply::send(session, trace, answer).await?;
+        Ok(true)
     }
 
     async fn cannot(&self, session: &mut Session, trace: &mut Trace, status: u16, reason: Reason) -> pingora::Result<bool> {
@@ -203,62 +156,48 @@ impl Gate {
 
 #[async_trait]
 impl ProxyHttp for Gate {
-    type CTX = Trace;
+    /// `None` until the request is decided: by the door, or in `request_filter`.
+    type CTX = Option<Box<Trace>>;
 
-    fn new_ctx(&self) -> Trace {
-        Trace::new(self.shared.clone())
+    fn new_ctx(&self) -> Self::CTX {
+        None
     }
 
     /// No compression, no modules: the shop's bytes go through as they are.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, trace: &mut Trace) -> pingora::Result<bool> {
-        if let Some(facts) = Facts::of(session) {
-            facts.one_more();
-        }
+    async fn request_filter(&self, session: &mut Session, cx: &mut Self::CTX) -> pingora::Result<bool> {
         if session.is_http2() {
             session.set_write_timeout(Some(BODY_SILENCE_MAX));
         }
-        if !self.take_in(session, trace).await? {
-            return Ok(true);
-        }
-        if Facts::of(session).is_some_and(|f| f.redirect) {
-            return redirect(session, trace).await;
-        }
-        let active = trace.active.clone();
-        if let Some(page) = trace.intake.path.strip_prefix(active.policy.own_prefix.as_str()).map(str::to_owned) {
-            own::answer(&self.shared, session, trace, &page).await?;
-            return Ok(true);
-        }
-        let (decision, notes) = self.decide(session, trace);
-        let decision = match sales::hold(session, trace, decision, &notes).await {
-            Ok(decision) => decision,
-            Err((status, reason)) => return self.cannot(session, trace, status, reason).await,
+        let trace = cx.get_or_insert_with(|| Trace::new(self.shared.clone()));
+        let next = match trace.next.take() {
+            Some(next) => next,
+            None => match self.decide(session, trace) {
+                Ok(next) => next,
+                Err(fault) => return self.refuse(session, trace, fault).await,
+            },
         };
-        if let Verdict::Forward(entrance) = decision.verdict {
-            return self.forward(session, trace, entrance).await;
+        match next {
+            Next::Forward(_) => return self.forward(session, trace).await,
+            Next::Answer(answer) => reply::send(session, trace, answer).await?,
+            Next::Enter(entering) => return self.enter(session, trace, *entering).await,
+            Next::Own(page) => own::answer(&self.shared, session, trace, &page).await?,
         }
-        if let Verdict::Wait(w) = &decision.verdict
-            && let (true, Some(room)) = (w.fresh, active.pipeline.rooms().get(w.room))
-        {
-            let now = trace.started;
-            match (w.entry, w.place) {
-                (Some(entered), _) => {
-                    if entered.fresh && draw::enter(&self.shared, &active, w.room, entered, now).await.is_err() {
-                        return self.cannot(session, trace, 503, Reason::NotKept).await;
-                    }
-                    own::give_entry_ticket(&self.shared, trace, room, entered.entry, now);
-                }
-                (None, Some(place)) => own::give_ticket(&self.shared, trace, room, place, now),
-                (None, None) => own::give_visitor(&self.shared, trace, now),
-            }
-        }
-        let answer = reply::of_decision(trace, &decision, &notes);
-        reply::send(session, trace, answer).await?;
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, trace: &mut Trace) -> pingora::Result<Box<HttpPeer>> {
+    /// What the door has decided takes the place of what nobody knows yet.
+    fn on_connection_reuse(&self, _: &mut Session, cx: &mut Self::CTX, decided: Box<dyn Any + Send + Sync>) {
+        if let Ok(decided) = decided.downcast::<Decided>() {
+            let Decided { mut trace, next } = *decided;
+            trace.next = Some(next);
+            *cx = Some(trace);
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, cx: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
+        let trace = decided(cx)?;
         match trace.active.upstreams.pick(trace.avoid) {
             Some(server) => {
                 trace.avoid = Some(server.address());
@@ -269,7 +208,7 @@ impl ProxyHttp for Gate {
     }
 
     /// Nothing was sent: another server may be asked, whatever the method. `max_retries` bounds it.
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, _: &mut Trace, mut e: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, _: &mut Self::CTX, mut e: Box<Error>) -> Box<Error> {
         e.set_retry(true);
         e
     }
@@ -280,7 +219,7 @@ impl ProxyHttp for Gate {
         peer: &HttpPeer,
         session: &mut Session,
         e: Box<Error>,
-        _: &mut Trace,
+        _: &mut Self::CTX,
         reused: bool,
     ) -> Box<Error> {
         let mut e = e.more_context(format!("Peer: {peer}"));
@@ -297,8 +236,9 @@ impl ProxyHttp for Gate {
         &self,
         _: &mut Session,
         to_shop: &mut RequestHeader,
-        trace: &mut Trace,
+        cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
+        let trace = decided(cx)?;
         forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header)?;
         if let Some(hold) = trace.sends_hold() {
             to_shop.insert_header(HOLD_HEADER, hold)?;
@@ -313,8 +253,9 @@ impl ProxyHttp for Gate {
         _: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        trace: &mut Trace,
+        cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
+        let trace = decided(cx)?;
         let limits = trace.active.policy.limits_of_a_request;
         trace.body_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
         if trace.body_bytes > limits.body_bytes.0 {
@@ -332,14 +273,14 @@ impl ProxyHttp for Gate {
         &self,
         _: &mut Session,
         from_shop: &mut ResponseHeader,
-        trace: &mut Trace,
+        cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         if from_shop.status.is_informational() {
             return Ok(());
         }
+        let trace = decided(cx)?;
         trace.shop_answered(from_shop.status.is_server_error(), false);
-        let active = trace.active.clone();
-        let word = sales::read(from_shop, active.policy.shop.reports_sales_by.as_ref(), &trace.row.route);
+        let word = sales::read(from_shop, trace.active.policy.shop.reports_sales_by.as_ref(), &trace.row.route);
         if !trace.shop_says(word) && word.sold() > 0 {
             self.sold(trace, word.sold());
         }
@@ -351,8 +292,9 @@ impl ProxyHttp for Gate {
         _: &mut Session,
         _: &mut Option<Bytes>,
         end: bool,
-        trace: &mut Trace,
+        cx: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
+        let trace = decided(cx)?;
         if end {
             trace.shop_done();
         }
@@ -360,15 +302,16 @@ impl ProxyHttp for Gate {
         Ok(None)
     }
 
-    async fn response_filter(&self, _: &mut Session, answer: &mut ResponseHeader, trace: &mut Trace) -> pingora::Result<()> {
+    async fn response_filter(&self, _: &mut Session, answer: &mut ResponseHeader, cx: &mut Self::CTX) -> pingora::Result<()> {
         if answer.status.is_informational() {
             return Ok(());
         }
-        forward::set_cookies(answer, &trace.cookies)
+        forward::set_cookies(answer, &decided(cx)?.cookies)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, trace: &mut Trace) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, cx: &mut Self::CTX) -> FailToProxy {
         let failure = Failure::of(e);
+        let Ok(trace) = decided(cx) else { return FailToProxy { error_code: failure.status, can_reuse_downstream: false } };
         let Failure { status, reason, timeout } = failure;
         if *e.esource() == ErrorSource::Upstream {
             trace.shop_answered(true, timeout);
@@ -388,7 +331,8 @@ impl ProxyHttp for Gate {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, e: Option<&Error>, trace: &mut Trace) {
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, cx: &mut Self::CTX) {
+        let Some(trace) = cx else { return };
         if let Some(e) = e {
             tracing::debug!(error = %e, path = %trace.intake.path, "request failed");
         }
@@ -397,25 +341,19 @@ impl ProxyHttp for Gate {
     }
 
     /// Ours is written above, at debug: a client that goes away is no error of the gate.
-    fn suppress_error_log(&self, _: &Session, _: &Trace, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &Error) -> bool {
         true
+    }
+}
+
+/// What is known about the request; there always is something after `request_filter`.
+fn decided(cx: &mut Option<Box<Trace>>) -> pingora::Result<&mut Trace> {
+    match cx {
+        Some(trace) => Ok(trace),
+        None => Error::e_explain(ErrorType::InternalError, "the request was never decided"),
     }
 }
 
 fn content_length(session: &Session) -> Option<u64> {
     session.req_header().headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// To the same place on https, port 443.
-async fn redirect(session: &mut Session, trace: &mut Trace) -> pingora::Result<bool> {
-    trace.own(tidegate_filters::record::Kind::Own, "own", Reason::Redirect);
-    let answer = match trace.intake.host.is_empty() {
-        true => Answer::problem(400, "own", HeadFault::NoHost.name(), "a redirect needs a Host"),
-        false => {
-            let location = format!("https://{}{}", trace.intake.host, trace.intake.target());
-            Answer::see(308, "own", Reason::Redirect.code(), location)
-        }
-    };
-    reply::send(session, trace, answer).await?;
-    Ok(true)
 }

@@ -19,6 +19,8 @@ use crate::{counts::HeadFault, own, pages, trace::Trace};
 pub const DRAIN_BYTES_MAX: u64 = 64 << 10;
 /// How long that may take.
 pub const DRAIN_WAIT: Duration = Duration::from_secs(2);
+/// Room for the head of most answers.
+const HEAD_BYTES_USUAL: usize = 512;
 /// No third party, nothing stored, no frame of strangers around our buttons.
 const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
                                 form-action 'self'; frame-ancestors 'self'; base-uri 'none'";
@@ -172,27 +174,60 @@ fn rate_limit_headers(trace: &Trace, quota: &Quota, answer: Answer) -> Answer {
         .with("ratelimit", format!("\"{name}\";r={};t={reset_s}", quota.remaining))
 }
 
-/// Sends it, keeps the connection where that is safe, adds the cookies of the trace.
+/// Every header of an answer, cookies of the trace last. What the answer says itself takes the place of what all say.
+fn each_header(trace: &Trace, answer: &Answer, mut tell: impl FnMut(&'static str, &str)) {
+    let mut say = |name, value: &str| {
+        if answer.headers.iter().all(|(said, _)| *said != name) {
+            tell(name, value);
+        }
+    };
+    say("content-type", answer.content_type);
+    say("content-length", itoa(answer.body.len(), &mut [0; 20]));
+    say("cache-control", "no-store, private");
+    say("tidegate-verdict", answer.verdict);
+    say("tidegate-reason", answer.reason);
+    say("x-content-type-options", "nosniff");
+    if answer.content_type.starts_with("text/html") {
+        say("content-security-policy", CONTENT_SECURITY);
+        // Our forms need an Origin that says where they stood.
+        say("referrer-policy", "same-origin");
+        say("vary", "Accept, Cookie");
+    }
+    answer.headers.iter().for_each(|(name, value)| tell(name, value));
+    trace.cookies.iter().for_each(|cookie| tell("set-cookie", cookie));
+}
+
+/// The whole answer as HTTP/1.1. `last`: the connection is closed after it.
+pub fn http1(trace: &Trace, answer: &Answer, last: bool) -> BytesMut {
+    let no_body = trace.intake.method == "HEAD";
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut out = BytesMut::with_capacity(HEAD_BYTES_USUAL + if no_body { 0 } else { answer.body.len() });
+    for part in ["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or("Unknown"), "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    each_header(trace, answer, |name, value| {
+        // What we say is ours, but a location may hold what a client sent: a line must stay a line.
+        let sane = !value.bytes().any(|b| b < b' ' || b == 0x7f);
+        for part in [name, ": ", if sane { value } else { "" }, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    });
+    out.extend_from_slice(if last { b"connection: close\r\n\r\n" } else { b"\r\n" });
+    if !no_body {
+        out.extend_from_slice(&answer.body);
+    }
+    out
+}
+
+/// Sends it through the proxy's session, keeps the connection where that is safe.
 pub async fn send(session: &mut Session, trace: &Trace, answer: Answer) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(answer.status, Some(12 + answer.headers.len()))?;
-    head.insert_header(header::CONTENT_TYPE, answer.content_type)?;
-    head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
-    head.insert_header(header::CACHE_CONTROL, "no-store, private")?;
-    head.insert_header("tidegate-verdict", answer.verdict)?;
-    head.insert_header("tidegate-reason", answer.reason)?;
-    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
-    if answer.content_type.starts_with("text/html") {
-        head.insert_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY)?;
-        // Our forms need an Origin that says where they stood.
-        head.insert_header(header::REFERRER_POLICY, "same-origin")?;
-        head.insert_header(header::VARY, "Accept, Cookie")?;
-    }
-    for (name, value) in answer.headers {
-        head.insert_header(name, value)?;
-    }
-    for cookie in &trace.cookies {
-        head.append_header(header::SET_COOKIE, cookie.as_str())?;
-    }
+    let mut fault = Ok(());
+    each_header(trace, &answer, |name, value| {
+        let added = head.append_header(name, value).map(|_| ());
+        fault = std::mem::replace(&mut fault, Ok(())).and(added);
+    });
+    fault?;
     keep_when_safe(session);
     let no_body = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
     session.write_response_header(Box::new(head), no_body).await?;
@@ -200,6 +235,20 @@ pub async fn send(session: &mut Session, trace: &Trace, answer: Answer) -> pingo
         session.write_response_body(Some(answer.body), true).await?;
     }
     Ok(())
+}
+
+/// Decimal digits without an allocation.
+fn itoa(mut n: usize, buf: &mut [u8; 20]) -> &str {
+    let mut at = buf.len();
+    loop {
+        at -= 1;
+        buf[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    std::str::from_utf8(&buf[at..]).unwrap_or_default()
 }
 
 /// An unread body: a small declared one is drained under a deadline, so that the connection stays; anything else closes it

@@ -12,7 +12,10 @@ use tidegate_filters::{
     verdict::Notes,
 };
 
-use crate::trace::Trace;
+use crate::{
+    reply::{self, Answer},
+    trace::Trace,
+};
 
 /// More units than one answer can have sold.
 const SOLD_MAX: u32 = 100_000;
@@ -25,36 +28,33 @@ pub const BODY_MAX: u64 = 64 << 10;
 /// How long that may take.
 pub const BODY_WAIT: Duration = Duration::from_secs(10);
 
-/// Takes the unit of stock that the route needs; the decision is another one when there is none. `Err`: status and reason
+/// Takes the unit of stock that the route needs. `Ok(Some)`: there is none, and that is the answer. `Err`: status and reason
 /// of a body that cannot be had.
-pub async fn hold(
-    session: &mut Session,
-    trace: &mut Trace,
-    decision: Decision,
-    notes: &Notes,
-) -> Result<Decision, (u16, Reason)> {
+pub async fn hold(session: &mut Session, trace: &mut Trace) -> Result<Option<Answer>, (u16, Reason)> {
     let active = trace.active.clone();
     let needs = trace.route.and_then(|r| active.pipeline.routes().get(r)).and_then(|r| r.needs.as_ref());
-    if !matches!(decision.verdict, Verdict::Forward(_)) || needs.is_none() || !Needs::asks(&trace.intake.method) {
-        return Ok(decision);
-    }
+    let Some(entrance) = trace.entrance.filter(|_| needs.is_some() && Needs::asks(&trace.intake.method)) else {
+        return Ok(None);
+    };
     match tokio::time::timeout(BODY_WAIT, whole_body(session)).await {
         Ok(Ok(true)) => {}
         Ok(Ok(false)) => return Err((413, Reason::BodyTooLarge)),
         Ok(Err(_)) => return Err((400, Reason::BadRequest)),
         Err(_) => return Err((408, Reason::BadRequest)),
     }
+    let reason = trace.row.reason.unwrap_or(Reason::NoObjection);
+    let decision = Decision { verdict: Verdict::Forward(entrance), reason, filter: None };
     match active.pipeline.hold(&trace.intake.visit(trace.route), &decision, trace.started) {
-        Ok(None) => Ok(decision),
+        Ok(None) => Ok(None),
         Ok(Some(held)) => {
             trace.takes(InHand::new(held));
             // The shop's answer is waited for though its client is gone: else nobody would know about the unit.
             session.as_downstream_mut().set_abort_on_close(false);
-            Ok(decision)
+            Ok(None)
         }
         Err(denied) => {
-            trace.decided(&denied, notes);
-            Ok(denied)
+            trace.own(trace.row.kind, denied.verdict.name(), denied.reason);
+            Ok(Some(reply::of_decision(trace, &denied, &Notes::default())))
         }
     }
 }

@@ -23,7 +23,7 @@ use tidegate_models::{
 
 use crate::{
     clock::Clock,
-    state::{NoScores, ScoreFacts, ScoreSource, Scored},
+    state::{NoScores, ScoreFacts, ScoreSource, Scored, kept},
 };
 
 /// Visitors whose behaviour is remembered; the oldest are forgotten first.
@@ -65,6 +65,7 @@ impl Scoring {
         };
         let explain_from = gate(policy).and_then(lowest_threshold).unwrap_or(f32::INFINITY);
         Box::new(BotScore {
+            model: kept(scorer.model()),
             scorer,
             windows,
             clock: Clock::new(),
@@ -141,6 +142,7 @@ impl Budget {
 
 /// Scores inline, on the worker that asks: microseconds.
 struct BotScore {
+    model: &'static str,
     scorer: Arc<Scorer>,
     windows: Arc<Windows>,
     clock: Clock,
@@ -151,8 +153,7 @@ struct BotScore {
 
 impl BotScore {
     fn facts(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>) -> VisitFacts {
-        let headers = facts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let headers = HeaderFacts::read(visit.host, headers);
+        let headers = HeaderFacts::read(visit.host, facts.fields.iter());
         VisitFacts {
             visitor: visit.visitor.map_or(0, |v| v.0),
             by_cookie: Some(visit.visitor_by_cookie),
@@ -173,10 +174,10 @@ impl BotScore {
 
 impl ScoreSource for BotScore {
     fn score(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Scored {
-        let began_ns = self.clock.now().mono_ns;
+        let began_ns = self.clock.mono_ns();
         let features = self.windows.observe_and_extract(&self.facts(visit, facts), now);
         let mut score = self.scorer.score(&features);
-        let took_ns = self.clock.now().mono_ns.saturating_sub(began_ns);
+        let took_ns = self.clock.mono_ns().saturating_sub(began_ns);
         let mut reasons = String::new();
         match score {
             // Nobody can stop a run half way; what came too late does not count, as promised.
@@ -187,7 +188,7 @@ impl ScoreSource for BotScore {
             }
             _ => {}
         }
-        Scored { score, features: features.to_vec(), reasons, model: self.scorer.model().to_owned() }
+        Scored { score, features: features.to_vec(), reasons, model: self.model }
     }
 
     fn observe(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now) {
@@ -204,11 +205,11 @@ impl ScoreSource for BotScore {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use http::HeaderMap;
     use tidegate_config::{Upstream, parse};
     use tidegate_filters::{Network, Wants};
 
     use super::*;
+    use crate::head::Fields;
 
     #[test]
     fn a_flood_of_suspects_buys_no_more_explanations_than_there_are() {
@@ -238,18 +239,8 @@ mod tests {
         }
     }
 
-    fn facts(headers: &HeaderMap) -> ScoreFacts<'_> {
-        ScoreFacts {
-            headers,
-            target: "/p",
-            http2: false,
-            tls: false,
-            fingerprint: 1,
-            hello: 0,
-            network: 7,
-            body_bytes: None,
-            earlier_on_connection: 0,
-        }
+    fn facts<'a>(fields: &'a Fields<'a>) -> ScoreFacts<'a> {
+        ScoreFacts { fields, http2: false, tls: false, hello: 0, network: 7, body_bytes: None }
     }
 
     #[test]
@@ -257,19 +248,16 @@ mod tests {
         let policy = zero();
         let scoring = Scoring::build(&policy).unwrap();
         let source = scoring.source(&policy);
-        let mut browser = HeaderMap::new();
-        for (name, value) in [
-            ("host", "shop.test"),
-            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
-            ("accept", "text/html"),
-            ("accept-language", "de"),
-            ("accept-encoding", "gzip"),
-            ("cookie", "a=b"),
-        ] {
-            browser.insert(name, value.parse().unwrap());
-        }
-        let mut script = HeaderMap::new();
-        script.insert("user-agent", "python-requests/2.31".parse().unwrap());
+        let browser: [(&str, &[u8]); 6] = [
+            ("host", b"shop.test"),
+            ("user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+            ("accept", b"text/html"),
+            ("accept-language", b"de"),
+            ("accept-encoding", b"gzip"),
+            ("cookie", b"a=b"),
+        ];
+        let browser = Fields::new(browser);
+        let script = Fields::new([("user-agent", &b"python-requests/2.31"[..])]);
         let known = |s: Scored| match s.score {
             Score::Known(p) => (p, s.reasons),
             Score::Unknown => panic!("unscored"),

@@ -1,11 +1,15 @@
 //! What every hook reaches: one [`Shared`] a gate, one [`Active`] a policy.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tidegate_config::Policy;
 use tidegate_filters::{
     Now, Pipeline, Row, Score, Visit, VisitorId,
@@ -15,8 +19,8 @@ use tidegate_filters::{
 };
 
 use crate::{
-    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, draw::Draws, in_flight::InFlight, shop::ShopMeter,
-    store::Store, upstream::Upstreams,
+    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, draw::Draws, head::Fields, in_flight::InFlight,
+    shop::ShopMeter, store::Store, upstream::Upstreams,
 };
 
 /// One gate. Several may live in one process.
@@ -57,12 +61,53 @@ pub struct Active {
     pub pipeline: Pipeline,
     /// SHA-256 of the policy text, hex.
     pub sha256: String,
+    /// Names as rows carry them.
+    pub names: Names,
     /// The shop's servers and their health.
     pub upstreams: Arc<Upstreams>,
     /// Limits of routes that have their own, by route index.
     pub route_limits: Vec<Option<Arc<InFlight>>>,
     /// What the shop's answers say; drained each second by the planner.
     pub meter: ShopMeter,
+}
+
+/// What rows name over and over: kept for ever, so that a row takes no copy and no count. Few: names of policies.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// By route index.
+    pub routes: Vec<&'static str>,
+    /// By filter index.
+    pub filters: Vec<&'static str>,
+    /// By room index.
+    pub rooms: Vec<&'static str>,
+    /// First 8 bytes of the policy's SHA-256, hex.
+    pub policy: &'static str,
+}
+
+impl Names {
+    fn of(pipeline: &Pipeline, sha256: &str) -> Self {
+        Names {
+            routes: pipeline.routes().iter().map(|r| kept(&r.name)).collect(),
+            filters: (0..pipeline.filters().count()).map(|i| kept(pipeline.filter_name(i as u8))).collect(),
+            rooms: pipeline.rooms().iter().map(|r| kept(r.name())).collect(),
+            policy: kept(sha256.get(..16).unwrap_or(sha256)),
+        }
+    }
+}
+
+/// The one copy of a name. Grows by what an operator writes (a reload that changes something adds 16 bytes), never by what
+/// a visitor sends.
+pub fn kept(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock();
+    match names.get(name) {
+        Some(name) => name,
+        None => {
+            let name: &'static str = Box::leak(name.into());
+            names.insert(name);
+            name
+        }
+    }
 }
 
 /// Where rows go. Never blocks: what does not fit is dropped and counted by the sink.
@@ -83,23 +128,17 @@ impl RowSink for NoRows {
 #[derive(Clone, Copy, Debug)]
 pub struct ScoreFacts<'a> {
     /// All headers as sent, our cookies included.
-    pub headers: &'a http::HeaderMap,
-    /// The path and query as sent.
-    pub target: &'a str,
+    pub fields: &'a Fields<'a>,
     /// HTTP/2.
     pub http2: bool,
     /// TLS.
     pub tls: bool,
-    /// Hash of the TLS hello and of the order of header names; 0 when unknown.
-    pub fingerprint: u64,
-    /// Hash of the TLS hello alone; 0 for plain HTTP.
+    /// Hash of the TLS hello; 0 for plain HTTP.
     pub hello: u64,
     /// Keyed hash of the network; 0 when unknown.
     pub network: u64,
     /// The declared length of the body; `None` without one.
     pub body_bytes: Option<u64>,
-    /// Requests on this connection before this one (HTTP/1; 0 for HTTP/2).
-    pub earlier_on_connection: u32,
 }
 
 /// What a scorer says.
@@ -112,7 +151,7 @@ pub struct Scored {
     /// `CODE=contribution`, separated by commas.
     pub reasons: String,
     /// First 8 bytes of the model's SHA-256, hex.
-    pub model: String,
+    pub model: &'static str,
 }
 
 /// Scores visits. Called on the request path: must return within about `deadline_ms`.
@@ -220,6 +259,7 @@ impl Active {
             Some(limit)
         };
         let route_limits: Vec<_> = pipeline.routes().iter().map(limit).collect();
-        Active { meter: ShopMeter::new(route_limits.len()), policy, pipeline, sha256, upstreams, route_limits }
+        let names = Names::of(&pipeline, &sha256);
+        Active { meter: ShopMeter::new(route_limits.len()), policy, pipeline, sha256, names, upstreams, route_limits }
     }
 }

@@ -10,6 +10,7 @@ use tidegate_filters::{
 };
 
 use crate::{
+    decide::Next,
     in_flight::Permit,
     intake::Intake,
     sales::{InHand, Word},
@@ -17,7 +18,7 @@ use crate::{
     state::{Active, Scored, Shared},
 };
 
-/// Longest path in a row, bytes.
+/// Longest path in a row, bytes. Canonical paths are ASCII, so every cut is on a character.
 const ROW_PATH_MAX: usize = 128;
 
 /// One request.
@@ -39,10 +40,12 @@ pub struct Trace {
     pub avoid: Option<SocketAddr>,
     /// Body bytes read from the client.
     pub body_bytes: u64,
+    /// What the door has decided; `None` when it has not, or it is under way.
+    pub next: Option<Next>,
     /// The row so far.
     pub row: Row,
     hold: Option<InHand>,
-    permits: Vec<Permit>,
+    permits: [Option<Permit>; 2],
     forwarded_ns: u64,
     answered: bool,
     parsed: bool,
@@ -50,10 +53,10 @@ pub struct Trace {
 
 impl Trace {
     /// Nothing is known yet.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>) -> Box<Self> {
         let active = shared.active.load_full();
         let row = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, hold: u64::MAX, ..Row::default() };
-        Trace {
+        Box::new(Trace {
             started: shared.clock.now(),
             shared,
             active,
@@ -63,13 +66,14 @@ impl Trace {
             cookies: Vec::new(),
             avoid: None,
             body_bytes: 0,
+            next: None,
             row,
             hold: None,
-            permits: Vec::new(),
+            permits: [None, None],
             forwarded_ns: 0,
             answered: false,
             parsed: false,
-        }
+        })
     }
 
     /// Key of proofs: the gate's secret.
@@ -85,19 +89,18 @@ impl Trace {
         row.at_ms = self.started.wall_ms;
         row.mono_ns = self.started.mono_ns;
         row.method.clone_from(&intake.method);
-        row.path = cut(&intake.path).to_owned();
         row.network = intake.network_hash(self.shared.hash_key);
         row.visitor = intake.visitor.map_or(0, |v| v.0);
         row.fingerprint = intake.fingerprint;
-        row.policy = self.active.sha256.get(..16).unwrap_or(&self.active.sha256).to_owned();
+        row.policy = self.active.names.policy.into();
         self.intake = intake;
     }
 
     /// Its route.
     pub fn routed(&mut self, route: Option<usize>) {
         self.route = route;
-        if let Some(route) = route.and_then(|r| self.active.pipeline.routes().get(r)) {
-            self.row.route = route.name.to_string();
+        if let Some(name) = route.and_then(|r| self.active.names.routes.get(r)) {
+            self.row.route = (*name).into();
         }
     }
 
@@ -108,7 +111,7 @@ impl Trace {
         }
         self.row.features = scored.features;
         self.row.score_reasons = scored.reasons;
-        self.row.model = scored.model;
+        self.row.model = scored.model.into();
     }
 
     /// What the filters decided.
@@ -116,8 +119,8 @@ impl Trace {
         let pipeline = &self.active.pipeline;
         self.row.verdict = decision.verdict.name();
         self.row.reason = Some(decision.reason);
-        if let Some(f) = decision.filter {
-            self.row.filter = pipeline.filter_name(f).to_owned();
+        if let Some(name) = decision.filter.and_then(|f| self.active.names.filters.get(usize::from(f))) {
+            self.row.filter = (*name).into();
         }
         if let Some((f, verdict, reason)) = notes.shadow {
             self.row.shadow = format!("{}:{verdict}:{}", pipeline.filter_name(f), reason.code());
@@ -151,8 +154,8 @@ impl Trace {
 
     /// The room involved.
     pub fn room(&mut self, room: usize) {
-        if let Some(room) = self.active.pipeline.rooms().get(room) {
-            self.row.room = room.name().to_owned();
+        if let Some(name) = self.active.names.rooms.get(room) {
+            self.row.room = (*name).into();
         }
     }
 
@@ -192,10 +195,10 @@ impl Trace {
     }
 
     /// Permits of the in-flight limits, in hand after so many microseconds in line.
-    pub fn may_forward(&mut self, permits: Vec<Permit>, now: Now) {
+    pub fn may_forward(&mut self, permits: [Option<Permit>; 2]) {
         self.permits = permits;
-        self.row.queued_us = micros(now.mono_ns - self.started.mono_ns);
-        self.forwarded_ns = now.mono_ns;
+        self.forwarded_ns = self.shared.clock.mono_ns();
+        self.row.queued_us = micros(self.forwarded_ns - self.started.mono_ns);
     }
 
     /// Holds a permit: it goes to the shop.
@@ -208,7 +211,7 @@ impl Trace {
         if !self.is_forwarded() || std::mem::replace(&mut self.answered, true) {
             return;
         }
-        let ttfb_us = (self.shared.clock.now().mono_ns - self.forwarded_ns) / 1_000;
+        let ttfb_us = (self.shared.clock.mono_ns() - self.forwarded_ns) / 1_000;
         self.row.shop_us = micros(ttfb_us * 1_000).max(1);
         let inside = matches!(self.entrance, Some(Entrance::Inside { .. } | Entrance::Seated { .. }));
         self.active.meter.record(&ShopAnswer { route: self.route, ttfb_us, error, timeout, inside });
@@ -216,12 +219,12 @@ impl Trace {
 
     /// The shop is done with it: the next in line may go.
     pub fn shop_done(&mut self) {
-        self.permits.clear();
+        self.permits = [None, None];
     }
 
     /// Milliseconds since its head.
     pub fn age_ms(&self) -> u64 {
-        (self.shared.clock.now().mono_ns.saturating_sub(self.started.mono_ns)) / 1_000_000
+        (self.shared.clock.mono_ns().saturating_sub(self.started.mono_ns)) / 1_000_000
     }
 
     /// It is over: the one row. Later calls do nothing.
@@ -234,9 +237,11 @@ impl Trace {
             return;
         }
         let mut row = std::mem::take(&mut self.row);
+        row.path = std::mem::take(&mut self.intake.path);
+        row.path.truncate(ROW_PATH_MAX);
         row.status = status;
         row.bytes = bytes;
-        row.total_us = micros(self.shared.clock.now().mono_ns - self.started.mono_ns);
+        row.total_us = micros(self.shared.clock.mono_ns() - self.started.mono_ns);
         // Answers of the gate itself say nothing about the visitor.
         if let (Some(visitor), "forward") = (self.intake.visitor, row.verdict) {
             self.shared.scorer.load().0.answered(visitor, status);
@@ -254,9 +259,4 @@ impl Drop for Trace {
 
 fn micros(ns: u64) -> u32 {
     u32::try_from(ns / 1_000).unwrap_or(u32::MAX)
-}
-
-/// Canonical paths are ASCII, so every cut is on a character.
-fn cut(path: &str) -> &str {
-    path.get(..ROW_PATH_MAX).unwrap_or(path)
 }

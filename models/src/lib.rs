@@ -2,6 +2,7 @@
 
 pub mod bots;
 pub mod card;
+pub mod dense;
 mod error;
 pub mod features;
 pub mod inspect;

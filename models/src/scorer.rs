@@ -174,7 +174,9 @@ impl Scorer {
     /// One line for the log at start.
     pub fn describe(&self) -> String {
         let n = self.sessions.len();
-        format!("bot score: model {} ({}), {}, {n} session(s)", self.name, self.short, self.engine.describe())
+        let direct = self.sessions.iter().all(|s| s.lock().is_ok_and(|s| s.is_direct()));
+        let how = if direct { "; a plain network, evaluated directly after comparison with it" } else { "" };
+        format!("bot score: model {} ({}), {}, {n} session(s){how}", self.name, self.short, self.engine.describe())
     }
 
     /// First 8 bytes of the model's SHA-256, hex: the journal's `model`.

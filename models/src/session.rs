@@ -15,7 +15,7 @@ use tidegate_filters::rule::bot_gate::Runtime;
 use tract_onnx::prelude::{Datum as _, Framework, InferenceModelExt, IntoRunnable, TValue, Tensor, TypedFact, tvec};
 use tract_onnx::tract_hir::internal::{InferenceFact, TypedSimpleState};
 
-use crate::{error::ModelError, inspect::Inspection};
+use crate::{dense::Network, error::ModelError, inspect::Inspection};
 
 /// Environment variable with the path of ONNX Runtime's library. When it is set, a failure to load is an error.
 pub const LIBRARY_VARIABLE: &str = "TIDEGATE_ONNXRUNTIME";
@@ -25,7 +25,11 @@ const TRACT: &str = "the built-in runtime";
 
 /// A runtime that is ready to load models.
 #[derive(Clone)]
-pub struct Engine(Kind);
+pub struct Engine {
+    kind: Kind,
+    /// A plain network may be evaluated without it: nobody asked for this very runtime.
+    direct: bool,
+}
 
 #[derive(Clone)]
 enum Kind {
@@ -36,7 +40,7 @@ enum Kind {
 impl Engine {
     /// Finds the runtime that a policy asks for. ONNX Runtime can be loaded once in a process; later calls share it.
     pub fn choose(wanted: Runtime) -> Result<Engine, ModelError> {
-        let builtin = Engine(Kind::Tract);
+        let builtin = Engine { kind: Kind::Tract, direct: true };
         if wanted == Runtime::Builtin {
             return Ok(builtin);
         }
@@ -50,7 +54,7 @@ impl Engine {
             };
         };
         match load_library(&library) {
-            Ok(loaded) => Ok(Engine(Kind::Ort(loaded))),
+            Ok(loaded) => Ok(Engine { kind: Kind::Ort(loaded), direct: wanted == Runtime::Auto }),
             Err(why) if wanted == Runtime::Auto && named.is_none() => {
                 tracing::warn!(library = %library.display(), why, "ONNX Runtime cannot be used; the built-in runtime takes over");
                 Ok(builtin)
@@ -61,7 +65,7 @@ impl Engine {
 
     /// Which of the policy's words this is.
     pub fn runtime(&self) -> Runtime {
-        match self.0 {
+        match self.kind {
             Kind::Ort(_) => Runtime::Onnxruntime,
             Kind::Tract => Runtime::Builtin,
         }
@@ -69,7 +73,7 @@ impl Engine {
 
     /// For the log.
     pub fn describe(&self) -> String {
-        match &self.0 {
+        match &self.kind {
             Kind::Ort(loaded) => format!("ONNX Runtime ({})", loaded.1.display()),
             Kind::Tract => "built-in runtime (tract)".into(),
         }
@@ -78,11 +82,18 @@ impl Engine {
     /// Loads a model that was inspected. Panics of the runtime are errors.
     pub fn load(&self, bytes: &[u8], model: &Inspection) -> Result<Session, ModelError> {
         let (width, output) = (model.features, model.output);
-        let runner = match &self.0 {
+        let runner = match &self.kind {
             Kind::Ort(loaded) => guarded(ORT, || load_ort(&loaded.0, bytes)).map(|s| Runner::Ort(Box::new(s))),
             Kind::Tract => guarded(TRACT, || load_tract(bytes, width)).map(|s| Runner::Tract(Box::new(s))),
         }?;
-        Ok(Session { runner, width, output })
+        let mut session = Session { runner, width, output };
+        if self.direct
+            && let Some(mut network) = Network::read(bytes, width)
+            && network.agrees(width, |row| session.run(row).ok())
+        {
+            session.runner = Runner::Direct(network);
+        }
+        Ok(session)
     }
 }
 
@@ -96,6 +107,8 @@ pub struct Session {
 enum Runner {
     Ort(Box<OrtSession>),
     Tract(Box<TypedSimpleState>),
+    /// A plain network that says what the runtime says.
+    Direct(Network),
     #[cfg(test)]
     Panics,
 }
@@ -125,6 +138,11 @@ impl Session {
         Session { runner: Runner::Panics, width, output: 0 }
     }
 
+    /// Evaluated without a runtime.
+    pub fn is_direct(&self) -> bool {
+        matches!(self.runner, Runner::Direct(_))
+    }
+
     /// What the model says about one row, unchecked: may be NaN or out of range.
     pub fn run(&mut self, row: &[f32]) -> Result<f32, RunError> {
         if row.len() != self.width {
@@ -134,6 +152,7 @@ impl Session {
         let run = AssertUnwindSafe(|| match &mut self.runner {
             Runner::Ort(session) => run_ort(session, row, output),
             Runner::Tract(state) => run_tract(state, row, output),
+            Runner::Direct(network) => Ok(network.run(row)),
             #[cfg(test)]
             Runner::Panics => panic!("on purpose"),
         });

@@ -9,15 +9,7 @@ pub mod hello;
 pub mod preface;
 pub mod proxy_protocol;
 
-use std::{
-    net::SocketAddr,
-    os::fd::AsRawFd as _,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, os::fd::AsRawFd as _, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -40,9 +32,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     counts::{HeadFault, Turned},
+    decide::{self, Decided, Next},
     proxy::Gate,
-    reply,
+    reply::{self, Answer},
     state::Shared,
+    trace::Trace,
 };
 use preface::PrefaceStream;
 
@@ -66,19 +60,12 @@ pub struct Facts {
     pub hello: u64,
     /// This listener only redirects.
     pub redirect: bool,
-    /// Requests so far.
-    pub requests: AtomicU32,
 }
 
 impl Facts {
     /// Of the connection a session runs on.
     pub fn of(session: &Session) -> Option<&Facts> {
-        session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
-    }
-
-    /// Counts a request; how many came before it.
-    pub fn one_more(&self) -> u32 {
-        self.requests.fetch_add(1, Ordering::Relaxed)
+        session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Facts>>().map(|f| &**f)
     }
 }
 
@@ -120,7 +107,8 @@ impl ServerApp for Door {
             permit.belongs_to(Network::new(client.ip())).map_err(|why| counts.turned(why)).ok()?;
         }
         let digest = ResponseHeader::build(200, Some(0)).ok()?;
-        l4.set_proxy_digest(ProxyDigest::new(Box::new(digest), Some(Box::new(facts))));
+        let facts = Arc::new(facts);
+        l4.set_proxy_digest(ProxyDigest::new(Box::new(digest), Some(Box::new(facts.clone()))));
         let stream: Stream = match &self.tls {
             None => Box::new(l4),
             Some(tls) => match tokio::time::timeout(deadline, tls.tls_handshake(l4)).await {
@@ -134,7 +122,7 @@ impl ServerApp for Door {
             // Its streams are tasks of their own, but it returns only when the connection ends: the permit holds.
             self.proxy.process_new(stream, shutdown).await;
         } else {
-            self.http1(stream, shutdown).await;
+            self.http1(stream, &facts, shutdown).await;
         }
         None
     }
@@ -157,8 +145,7 @@ impl Door {
     /// Reads what stands before the first request: a PROXY header (taken out) and the TLS hello (left in).
     async fn greet(&self, l4: &mut L4Stream) -> Result<Facts, Turned> {
         let peer = peer_of(l4);
-        let mut facts =
-            Facts { client: peer, tls: self.tls.is_some(), hello: 0, redirect: self.redirect, requests: AtomicU32::new(0) };
+        let mut facts = Facts { client: peer, tls: self.tls.is_some(), hello: 0, redirect: self.redirect };
         let from = |p: &ProxyProtocol| peer.is_some_and(|a| p.from.iter().any(|n| n.0.contains(&a.ip().to_canonical())));
         let mut buf = Vec::new();
         if self.proxy_protocol.as_ref().is_some_and(from) {
@@ -189,8 +176,9 @@ impl Door {
         Ok(facts)
     }
 
-    /// One head after the other, each whole and checked before Pingora sees it.
-    async fn http1(&self, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<()> {
+    /// One head after the other, each whole, checked and decided before Pingora sees it. What the gate answers itself, it
+    /// answers here.
+    async fn http1(&self, mut stream: Stream, facts: &Facts, shutdown: &ShutdownWatch) -> Option<()> {
         let mut settings: Option<HttpPersistentSettings> = None;
         let mut stop = shutdown.clone();
         let mut first = true;
@@ -212,9 +200,28 @@ impl Door {
                 _ => return None,
             }
             first = false;
-            if let Err(fault) = self.read_head(&mut stream, &mut buf, &limits).await {
-                return self.refuse(stream, fault?).await;
-            }
+            let len = match self.read_head(&mut stream, &mut buf, &limits).await {
+                Ok(len) => len,
+                Err(fault) => return self.refuse(stream, fault?).await,
+            };
+            let (decided, whole, last) = match self.decide(&buf[..len], facts, &limits) {
+                Ok(decided) => decided,
+                Err(fault) => return self.refuse(stream, fault).await,
+            };
+            let Decided { trace, next } = decided;
+            let next = match next {
+                // A body, or a request on the heels of this one: the proxy knows how to drain or to close.
+                Next::Answer(answer) if whole && len == buf.len() => {
+                    let last = last || *shutdown.borrow();
+                    answer_http1(&mut stream, trace, &answer, last).await?;
+                    if last {
+                        let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+                        return None;
+                    }
+                    continue;
+                }
+                next => next,
+            };
             let mut session = ServerSession::new_http1(stream);
             session.set_keepalive(Some(keepalive.secs_ceil()));
             if let Some(settings) = settings.take() {
@@ -225,26 +232,44 @@ impl Door {
             // A client that reads too slowly would hold the shop as surely as one that writes too slowly.
             session.set_min_send_rate(Some(limits.body_min_rate.0 as usize).filter(|r| *r > 0));
             session.set_pipelined_prefix(buf);
+            session.set_connection_user_context(Some(Box::new(Decided { trace, next })));
             let (reused, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
             (stream, settings) = (reused, kept);
         }
     }
 
-    /// Reads until the head is whole, then checks it. The inner `None`: the client went away.
-    async fn read_head(&self, stream: &mut Stream, buf: &mut BytesMut, limits: &RequestLimits) -> Result<(), Option<HeadFault>> {
+    /// What is to be done with a whole head; nothing follows it; the connection ends with it.
+    fn decide(&self, head: &[u8], facts: &Facts, limits: &RequestLimits) -> Result<(Decided, bool, bool), HeadFault> {
+        let head = head::parse(head, limits)?;
+        let mut trace = Trace::new(self.shared.clone());
+        let next = decide::next(&self.shared, &head, Some(facts), &mut trace);
+        Ok((Decided { trace, next }, head.is_whole(), head.is_last()))
+    }
+
+    /// Reads until the head is whole: how long it is. The inner `None`: the client went away.
+    async fn read_head(
+        &self,
+        stream: &mut Stream,
+        buf: &mut BytesMut,
+        limits: &RequestLimits,
+    ) -> Result<usize, Option<HeadFault>> {
         let mut progress = head::Progress::default();
-        let deadline = tokio::time::sleep(Duration::from_millis(limits.header_deadline.ms()));
-        tokio::pin!(deadline);
-        let len = loop {
-            if let Some(len) = progress.look(buf, limits).map_err(Some)? {
-                break len;
-            }
-            tokio::select! {
-                read = stream.read_buf(buf) => if read.unwrap_or(0) == 0 { return Err(None) },
-                () = &mut deadline => return Err(Some(HeadFault::TooSlow)),
+        // Most heads come whole, and no timer is needed.
+        if let Some(len) = progress.look(buf, limits).map_err(Some)? {
+            return Ok(len);
+        }
+        let rest = async {
+            loop {
+                if stream.read_buf(buf).await.unwrap_or(0) == 0 {
+                    return Err(None);
+                }
+                if let Some(len) = progress.look(buf, limits).map_err(Some)? {
+                    return Ok(len);
+                }
             }
         };
-        head::check(&buf[..len], limits).map_err(Some)
+        let deadline = Duration::from_millis(limits.header_deadline.ms());
+        tokio::time::timeout(deadline, rest).await.unwrap_or(Err(Some(HeadFault::TooSlow)))
     }
 
     /// Says why and closes: nothing after a bad head can be trusted to be a request.
@@ -269,6 +294,19 @@ impl Door {
         let _ = tokio::time::timeout(LINGER, linger).await;
         None
     }
+}
+
+/// Writes an answer of the gate; the row is made when it is out. `None`: the client went away.
+async fn answer_http1(stream: &mut Stream, mut trace: Box<Trace>, answer: &Answer, last: bool) -> Option<()> {
+    let bytes = reply::http1(&trace, answer, last);
+    let write = async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    };
+    let written = tokio::time::timeout(BODY_SILENCE_MAX, write).await;
+    let sent = matches!(written, Ok(Ok(())));
+    trace.finish(if sent { answer.status } else { 0 }, if sent { answer.body.len() as u64 } else { 0 });
+    sent.then_some(())
 }
 
 async fn read_more(l4: &mut L4Stream, buf: &mut Vec<u8>) -> Option<()> {

@@ -88,7 +88,7 @@ async fn connections_are_kept_and_paths_are_forwarded_in_one_spelling() {
     }
     let rows = gate.rows(3).await;
     assert_eq!(rows[0].path, "/a/c");
-    assert_eq!((rows[0].verdict, rows[0].status, rows[0].route.as_str()), ("forward", 200, "shop"));
+    assert_eq!((rows[0].verdict, rows[0].status, &*rows[0].route), ("forward", 200, "shop"));
     assert!(rows.iter().all(|r| r.shop_us > 0 && r.total_us > 0 && r.bytes > 0));
 }
 

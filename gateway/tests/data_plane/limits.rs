@@ -105,5 +105,5 @@ async fn a_used_up_quota_is_a_429_with_headers_on_a_kept_connection() {
     assert!(again.body.contains("<html lang"), "a page for a browser, on the same connection");
     assert_eq!(shop.state.requests.load(Ordering::SeqCst), 2);
     let rows = gate.rows(4).await;
-    assert_eq!((rows[2].verdict, rows[2].filter.as_str()), ("throttle", "per-visitor"));
+    assert_eq!((rows[2].verdict, &*rows[2].filter), ("throttle", "per-visitor"));
 }

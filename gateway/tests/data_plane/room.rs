@@ -79,7 +79,7 @@ async fn from_the_first_page_to_the_shop_as_a_script() {
     let rows = gate.rows(gate.shared.counts.parsed.get() as usize).await;
     let joined: Vec<_> = rows.iter().filter(|r| r.joined).collect();
     let given: Vec<_> = rows.iter().filter(|r| r.seated).collect();
-    assert_eq!((joined.len(), joined[0].place, joined[0].room.as_str()), (1, 0, "drop"));
+    assert_eq!((joined.len(), joined[0].place, &*joined[0].room), (1, 0, "drop"));
     assert!(given.iter().all(|r| r.kind == Kind::Claim && (r.seat, r.generation) == (given[0].seat, given[0].generation)));
     assert!(rows.iter().any(|r| r.reason == Some(Reason::Pass) && r.seat == given[0].seat));
     assert_eq!(rows.len() as u64, gate.shared.counts.parsed.get());

@@ -144,8 +144,8 @@ const VERDICTS: [&str; 8] = ["", "forward", "wait", "challenge", "throttle", "re
 const HOLD_ENDS: [&str; 5] = ["", "sold", "not_sold", "not_sent", "lost"];
 const CLASSES: [&str; 4] = ["", "human", "unsure", "suspect"];
 
-fn keep(field: &mut String, v: &str) -> bool {
-    v.clone_into(field);
+fn keep(field: &mut impl From<String>, v: &str) -> bool {
+    *field = v.to_owned().into();
     true
 }
 
