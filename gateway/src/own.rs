@@ -132,24 +132,21 @@ fn cookie_text(https: bool, name: &str, value: &str, age_s: u64) -> String {
 
 /// Gives a pass, and a name to a visitor who has none.
 pub fn give_pass(shared: &Shared, trace: &mut Trace, room: &Room, seat: SeatRef, now: Now) {
-    let binding = room.binding_of(&trace.intake.visit(None));
-    let token = Token { binding, ..room.pass_token(seat, &trace.intake.host, now) };
+    let token = room.bound(&trace.intake.visit(None), room.pass_token(seat, &trace.intake.host, now));
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("pass-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }
 
 /// Gives the ticket of an entry of a draw.
 pub fn give_entry_ticket(shared: &Shared, trace: &mut Trace, room: &Room, entry: EntryRef, now: Now) {
-    let binding = room.binding_of(&trace.intake.visit(None));
-    let token = Token { binding, ..room.entry_token(entry, &trace.intake.host, now) };
+    let token = room.bound(&trace.intake.visit(None), room.entry_token(entry, &trace.intake.host, now));
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("ticket-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }
 
 /// Gives a ticket, and a name to a visitor who has none.
 pub fn give_ticket(shared: &Shared, trace: &mut Trace, room: &Room, place: Place, now: Now) {
-    let binding = room.binding_of(&trace.intake.visit(None));
-    let token = Token { binding, ..room.ticket_token(place, &trace.intake.host, now) };
+    let token = room.bound(&trace.intake.visit(None), room.ticket_token(place, &trace.intake.host, now));
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("ticket-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }

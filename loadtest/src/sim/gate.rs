@@ -131,15 +131,10 @@ impl Gate {
             None => self.pipeline.admit(&visit, r.score, now, &mut notes),
         };
         let (decision, hold) = match decision.verdict {
-            Verdict::Forward(_) => match self.pipeline.hold(&visit, &decision, now) {
+            Verdict::Forward(entrance) => match self.pipeline.hold(&visit, &decision, now) {
                 Ok(hold) => (decision, hold),
-                Err(denied) => {
-                    // The pass was honoured all the same.
-                    if let Verdict::Forward(entrance) = decision.verdict {
-                        self.entered(at_us, entrance);
-                    }
-                    (denied, None)
-                }
+                // The pass was honoured all the same.
+                Err(denied) => (denied, self.entered(at_us, entrance).and(None)),
             },
             _ => (decision, None),
         };

@@ -34,6 +34,11 @@ impl Room {
         bound.map_or(0, |b| b | 1 << 63)
     }
 
+    /// The token, bound to this visit as the policy says.
+    pub fn bound(&self, visit: &Visit<'_>, token: Token) -> Token {
+        Token { binding: self.binding_of(visit), ..token }
+    }
+
     /// The visit's token of a kind for this room and the sale that is on, where it may be used from: whoever passed a
     /// challenge may use it from anywhere.
     pub(in crate::seats) fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
