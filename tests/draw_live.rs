@@ -20,7 +20,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Pre-queue since a minute, opening in ten, freeze a minute before it; the tests move the gate's clock.
-fn policy(order: &str, beacon: &str) -> String {
+pub fn policy(order: &str, beacon: &str) -> String {
     let at = |s: i64| Timestamp::now() + SignedDuration::from_secs(s);
     format!(
         "version: 1
@@ -69,7 +69,7 @@ fn address(gate: &Gate) -> SocketAddr {
 }
 
 /// Asks for the draw until it is so.
-fn until(gate: &Gate, state: &str, query: &str) -> Value {
+pub fn until(gate: &Gate, state: &str, query: &str) -> Value {
     let (start, mut client) = (Instant::now(), Client::app(address(gate)));
     loop {
         let answer = client.get(&format!("/.tidegate/draw{query}"));
@@ -92,11 +92,11 @@ fn enter(gate: &Gate, name: &str) -> Client {
     client
 }
 
-fn receipt(client: &mut Client) -> Answer {
+pub fn receipt(client: &mut Client) -> Answer {
     client.get("/.tidegate/receipt")
 }
 
-fn save(gate: &Gate, dir: &Path, draw: &Value) -> String {
+pub fn save(gate: &Gate, dir: &Path, draw: &Value) -> String {
     let mut client = Client::app(address(gate));
     for (key, file) in [("transcript", "transcript.json"), ("entries_file", "entries.csv")] {
         let answer = client.get(draw[key].as_str().unwrap());
@@ -106,7 +106,7 @@ fn save(gate: &Gate, dir: &Path, draw: &Value) -> String {
     dir.join("transcript.json").display().to_string()
 }
 
-fn ahead(gate: &Gate, s: u64) {
+pub fn ahead(gate: &Gate, s: u64) {
     gate.control().shared.clock.advance(s * 1_000);
 }
 
@@ -226,6 +226,15 @@ fn rules_are_fixed_by_the_first_entry_and_no_beacon_means_no_draw() {
     assert!(gate.control().apply(&gone).unwrap_err().to_string().contains("keep the sale"));
     let later = policy.replace("arm: always", "arm: always\n    claim_window: 90s");
     assert!(gate.control().apply(&later).is_ok(), "what is no rule of the draw may change");
+    let opens = policy.split("opens_at: ").nth(2).unwrap().split(',').next().unwrap();
+    let instant: Timestamp = opens.parse().unwrap();
+    let moved = |s: i64| {
+        later.replacen(&format!(" opens_at: {opens}"), &format!(" opens_at: {}", instant + SignedDuration::from_secs(s)), 1)
+    };
+    assert!(gate.control().apply(&moved(-300)).unwrap_err().to_string().contains("before its list closes"));
+    assert!(gate.control().apply(&moved(60)).is_ok(), "a later opening is an amendment");
+    let amended = until(&gate, "open", "")["amendments"].clone();
+    assert!(amended[0]["text"].as_str().unwrap().starts_with("opens at ") && amended[0]["signature"].is_string(), "{amended}");
 
     ahead(&gate, 545);
     let frozen = until(&gate, "frozen", "");
@@ -241,7 +250,10 @@ fn rules_are_fixed_by_the_first_entry_and_no_beacon_means_no_draw() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(until(&gate, "frozen", "")["frozen"]["round"], round, "another round does not count");
     draws.bring(beacon.round(round)).unwrap();
-    until(&gate, "drawn", "");
+    let drawn = until(&gate, "drawn", "");
+    let transcript = save(&gate, dir.path(), &drawn);
+    assert!(std::fs::read_to_string(&transcript).unwrap().contains("before: opens at"), "the transcript carries the amendment");
+    assert!(run(&["draw", "verify", &transcript]).status.success());
     assert!(person.wait_and_claim("drop").is_some());
     gate.stop().unwrap();
 }

@@ -10,7 +10,7 @@ use std::{
 use crate::support::{Client, Shop};
 
 /// The binary beside this test's own: `cargo test --workspace` builds it.
-fn tidegate() -> Command {
+pub fn tidegate() -> Command {
     let mut dir = std::env::current_exe().unwrap();
     dir.pop();
     dir.pop();

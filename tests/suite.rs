@@ -3,6 +3,7 @@
 
 mod browser;
 mod draw;
+mod draw_kill;
 mod draw_live;
 mod program;
 mod sale;

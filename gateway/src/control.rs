@@ -268,6 +268,7 @@ impl Control {
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         pipeline.carry_over(&old.pipeline);
         let needs_restart = diff_needs_restart(&self.started, &policy);
+        self.shared.draws.amend(&old, &policy, self.shared.clock.now().wall_ms / 1_000);
         let mut in_force = self.in_force.write();
         self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));
         let scorer = scoring.describe();

@@ -80,13 +80,13 @@ impl Room {
         }
     }
 
-    /// The entry's fate after it was handed to the disk.
-    pub fn settle_entry(&self, sale: &str, entered: &Entered, durable: bool, now: Now) {
-        let Some(draw) = self.draws().find(|d| d.sale_id() == sale) else { return };
-        let Some(window) = draw.window(u64::from(entered.entry.window)) else { return };
+    /// The entry's fate after it was handed to the disk. `true`: it is an entry.
+    pub fn settle_entry(&self, sale: &str, entered: &Entered, durable: bool, now: Now) -> bool {
+        let draw = self.draws().find(|d| d.sale_id() == sale);
+        let Some(window) = draw.and_then(|d| d.window(u64::from(entered.entry.window))) else { return false };
         let Entered { entry, crowded, class, who, .. } = *entered;
         let written = Standing::Written { class, crowded, present_until_s: clock_s(now) + POLL_S_MAX };
-        window.register.settle(entry.index, who, durable.then_some(written));
+        window.register.settle(entry.index, who, durable.then_some(written))
     }
 
     /// The entry of the visit's ticket, when it has one of the present draw that is written and not drawn yet.

@@ -175,6 +175,7 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         "identity": rules["identity"].as_str().map(str::to_owned).or_else(|| rules["identity"].as_object().map(|_| "shop_login".into())),
         "operator_could_have_chosen": draw.pledged().is_some() && rules["beacon"].is_null(),
         "promise": promise,
+        "amendments": shared.draws.amendments(draw.sale_id()),
         "frozen": frozen,
         "transcript": drawn.then(|| url("draw/transcript.json")),
         "entries_file": drawn.then(|| url("draw/entries.csv")),

@@ -23,7 +23,8 @@ pub async fn enter(shared: &Arc<Shared>, active: &Arc<Active>, room: usize, ente
         let mut batch = Batch::new();
         kept::put_entry(&mut batch, &sale, entry.window, entry.index, who, class, crowded);
         let outcome = shared.store.commit(batch).durable().await;
-        room.settle_entry(&sale, &entered, outcome.is_ok(), shared.clock.now());
+        let is_entry = room.settle_entry(&sale, &entered, outcome.is_ok(), shared.clock.now());
+        let outcome = if is_entry { outcome } else { outcome.and(Err(StoreError::Closed)) };
         if outcome.is_err() {
             let mut batch = Batch::new();
             kept::take_back_entry(&mut batch, &sale, entry.window, entry.index);

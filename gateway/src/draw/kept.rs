@@ -8,7 +8,7 @@ use tidegate_filters::{
         digest::{Hash, as_hex},
         live::SaleDraw,
         register::{Census, Person},
-        transcript::FrozenList,
+        transcript::{Amendment, FrozenList},
     },
 };
 
@@ -141,6 +141,16 @@ pub(super) fn weights(store: &dyn Store, sale: &str, window: u32) -> Result<Vec<
         }
     })?;
     Ok(weights)
+}
+
+pub(super) fn put_amendment(batch: &mut Batch, sale: &str, number: usize, amendment: &Amendment) {
+    batch.put(table("draw_amendment", sale), &be(number as u32), json(amendment));
+}
+
+pub(super) fn amendments(store: &dyn Store, sale: &str) -> Result<Vec<Amendment>, StoreError> {
+    let mut found = Vec::new();
+    store.scan(table("draw_amendment", sale), &mut |_, value| found.extend(serde_json::from_slice::<Amendment>(value)))?;
+    Ok(found)
 }
 
 pub(super) fn put_round(batch: &mut Batch, sale: &str, round: &BeaconRound) {

@@ -21,12 +21,15 @@ use parking_lot::{Mutex, RwLock};
 use tidegate_config::Policy;
 use tidegate_filters::{
     Pipeline,
-    seats::draw::{
-        beacon::{BeaconCheck, BeaconRound},
-        digest::hash,
-        live::SaleDraw,
-        statement::Signer,
-        transcript::{Promise, Transcript},
+    seats::{
+        draw::{
+            beacon::{BeaconCheck, BeaconRound},
+            digest::hash,
+            live::SaleDraw,
+            statement::Signer,
+            transcript::{Amendment, Promise, Transcript},
+        },
+        room::Room,
     },
 };
 use tokio::sync::watch;
@@ -35,7 +38,7 @@ pub use answer::answer;
 pub use enter::enter;
 pub use fetch::read as read_round;
 
-use crate::{beacon, control::Control, keys::StatementKey};
+use crate::{beacon, control::Control, keys::StatementKey, state::Active};
 
 /// How often draws are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -53,6 +56,8 @@ pub struct Draws {
     sales: Mutex<BTreeMap<String, Sale>>,
     /// Revealed lists, by sale and window.
     revealed: RwLock<BTreeMap<(String, u64), Arc<Revealed>>>,
+    /// Signed changes of schedule, by sale, and how many of them are on the disk.
+    amendments: Mutex<BTreeMap<String, (Vec<Amendment>, usize)>>,
     /// Checked beacon rounds, by source and number.
     rounds: Mutex<BTreeMap<(String, u64), BeaconRound>>,
 }
@@ -90,7 +95,28 @@ impl Draws {
             directory: directory.join("draws"),
             sales: Mutex::default(),
             revealed: RwLock::default(),
+            amendments: Mutex::default(),
             rounds: Mutex::default(),
+        }
+    }
+
+    /// What changed after the first entry.
+    pub fn amendments(&self, sale: &str) -> Vec<Amendment> {
+        self.amendments.lock().get(sale).map(|(list, _)| list.clone()).unwrap_or_default()
+    }
+
+    /// Signs changes of schedule that a new policy brings to sales in which people have entered. The draw's own thread
+    /// writes them down.
+    pub fn amend(&self, old: &Active, new: &Policy, at_s: u64) {
+        for draw in old.pipeline.rooms().iter().flat_map(Room::draws).filter(|d| has_entries(d)) {
+            let find = |p: &Policy| p.sales.iter().find(|s| s.name == draw.sale_id()).map(|s| (s.opens_at, s.closes_at));
+            let (Some(pledge), Some(was), Some(is)) = (draw.pledged(), find(&old.policy), find(new)) else { continue };
+            if was != is {
+                let text = format!("opens at {}, closes at {}; before: opens at {}, closes at {}", is.0, is.1, was.0, was.1);
+                tracing::info!(sale = draw.sale_id(), %text, "amendment");
+                let signed = Amendment::sign(&self.signer, draw.sale_id(), &pledge.commitment, at_s, &text);
+                self.amendments.lock().entry(draw.sale_id().to_owned()).or_default().0.push(signed);
+            }
         }
     }
 
@@ -126,12 +152,15 @@ impl Draws {
     }
 }
 
+fn has_entries(draw: &SaleDraw) -> bool {
+    (0..draw.window_count()).filter_map(|w| draw.window(w)).any(|w| w.register.taken() > 0)
+}
+
 /// Why a policy may not be put in force: it would change what was promised to those who entered. `None`: it may.
 pub fn breaks_promise(policy: &Policy, old: &Pipeline) -> Option<String> {
     for room in old.rooms() {
         for draw in room.draws() {
-            let entered = (0..draw.window_count()).map_while(|w| draw.window(w)).any(|w| w.register.taken() > 0);
-            let Some(pledge) = draw.pledged().filter(|_| entered) else { continue };
+            let Some(pledge) = draw.pledged().filter(|_| has_entries(draw)) else { continue };
             let name = draw.sale_id();
             let again = policy.sales.iter().find(|s| s.name == name && s.room == room.name());
             let again = again.zip(policy.rooms.iter().find(|r| r.name == room.name()));
@@ -141,9 +170,14 @@ pub fn breaks_promise(policy: &Policy, old: &Pipeline) -> Option<String> {
                 ));
             };
             let now = SaleDraw::new(&sale.compile(1), settings.freeze_before.ms(), settings.order.window_ms());
-            if (0..2).any(|w| now.window_ends_ms(w) != draw.window_ends_ms(w)) {
+            let moved = match draw.is_chained() {
+                true => (0..2).any(|w| now.window_ends_ms(w) != draw.window_ends_ms(w)),
+                // The list closes when it was promised to; the sale may open later, which is amended.
+                false => sale.opens_at.unix_ms() < draw.window_ends_ms(0),
+            };
+            if moved {
                 return Some(format!(
-                    "people have entered the draw of sale `{name}`, and its schedule would change; give the new schedule a sale of another name"
+                    "people have entered the draw of sale `{name}`, and it would open before its list closes, or its windows would move; write a later instant, or give the new schedule a sale of another name"
                 ));
             }
             if rules::rules_json(policy, settings, name).as_ref() != Ok(&pledge.rules_json) {
@@ -161,7 +195,7 @@ pub(crate) fn start(control: Arc<Control>, stop: watch::Receiver<bool>) -> std::
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new().name("draws".into()).spawn(move || {
         while !*stop.borrow() {
-            runtime.block_on(step::all(&control.shared));
+            runtime.block_on(step::all(&control));
             thread::sleep(LOOK_EVERY);
         }
     })

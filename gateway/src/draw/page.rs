@@ -44,6 +44,7 @@ pub(super) fn page(draw: &Value, proof: Option<(bool, &str)>) -> String {
         ("rules", &promise("rules_json")),
         ("frozen", &rows),
         ("action", &text("proof_url")),
+        ("mine", &text("receipt_url")),
         ("files", &files),
     ])
 }

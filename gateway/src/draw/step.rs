@@ -20,13 +20,19 @@ use tidegate_filters::{
 
 use super::{Draws, Revealed, Sale, fetch, kept, rules};
 use crate::{
+    control::Control,
     keys::random,
+    metrics::gauges,
     state::{Active, Shared},
     store::{Batch, StoreError},
 };
 
 /// An operator is told again after this long, milliseconds.
 const TELL_EVERY_MS: u64 = 30_000;
+
+/// Reserved entries that nobody hands to the disk are void this long after the list closed, milliseconds: longer than any
+/// call budget of the store.
+const GIVE_UP_AFTER_MS: u64 = 20_000;
 
 /// A list that is frozen in memory and not yet on the disk.
 pub(super) struct Freezing {
@@ -56,13 +62,16 @@ impl From<std::io::Error> for Waits {
 }
 
 /// Every draw of the policy in force.
-pub(super) async fn all(shared: &Shared) {
+pub(super) async fn all(control: &Control) {
+    let shared = &control.shared;
     let active = shared.active.load_full();
     let draws = &shared.draws;
     for room in active.pipeline.rooms() {
         for draw in room.draws() {
             let mut sale = draws.sales.lock().remove(draw.sale_id()).unwrap_or_default();
             let outcome = Step { shared, active: &active, draws, room, draw }.run(&mut sale).await;
+            let stuck = matches!(outcome, Err(Waits::For(_)));
+            control.metrics.gauge(gauges::DRAW_STUCK, &[("sale", draw.sale_id())], f64::from(u8::from(stuck)));
             if let Err(Waits::For(what)) = outcome {
                 let now_ms = shared.clock.now().mono_ms();
                 if sale.told_ms.is_none_or(|t| now_ms >= t + TELL_EVERY_MS) {
@@ -92,6 +101,7 @@ impl Step<'_> {
                 *sale.last.insert(last)
             }
         };
+        self.amend().await?;
         loop {
             let now = self.shared.clock.now();
             let number = sale.next;
@@ -142,9 +152,28 @@ impl Step<'_> {
             self.room.reserve_places_at(listed.base, listed.count);
             list.freeze(Frozen::of(list, listed.list, weights, listed.base, listed.count, listed.census));
         }
+        let amended = kept::amendments(store, id)?;
+        self.draws.amendments.lock().insert(id.to_owned(), (amended.clone(), amended.len()));
         self.draw.open();
         tracing::info!(sale = id, entries, commitment = %tidegate_filters::seats::draw::digest::hex(&promise.commitment), "draw promised");
         Ok(promised.last)
+    }
+
+    /// Amendments that are not on the disk yet.
+    async fn amend(&self) -> Result<(), Waits> {
+        let id = self.draw.sale_id();
+        let (mut batch, mut count) = (Batch::new(), 0);
+        if let Some((list, kept)) = self.draws.amendments.lock().get(id) {
+            count = list.len();
+            list.iter().enumerate().skip(*kept).for_each(|(n, a)| kept::put_amendment(&mut batch, id, n, a));
+        }
+        if !batch.is_empty() {
+            self.shared.store.commit(batch).durable().await?;
+            if let Some((_, kept)) = self.draws.amendments.lock().get_mut(id) {
+                *kept = count;
+            }
+        }
+        Ok(())
     }
 
     /// The frozen list of a window; `None` for an empty window of a chain.
@@ -154,6 +183,13 @@ impl Step<'_> {
             return Ok(Some(window));
         }
         if !window.register.close() {
+            if now.wall_ms >= self.draw.window_ends_ms(number).saturating_add(GIVE_UP_AFTER_MS) {
+                tracing::warn!(
+                    sale = promise.draw_id(),
+                    void = window.register.give_up(),
+                    "entries were never handed to the disk"
+                );
+            }
             return Err(Waits::Quietly);
         }
         if self.draw.is_chained() && window.register.taken() == 0 {
@@ -205,7 +241,8 @@ impl Step<'_> {
         let id = promise.draw_id();
         let directory = self.draws.directory.join(id.replace('#', "-"));
         let public_key = self.draws.signer.public_key();
-        let transcript = promise.transcript(&frozen.list, seed, beacon, public_key, "entries.csv");
+        let mut transcript = promise.transcript(&frozen.list, seed, beacon, public_key, "entries.csv");
+        transcript.amendments = self.draws.amendments(self.draw.sale_id());
         fs::create_dir_all(&directory)?;
         let text = serde_json::to_string_pretty(&transcript).unwrap_or_default();
         publish(&directory.join("entries.csv"), &entries::write(&entries, &places))?;

@@ -63,6 +63,8 @@ pub(super) const STORE_BUSY_MS: &str = "tidegate_store_busy_milliseconds_total";
 pub mod gauges {
     /// The store works.
     pub const STORE_WELL: &str = "tidegate_store_well";
+    /// A drawn sale that cannot go on: its beacon's round or the disk is missing.
+    pub const DRAW_STUCK: &str = "tidegate_draw_stuck";
     /// Build information.
     pub const BUILD: &str = "tidegate_build_info";
     /// Ready to take visits.
@@ -135,6 +137,7 @@ pub const CATALOGUE: &[Described] = &[
         &[],
         "1 when the state can be written, or the policy keeps none; 0 while the disk refuses or hangs.",
     ),
+    gauge(gauges::DRAW_STUCK, &["sale"], "1 while a drawn sale waits for its beacon's round or the disk: its room stays closed."),
     gauge(gauges::BUILD, &["version"], "Always 1; the labels say what runs."),
     gauge(gauges::READY, &[], "1 when the gate takes visits, 0 while it stops."),
     gauge(gauges::CONNECTIONS, &[], "Open client connections."),

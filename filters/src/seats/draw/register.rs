@@ -137,8 +137,9 @@ impl Register {
         Entering::New { index, crowded }
     }
 
-    /// The reserved entry is durable, or could not be made so: then its index is void and the person may enter again.
-    pub fn settle(&self, index: u32, who: Person, as_entry: Option<Standing>) {
+    /// The reserved entry is durable, or could not be made so: then its index is void and the person may enter again. `false`:
+    /// it is no entry, or was given up before ([`Register::give_up`]).
+    pub fn settle(&self, index: u32, who: Person, as_entry: Option<Standing>) -> bool {
         if as_entry.is_none() {
             lock(&self.people, who.key).remove(&who.key);
             if let Some(network) = who.network
@@ -147,10 +148,20 @@ impl Register {
                 *n = n.saturating_sub(1);
             }
         }
-        if self.standing(index) == Standing::Reserved {
-            self.set(index, as_entry.unwrap_or(Standing::Void));
-            self.settled.fetch_add(1, Ordering::AcqRel);
-        }
+        self.end_reservation(index, as_entry.unwrap_or(Standing::Void)) && as_entry.is_some()
+    }
+
+    /// Voids what is still reserved: whoever asked for it went away before it was handed to the disk.
+    pub fn give_up(&self) -> u32 {
+        (0..self.taken()).map(|index| u32::from(self.end_reservation(index, Standing::Void))).sum()
+    }
+
+    fn end_reservation(&self, index: u32, to: Standing) -> bool {
+        let reserved = pack(Standing::Reserved);
+        let ended =
+            self.slot(index).is_some_and(|w| w.compare_exchange(reserved, pack(to), Ordering::AcqRel, Ordering::Acquire).is_ok());
+        self.settled.fetch_add(u64::from(ended), Ordering::AcqRel);
+        ended
     }
 
     /// Puts an entry back that the disk knew, in index order. For the start, before anybody enters; indices below it that are
@@ -332,7 +343,8 @@ mod tests {
         assert_eq!(r.enter(person(9, 8), 100, Some(3)), Entering::New { index: 5, crowded: false });
         assert!(!r.close(), "index 5 is on its way to the disk");
         assert_eq!(r.enter(person(10, 8), 100, None), Entering::Closed);
-        r.settle(5, person(9, 8), None);
+        assert_eq!((r.give_up(), r.give_up()), (1, 0), "whoever asked for it went away");
+        assert!(!r.settle(5, person(9, 8), written(Class::Human, false)), "too late");
         assert!(r.close());
         let weights = Weights::default();
         assert_eq!(r.weights(&weights), [Some(16), Some(16), Some(16), Some(2), Some(2), None]);
