@@ -260,3 +260,38 @@ fn other_channels_restock_and_a_reload() {
     assert_eq!(buyers[3].get("/checkout").status, 200, "a GET needs no unit and takes none");
     gate.stop().unwrap();
 }
+
+#[test]
+fn a_restart_forgets_no_unit() {
+    let (shop, dir) = (Forgetful::start(), tempfile::tempdir().unwrap());
+    let text = policy(6, BY_HEADER) + "state: { directory: \"{dir}/state\" }\n";
+    let first = gate(&text, shop.address, dir.path());
+    let mut buyers: Vec<_> = (0..4).map(|_| inside(first.addresses()[0])).collect();
+    assert_eq!(buyers[0].post("/checkout", "how=sold").status, 303);
+    assert_eq!(buyers[1].post("/checkout", "how=crash").status, 502);
+    assert_eq!(buyers[2].post("/checkout", "how=declined").status, 402);
+    let sold = admin(&first, dir.path(), "POST", "/v1/sales/drop-1/sold", r#"{"units": 1}"#);
+    assert_eq!(sold.json()["units"]["free"], 2, "{sold:?}");
+    // One more is at the shop while the gate dies: its order is made, and nobody will hear of it.
+    let at = first.addresses()[0];
+    let cookies: Vec<String> = buyers[3].cookies.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    let head =
+        format!("POST /checkout HTTP/1.1\r\nhost: shop.example\r\ncookie: {}\r\ncontent-length: 10\r\n\r\n", cookies.join("; "));
+    let mut last = TcpStream::connect(at).unwrap();
+    last.write_all(format!("{head}how=silent").as_bytes()).unwrap();
+    until("it is at the shop", || units(&first, dir.path())["in_flight"] == 1);
+    // What a killed process leaves behind: the files as they are at this moment.
+    let copy = dir.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(dir.path().join("state")).unwrap().map(|f| f.unwrap().path()) {
+        std::fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
+    }
+    drop(first);
+
+    let second = gate(&text.replace("{dir}/state", "{dir}/copy"), shop.address, dir.path());
+    let u = units(&second, dir.path());
+    let uncertain = u["uncertain"].as_u64().unwrap();
+    assert_eq!((&u["sold"], uncertain, &u["in_flight"], &u["over"]), (&2.into(), 2, &0.into(), &0.into()), "{u}");
+    assert_eq!(u["free"].as_u64().unwrap() + u["held"].as_u64().unwrap(), 2, "{u}");
+    second.stop().unwrap();
+}

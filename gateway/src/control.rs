@@ -24,6 +24,7 @@ use crate::{
     planner::Seen,
     scoring::Scoring,
     state::{Active, ScorerSlot, Shared},
+    store::StoreError,
     tls::Certificate,
 };
 
@@ -105,6 +106,9 @@ pub enum LoadError {
     /// There is no file to load again.
     #[error("this gate was started without a policy file; start it with --policy FILE, or POST one to /v1/policy/apply")]
     NoFile,
+    /// What is kept of a sale's stock cannot be read.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// The system gave no random bytes.
     #[error("{0}")]
     Entropy(#[from] KeyError),
@@ -267,6 +271,7 @@ impl Control {
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         pipeline.carry_over(&old.pipeline);
+        self.shared.holds.revive(&pipeline)?;
         let needs_restart = diff_needs_restart(&self.started, &policy);
         self.shared.draws.amend(&old, &policy, self.shared.clock.now().wall_ms / 1_000);
         let mut in_force = self.in_force.write();

@@ -81,7 +81,7 @@ impl Gate {
         if !trace.active.upstreams.any_healthy() {
             return self.cannot(session, trace, 503, Reason::ShopDown).await;
         }
-        match sales::hold(session, trace).await {
+        match sales::hold(&self.shared, session, trace).await {
             Ok(None) => {}
             Ok(Some(answer)) => {
                 reply::send(session, trace, answer).await?;

@@ -8,12 +8,13 @@ use tidegate_config::ReportsSalesBy;
 use tidegate_filters::{
     Decision, Now, Reason, Verdict,
     route::Needs,
-    seats::{hold::Held, ledger::Outcome},
+    seats::{hold::Held, ledger::Outcome, stock::Stock},
     verdict::Notes,
 };
 
 use crate::{
     reply::{self, Answer},
+    state::Shared,
     trace::Trace,
 };
 
@@ -30,7 +31,7 @@ pub const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// Takes the unit of stock that the route needs. `Ok(Some)`: there is none, and that is the answer. `Err`: status and reason
 /// of a body that cannot be had.
-pub async fn hold(session: &mut Session, trace: &mut Trace) -> Result<Option<Answer>, (u16, Reason)> {
+pub async fn hold(shared: &Shared, session: &mut Session, trace: &mut Trace) -> Result<Option<Answer>, (u16, Reason)> {
     let active = trace.active.clone();
     let needs = trace.route.and_then(|r| active.pipeline.routes().get(r)).and_then(|r| r.needs.as_ref());
     let Some(entrance) = trace.entrance.filter(|_| needs.is_some() && Needs::asks(&trace.intake.method)) else {
@@ -47,7 +48,14 @@ pub async fn hold(session: &mut Session, trace: &mut Trace) -> Result<Option<Ans
     match active.pipeline.hold(&trace.intake.visit(trace.route), &decision, trace.started) {
         Ok(None) => Ok(None),
         Ok(Some(held)) => {
+            let written = needs.and_then(|n| shared.holds.write(&n.hold, held.stock(), true));
             trace.takes(InHand::new(held));
+            // Durable before it is sent: whatever becomes of this process, the unit is not sold again.
+            if let Some(written) = written
+                && written.durable().await.is_err()
+            {
+                return Err((503, Reason::NotKept));
+            }
             // The shop's answer is waited for though its client is gone: else nobody would know about the unit.
             session.as_downstream_mut().set_abort_on_close(false);
             Ok(None)
@@ -150,6 +158,11 @@ impl InHand {
     /// Taken, not sent yet.
     pub fn new(held: Held) -> Self {
         InHand { held, sent: false, told: None }
+    }
+
+    /// The units it is one of.
+    pub fn stock(&self) -> &Stock {
+        self.held.stock()
     }
 
     /// Its number in the sale.

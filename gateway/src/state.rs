@@ -19,8 +19,16 @@ use tidegate_filters::{
 };
 
 use crate::{
-    claims::ClaimDesk, clock::Clock, counts::Counts, door::caps::Caps, draw::Draws, head::Fields, in_flight::InFlight,
-    shop::ShopMeter, store::Store, upstream::Upstreams,
+    claims::ClaimDesk,
+    clock::Clock,
+    counts::Counts,
+    door::caps::Caps,
+    draw::Draws,
+    head::Fields,
+    in_flight::InFlight,
+    shop::ShopMeter,
+    store::{Holds, Store},
+    upstream::Upstreams,
 };
 
 /// One gate. Several may live in one process.
@@ -39,6 +47,8 @@ pub struct Shared {
     pub rows: Arc<dyn RowSink>,
     /// What outlives the process.
     pub store: Arc<dyn Store>,
+    /// Stock in it.
+    pub holds: Holds,
     /// What scores visits.
     pub scorer: ArcSwap<ScorerSlot>,
     /// The limit on requests in flight to the shop; the planner moves it.
@@ -202,6 +212,7 @@ impl Shared {
             keyring: ArcSwap::from_pointee(keyring),
             hash_key,
             rows,
+            holds: Holds::new(store.clone()),
             store,
             draws,
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
@@ -229,6 +240,7 @@ impl Shared {
         for answer in active.pipeline.tick(self.clock.now()) {
             self.claims.answer(answer.room, answer.place, answer.outcome);
         }
+        self.holds.tick(&active.pipeline);
     }
 
     /// The gate is stopping: not ready, connections close after their answer.

@@ -187,11 +187,22 @@ impl Trace {
         Some(format!("{}/{}", needs.hold, hold.number()))
     }
 
+    /// Nobody waits for it: until it is durable the unit counts as at the shop, so it is not sold again.
+    fn write_hold(&self) {
+        let needs = self.route.and_then(|r| self.active.pipeline.routes().get(r)).and_then(|r| r.needs.as_ref());
+        if let (Some(hold), Some(needs)) = (&self.hold, needs) {
+            drop(self.shared.holds.write(&needs.hold, hold.stock(), false));
+        }
+    }
+
     /// What the shop's answer says about units. `true`: it is about the unit in hand.
     pub fn shop_says(&mut self, word: Word) -> bool {
         self.row.sold = word.sold();
         let now = self.shared.clock.now();
-        self.hold.as_mut().map(|h| h.tell(word.outcome(), now)).is_some()
+        let Some(hold) = &mut self.hold else { return false };
+        hold.tell(word.outcome(), now);
+        self.write_hold();
+        true
     }
 
     /// Permits of the in-flight limits, in hand after so many microseconds in line.
@@ -230,8 +241,10 @@ impl Trace {
     /// It is over: the one row. Later calls do nothing.
     pub fn finish(&mut self, status: u16, bytes: u64) {
         self.shop_done();
-        if let Some(mut hold) = self.hold.take() {
+        if let Some(hold) = &mut self.hold {
             self.row.hold_end = hold.finish(self.shared.clock.now()).name();
+            self.write_hold();
+            self.hold = None;
         }
         if !std::mem::replace(&mut self.parsed, false) {
             return;

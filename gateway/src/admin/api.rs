@@ -76,6 +76,10 @@ impl From<LoadError> for Fault {
             LoadError::NoFile => {
                 Fault::new(StatusCode::CONFLICT, "NO_FILE", &e.to_string(), "POST the policy to /v1/policy/apply")
             }
+            LoadError::Store(_) => {
+                let instead = "mend the disk below `state`; the old policy stays in force";
+                Fault::new(StatusCode::SERVICE_UNAVAILABLE, "STORE", &e.to_string(), instead)
+            }
             LoadError::Entropy(_) => {
                 Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "ENTROPY", &e.to_string(), "mend the system's random source")
             }

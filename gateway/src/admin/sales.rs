@@ -18,6 +18,7 @@ use super::{
     App,
     api::{Answer, Fault, json},
 };
+use crate::store::StoreError;
 
 /// Uncertain holds that are listed; the numbers count all.
 const LISTED_MAX: usize = 200;
@@ -83,7 +84,7 @@ pub(super) async fn list(State(app): State<App>) -> Json<Vec<Sale>> {
 }
 
 pub(super) async fn one(State(app): State<App>, Path(sale): Path<String>) -> Answer<Json<Sale>> {
-    with(&app, &sale, |_| Ok(()))
+    with(&app, &sale, |_| Ok(())).await
 }
 
 #[derive(Deserialize)]
@@ -107,6 +108,7 @@ pub(super) async fn sold(State(app): State<App>, Path(sale): Path<String>, body:
         }
         Ok(())
     })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -127,6 +129,7 @@ pub(super) async fn restock(State(app): State<App>, Path(sale): Path<String>, bo
             free => not_free(units.unsigned_abs(), free),
         })
     })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -145,6 +148,7 @@ pub(super) async fn resolve(State(app): State<App>, Path((sale, hold)): Path<(St
             Fault::new(StatusCode::NOT_FOUND, "NO_HOLD", &what, "GET /v1/sales/NAME lists those nobody knows about")
         })
     })
+    .await
 }
 
 fn not_free(asked: u64, free: u64) -> Fault {
@@ -152,7 +156,7 @@ fn not_free(asked: u64, free: u64) -> Fault {
     Fault::new(StatusCode::CONFLICT, "NOT_FREE", &what, "ask for fewer, or wait until holds come back")
 }
 
-fn with(app: &App, sale: &str, act: impl FnOnce(&Arc<Stock>) -> Answer<()>) -> Answer<Json<Sale>> {
+async fn with(app: &App, sale: &str, act: impl FnOnce(&Arc<Stock>) -> Answer<()>) -> Answer<Json<Sale>> {
     let active = app.control.shared.active.load_full();
     let rooms = active.pipeline.rooms();
     let Some((room, stock)) = rooms.iter().find_map(|r| Some((r, r.stock(sale)?))) else {
@@ -163,5 +167,10 @@ fn with(app: &App, sale: &str, act: impl FnOnce(&Arc<Stock>) -> Answer<()>) -> A
         return Err(Fault::new(StatusCode::NOT_FOUND, "NO_SALE", &what, "GET /v1/sales lists the sales"));
     };
     act(stock)?;
+    if let Some(written) = app.control.shared.holds.write(sale, stock, true) {
+        let instead = "it counts in memory; ask GET /v1/sales/NAME, mend the disk below `state`, and do not send it again";
+        let fault = |e: StoreError| Fault::new(StatusCode::SERVICE_UNAVAILABLE, "NOT_KEPT", &e.to_string(), instead);
+        written.durable().await.map_err(fault)?;
+    }
     Ok(Json(Sale::new(sale, room.name(), stock)))
 }

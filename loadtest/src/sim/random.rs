@@ -27,7 +27,11 @@ pub fn random_world(seed: u64) -> World {
         pool: rng.random_range(2..8),
         work_ms: rng.random_range(2..30),
         checkout_ms: rng.random_range(5..60),
-        stock: rng.random_range(3..150),
+        // In half of them so few that they run out.
+        stock: match rng.random_range(3..150) {
+            n if n % 2 == 0 => 2 + n / 15,
+            n => n,
+        },
         waiting_max: rng.random_range(20..200),
         ..ShopModel::default()
     };

@@ -58,8 +58,8 @@ fn nothing_is_oversold_with_holds_and_much_without() {
             continue;
         }
         worlds += 1;
-        // So few that they run out in most sales.
-        world.shop.stock = 4;
+        // So few that they run out in most sales, and a payment provider that takes its time.
+        (world.shop.stock, world.shop.checkout_ms) = (4, 800);
         world.policy.sales.iter_mut().for_each(|s| s.stock = Some(4));
         with += run(&world, seed).oversold;
         world.policy.routes.iter_mut().for_each(|r| r.needs = None);

@@ -46,6 +46,11 @@ impl Ledger {
         self.write(dirty.holds.into_iter(), dirty.people.into_iter())
     }
 
+    /// Whether [`Ledger::keep`] was called.
+    pub fn is_kept(&self) -> bool {
+        self.dirty.is_some()
+    }
+
     /// Whether anything changed since the last [`Ledger::take_dirty`].
     pub fn is_dirty(&self) -> bool {
         self.dirty.as_ref().is_some_and(|d| d.changed)
