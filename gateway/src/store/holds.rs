@@ -97,7 +97,9 @@ impl Holds {
         for room in pipeline.rooms() {
             for sale in room.sales().filter(|s| s.stock.is_some()) {
                 // Nobody waits for it: what is lost by a crash is uncertain afterwards, never sold again.
-                room.stock(&sale.name).map(|stock| drop(self.write(&sale.name, stock, false)));
+                if let Some(stock) = room.stock(&sale.name) {
+                    drop(self.write(&sale.name, stock, false));
+                }
             }
         }
     }
