@@ -4,6 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SEED ?= 1
 SEEDS ?= 20000
+KILLS ?= 200
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,9 +19,9 @@ demo: build ## one flash sale, without and with Tidegate; ends with a table and 
 test: ## formatting, clippy, all tests, documentation links, dependency audit
 	@.ci/test
 
-soak: ## long runs: simulation seeds, model checks, mutations (SEEDS=20000)
+soak: ## long runs: simulation seeds, model checks, mutations, kills under load (SEEDS=20000 KILLS=200)
 	@.ci/prepare
-	TIDEGATE_SEEDS=$(SEEDS) PROPTEST_CASES=20000 cargo test --locked --release --workspace -- --include-ignored
+	TIDEGATE_SEEDS=$(SEEDS) TIDEGATE_KILLS=$(KILLS) PROPTEST_CASES=20000 cargo test --locked --release --workspace -- --include-ignored
 	cargo test --locked --release -p tidegate-filters --lib --features shuttle model
 
 bench: build ## what a decision costs, and CPU per request beside bare Pingora, nginx and HAProxy

@@ -2,11 +2,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod browser;
+mod crowd;
 mod draw;
 mod draw_kill;
 mod draw_live;
+mod kills;
 mod program;
 mod sale;
 mod stock;
 mod support;
 mod tidy;
+mod trouble;

@@ -137,7 +137,7 @@ impl Answer {
 /// A client that keeps cookies and opens a connection a request.
 #[derive(Clone)]
 pub struct Client {
-    address: SocketAddr,
+    pub address: SocketAddr,
     pub headers: Vec<(String, String)>,
     pub cookies: BTreeMap<String, String>,
 }

@@ -252,8 +252,9 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
     });
     let _ = write!(s, "The waiting page has status {}. ", r.status_while_waiting);
     s.push_str(match r.on_failure {
-        OnFailure::Closed => "If the room cannot decide, newcomers are told to come back and those inside stay.",
-        OnFailure::OpenBounded => "If the room cannot decide, newcomers are forwarded, as far as the shop can take them.",
+        OnFailure::Closed => "If the room cannot decide, newcomers are told to come back, the line stands still and those inside stay.",
+        OnFailure::Freeze => "If the room cannot decide, newcomers still get places, the line stands still and those inside stay.",
+        OnFailure::OpenBounded => "If the room cannot decide, it goes on without writing anything down, and newcomers without a place are forwarded, as far as the shop can take them.",
     });
     s.push_str(&drawn(r));
     let leads = policy.filters.iter().any(|f| matches!(f, FilterSettings::WaitingRoom(w) if w.room == r.name && !w.shadow));

@@ -33,7 +33,6 @@ const LATER_KEYS: &[(&str, &str, &str)] = &[
 const LATER_VALUES: &[(&str, &str, &str)] = &[
     ("rooms[].order", "draw", "write `draw_then_fifo`, or `{ draw_every: 10s }`"),
     ("rooms[].admission", "forecast", "write `measured`, or `{ fixed: 120/min }`"),
-    ("rooms[].on_failure", "freeze", "write `closed`"),
     ("filters[].bot_gate.runtime", "cuda", "write `auto`"),
     ("journal.addresses", "raw", "write `hashed`: a journal names nobody"),
 ];
@@ -108,8 +107,8 @@ mod tests {
 
     #[test]
     fn later_words_say_so() {
-        let (what, instead) = advice("rooms[3].on_failure", "freeze").unwrap_or_default();
-        assert_eq!((what.as_str(), instead.as_str()), ("`on_failure: freeze` is not in this version", "write `closed`"));
+        let (what, instead) = advice("filters[3].bot_gate.runtime", "cuda").unwrap_or_default();
+        assert_eq!((what.as_str(), instead.as_str()), ("`runtime: cuda` is not in this version", "write `auto`"));
         assert_eq!(advice("", "cluster").map(|a| a.0).as_deref(), Some("`cluster` is not in this version"));
         assert_eq!(advice("shop.in_flight.max", "64").map(|a| a.1).as_deref(), Some("write `{ fixed: 64 }`"));
         assert_eq!(advice("rooms[0]", "seats"), None);

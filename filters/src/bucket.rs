@@ -63,6 +63,19 @@ impl Bucket {
         r.minted += add;
     }
 
+    /// Millionths of a token there now.
+    pub fn level(&self) -> u64 {
+        self.level.load(Ordering::Acquire)
+    }
+
+    /// Sets the level a restart found, at most the burst; with nothing minted before.
+    pub fn set_level(&self, level: u64) {
+        let mut r = self.lock();
+        let level = level.min(self.burst.load(Ordering::Acquire));
+        self.level.store(level, Ordering::Release);
+        r.minted = level;
+    }
+
     /// Adds what has accrued since the last call. Call before taking: what accrues while the bucket is full is lost only
     /// if it is known to be full. Never waits: somebody else who is at it is enough.
     pub fn refill(&self, now: Now) {

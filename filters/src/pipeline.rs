@@ -122,6 +122,11 @@ impl Pipeline {
         }
     }
 
+    /// Rooms for the shell to bring back to life before the first visit.
+    pub fn rooms_mut(&mut self) -> &mut [Room] {
+        &mut self.rooms
+    }
+
     /// The routes.
     pub fn routes(&self) -> &Routes {
         &self.routes

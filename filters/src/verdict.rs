@@ -83,6 +83,8 @@ pub enum Reason {
     RoomFull,
     /// The operator paused the room.
     RoomPaused,
+    /// The room cannot write down what it gives out at the moment.
+    RoomDown,
     /// The disk did not keep it in time: nothing was promised, ask again.
     NotKept,
     /// A method that cannot join came without a pass.
@@ -144,6 +146,7 @@ impl Reason {
             Reason::Called => "CALLED",
             Reason::RoomFull => "ROOM_FULL",
             Reason::RoomPaused => "ROOM_PAUSED",
+            Reason::RoomDown => "ROOM_DOWN",
             Reason::NotKept => "NOT_KEPT",
             Reason::NoPass => "NO_PASS",
             Reason::StockGone => "STOCK_GONE",

@@ -106,12 +106,12 @@ pub enum LoadError {
     /// There is no file to load again.
     #[error("this gate was started without a policy file; start it with --policy FILE, or POST one to /v1/policy/apply")]
     NoFile,
-    /// What is kept of a sale's stock cannot be read.
-    #[error("{0}")]
-    Store(#[from] StoreError),
     /// The system gave no random bytes.
     #[error("{0}")]
     Entropy(#[from] KeyError),
+    /// What is kept of a new room or sale cannot be read.
+    #[error("state: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// There is no such room.
@@ -271,6 +271,7 @@ impl Control {
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         pipeline.carry_over(&old.pipeline);
+        self.shared.rooms.revive(&mut pipeline, self.shared.clock.now())?;
         self.shared.holds.revive(&pipeline)?;
         let needs_restart = diff_needs_restart(&self.started, &policy);
         self.shared.draws.amend(&old, &policy, self.shared.clock.now().wall_ms / 1_000);

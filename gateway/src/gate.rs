@@ -32,7 +32,7 @@ use crate::{
     scoring::Scoring,
     serve::{self, Bound, Drained, ServeError},
     state::{Active, ScorerSlot, Shared},
-    store::{self, Holds, Store, StoreError},
+    store::{self, Holds, Rooms, Store, StoreError, Why},
 };
 
 /// What a gate is started with.
@@ -130,6 +130,7 @@ impl Gate {
         let deep = Deep { trial };
         let parts = Parts { shared: shared.clone(), metrics, deep, loaded, file, certificates, scoring };
         let control = Arc::new(Control::new(parts));
+        start_rooms(&control.shared)?;
 
         let (stop_serving, serving) = watch::channel(false);
         let (stop_beside, beside) = watch::channel(false);
@@ -206,6 +207,13 @@ impl Gate {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        let shared = &self.control.shared;
+        if shared.store.keeps() {
+            // The last second of a graceful stop is kept as well.
+            let _ = write_rooms(shared, Why::End);
+            drop(store::keep_time(&*shared.store, &shared.clock));
+            shared.store.close();
+        }
         self.observer.finish();
     }
 }
@@ -221,12 +229,29 @@ impl Drop for Gate {
 
 fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>, store: Arc<dyn Store>) -> Result<Arc<Shared>, StartError> {
     let policy = &loaded.policy;
-    let clock = Clock::new();
-    let pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());
+    let clock = Clock::after(store::kept_time(&*store).as_ref());
+    let mut pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());
+    Rooms::new(store.clone()).revive(&mut pipeline, clock.now())?;
     Holds::new(store.clone()).revive(&pipeline)?;
     let active = Active::new(policy.clone(), pipeline, loaded.sha256.clone(), None);
     let draws = Draws::new(&keys.statement, policy.state.as_ref().map_or(Path::new("."), |s| &s.directory));
     Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store, draws))
+}
+
+/// Nobody comes in before the rooms are written down with numbers to give out. A disk that is full by now is no reason to
+/// stay away: rooms then do as their `on_failure` says, and people inside stay inside.
+fn start_rooms(shared: &Arc<Shared>) -> Result<(), StartError> {
+    if let Err(error) = write_rooms(shared, Why::Answer).map_err(StartError::Thread)? {
+        tracing::error!(%error, "the rooms cannot be written down; they do as their on_failure says until the disk works");
+    }
+    Ok(())
+}
+
+/// Waits for [`Shared::keep_rooms`] on a thread of its own: whoever starts or stops a gate may be on a runtime already.
+fn write_rooms(shared: &Arc<Shared>, why: Why) -> std::io::Result<Result<(), StoreError>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let written = thread::scope(|s| s.spawn(move || runtime.block_on(shared.keep_rooms(why))).join());
+    Ok(written.unwrap_or(Err(StoreError::Closed)))
 }
 
 fn plan(control: Arc<Control>, stop: watch::Receiver<bool>) -> std::io::Result<thread::JoinHandle<()>> {

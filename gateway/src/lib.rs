@@ -40,6 +40,7 @@ pub mod serve;
 pub mod shop;
 pub mod state;
 pub mod store;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod tls;

@@ -193,6 +193,11 @@ impl Metrics {
         self.counter(ROWS_DROPPED, &[("kind", kind.name()), ("cause", cause)]).increment(rows);
     }
 
+    /// Requests of a killed process that have no row and are not among the dropped ones of that time.
+    pub fn rows_killed(&self, rows: u64) {
+        self.counter(ROWS_DROPPED, &[("kind", "any"), ("cause", "killed")]).increment(rows);
+    }
+
     /// A policy was loaded while running, or refused.
     pub fn policy_load(&self, applied: bool) {
         self.counter(RELOADS, &[("outcome", if applied { "applied" } else { "refused" })]).increment(1);

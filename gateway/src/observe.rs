@@ -15,7 +15,12 @@ use tidegate_filters::{Row, record::Kind};
 use tidegate_models::journal::{JournalError, JournalWriter, file_name, list};
 use tokio::sync::{mpsc, watch};
 
-use crate::{clock::Clock, metrics::Metrics, state::RowSink};
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    state::RowSink,
+    tally::{Of, Tally},
+};
 
 /// Rows that may wait for the disk; at about 500 bytes each, 16 MiB.
 pub const QUEUE_ROWS: usize = 32_768;
@@ -37,6 +42,7 @@ const COMPLAIN_EVERY_MS: u64 = 60_000;
 pub struct Observer {
     metrics: Arc<Metrics>,
     journal: Option<mpsc::Sender<Row>>,
+    tally: Option<Arc<Tally>>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
@@ -46,16 +52,23 @@ impl Observer {
     pub fn start(journal: Option<&Journal>, metrics: Arc<Metrics>, clock: Arc<Clock>) -> Result<Arc<Observer>, JournalError> {
         let (stop, stopped) = watch::channel(false);
         let Some(settings) = journal else {
-            return Ok(Arc::new(Observer { metrics, journal: None, stop, thread: Mutex::new(None) }));
+            return Ok(Arc::new(Observer { metrics, journal: None, tally: None, stop, thread: Mutex::new(None) }));
         };
-        let mut writer = Writer::new(settings.clone(), metrics.clone(), clock);
+        let io = |source| JournalError::Io { path: settings.directory.clone(), doing: "start the writer of the journal", source };
+        fs::create_dir_all(&settings.directory).map_err(io)?;
+        let (tally, killed) = Tally::open(&settings.directory).map_err(io)?;
+        if killed > 0 {
+            metrics.rows_killed(killed);
+            tracing::warn!(requests = killed, "the gate was killed before; so many requests of then have no journal row");
+        }
+        let tally = Arc::new(tally);
+        let mut writer = Writer::new(settings.clone(), metrics.clone(), clock, tally.clone());
         writer.open()?;
         let (rows, queue) = mpsc::channel(QUEUE_ROWS);
-        let io = |source| JournalError::Io { path: settings.directory.clone(), doing: "start the writer of the journal", source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
         let run = move || runtime.block_on(writer.run(queue, stopped));
         let thread = thread::Builder::new().name("journal".into()).spawn(run).map_err(io)?;
-        Ok(Arc::new(Observer { metrics, journal: Some(rows), stop, thread: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Observer { metrics, journal: Some(rows), tally: Some(tally), stop, thread: Mutex::new(Some(thread)) }))
     }
 
     /// Writes what is queued, closes the file and returns when it has its final name. Later rows are counted as dropped.
@@ -68,6 +81,12 @@ impl Observer {
 }
 
 impl RowSink for Observer {
+    fn parsed(&self) {
+        if let Some(tally) = &self.tally {
+            tally.add(Of::Parsed, 1);
+        }
+    }
+
     fn row(&self, row: Row) {
         self.metrics.request(&row);
         let Some(journal) = &self.journal else { return };
@@ -75,6 +94,9 @@ impl RowSink for Observer {
         let crowded = kind == Kind::Poll && journal.capacity() < KEPT_FOR_OTHERS;
         if crowded || journal.try_send(row).is_err() {
             self.metrics.row_dropped(kind, "queue", 1);
+            if let Some(tally) = &self.tally {
+                tally.add(Of::Dropped, 1);
+            }
         }
     }
 }
@@ -90,6 +112,7 @@ struct Writer {
     settings: Journal,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
+    tally: Arc<Tally>,
     open: Option<Open>,
     files: u32,
     sweep_at_ms: u64,
@@ -100,6 +123,8 @@ struct Writer {
 struct Open {
     file: JournalWriter,
     part: PathBuf,
+    /// What its name is made of.
+    name: (u64, u32),
     since_ms: u64,
     /// Rows by kind that are not safe until the file is finished.
     rows: [u64; KINDS.len()],
@@ -112,8 +137,8 @@ fn index(kind: Kind) -> usize {
 }
 
 impl Writer {
-    fn new(settings: Journal, metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
-        Writer { settings, metrics, clock, open: None, files: 0, sweep_at_ms: 0, retry_at_ms: 0, complain_at_ms: 0 }
+    fn new(settings: Journal, metrics: Arc<Metrics>, clock: Arc<Clock>, tally: Arc<Tally>) -> Self {
+        Writer { settings, metrics, clock, tally, open: None, files: 0, sweep_at_ms: 0, retry_at_ms: 0, complain_at_ms: 0 }
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Row>, mut stop: watch::Receiver<bool>) {
@@ -150,6 +175,7 @@ impl Writer {
             for row in rows {
                 self.metrics.row_dropped(row.kind, "disk", 1);
             }
+            self.tally.add(Of::Dropped, rows.len() as u64);
             return;
         };
         for row in rows {
@@ -166,8 +192,9 @@ impl Writer {
         let io = |source| JournalError::Io { path: directory.clone(), doing: "make the directory of the journal", source };
         fs::create_dir_all(directory).map_err(io)?;
         let now = self.clock.now();
-        let (mut path, mut part);
+        let (mut path, mut part, mut name);
         loop {
+            name = (now.wall_ms, self.files);
             path = directory.join(file_name(now.wall_ms, self.files));
             part = path.with_extension("parquet.part");
             self.files += 1;
@@ -176,7 +203,7 @@ impl Writer {
             }
         }
         let file = JournalWriter::create(&path)?;
-        self.open = Some(Open { file, part, since_ms: now.mono_ms(), rows: [0; KINDS.len()] });
+        self.open = Some(Open { file, part, name, since_ms: now.mono_ms(), rows: [0; KINDS.len()] });
         Ok(())
     }
 
@@ -207,7 +234,10 @@ impl Writer {
             let _ = fs::remove_file(&open.part);
             return;
         }
-        match open.file.finish() {
+        self.tally.closing(open.name.0, open.name.1, open.file.rows());
+        let finished = open.file.finish();
+        self.tally.closed(finished.is_ok());
+        match finished {
             Ok(rows) => self.metrics.rows_written(rows),
             Err(e) => {
                 self.count_lost(&open.rows);
@@ -230,6 +260,7 @@ impl Writer {
     fn count_lost(&self, rows: &[u64; KINDS.len()]) {
         for (kind, rows) in KINDS.iter().zip(rows).filter(|(_, n)| **n > 0) {
             self.metrics.row_dropped(*kind, "disk", *rows);
+            self.tally.add(Of::Dropped, *rows);
         }
     }
 
@@ -284,6 +315,10 @@ mod tests {
         Row { kind, at_ms: n, verdict: "forward", path: "/p".into(), ..Row::default() }
     }
 
+    fn tally(directory: &tempfile::TempDir) -> Arc<Tally> {
+        Arc::new(Tally::open(directory.path()).unwrap().0)
+    }
+
     fn metric(metrics: &Metrics, line: &str) -> u64 {
         let text = metrics.render();
         text.lines().filter_map(|l| l.strip_prefix(line)).filter_map(|v| v.trim().parse::<u64>().ok()).sum()
@@ -317,7 +352,7 @@ mod tests {
         let (rows, _queue) = mpsc::channel(QUEUE_ROWS);
         let metrics = Arc::new(Metrics::new().unwrap());
         let stop = watch::channel(false).0;
-        let observer = Observer { metrics: metrics.clone(), journal: Some(rows), stop, thread: Mutex::new(None) };
+        let observer = Observer { metrics: metrics.clone(), journal: Some(rows), tally: None, stop, thread: Mutex::new(None) };
         for n in 0..QUEUE_ROWS as u64 + 10 {
             observer.row(row(Kind::Poll, n));
         }
@@ -342,7 +377,7 @@ mod tests {
         let settings = Journal::at(base.path().join("journal"));
         let metrics = Arc::new(Metrics::new().unwrap());
         let clock = Arc::new(Clock::new());
-        let mut writer = Writer::new(settings.clone(), metrics.clone(), clock.clone());
+        let mut writer = Writer::new(settings.clone(), metrics.clone(), clock.clone(), tally(&base));
         // The directory has become a file: no file can be opened below it.
         fs::write(&settings.directory, "").unwrap();
         assert!(writer.open().is_err());
@@ -370,7 +405,7 @@ mod tests {
         let mut settings = Journal::at(base.path().join("journal"));
         (settings.file_age, settings.keep) = (Span::secs(60), Span::secs(3_600));
         let clock = Arc::new(Clock::new());
-        let mut writer = Writer::new(settings.clone(), Arc::new(Metrics::new().unwrap()), clock.clone());
+        let mut writer = Writer::new(settings.clone(), Arc::new(Metrics::new().unwrap()), clock.clone(), tally(&base));
         let files = || journal::list(&settings.directory).unwrap().len();
         writer.write(&[row(Kind::Visit, 1)]);
         writer.look();

@@ -132,6 +132,7 @@ fn gauge_all(control: &Control, plans: &Plans, stats: &[RoomStats]) {
     metrics.gauge(gauges::BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     metrics.gauge(gauges::READY, &[], yes(!shared.is_stopping()));
     metrics.gauge(gauges::CONNECTIONS, &[], f64::from(shared.caps.open()));
+    metrics.gauge(gauges::CLOCK_DOUBT, &[], shared.clock.doubt_ms() as f64 / 1_000.0);
     metrics.gauge(gauges::STORE_WELL, &[], yes(shared.store.trouble().is_none()));
     metrics.store(&shared.store.counts());
     let seen = control.seen();

@@ -73,7 +73,14 @@ impl Gate {
     }
 
     /// On its way to the shop. `true`: it could not go and was answered.
-    async fn forward(&self, session: &mut Session, trace: &mut Trace) -> pingora::Result<bool> {
+    async fn forward(&self, session: &mut Session, trace: &mut Trace, entrance: Entrance) -> pingora::Result<bool> {
+        if let Entrance::Seated { room, seat } = entrance
+            && let Some(room) = trace.active.clone().pipeline.rooms().get(room)
+            && !self.shared.keep_seat(room, seat).await
+        {
+            trace.unseated();
+            return self.cannot(session, trace, 503, Reason::RoomDown).await;
+        }
         let body_max = trace.active.policy.limits_of_a_request.body_bytes.0;
         if content_length(session).is_some_and(|n| n > body_max) {
             return self.cannot(session, trace, 413, Reason::BodyTooLarge).await;
@@ -179,7 +186,7 @@ impl ProxyHttp for Gate {
             },
         };
         match next {
-            Next::Forward(_) => return self.forward(session, trace).await,
+            Next::Forward(entrance) => return self.forward(session, trace, entrance).await,
             Next::Answer(answer) => reply::send(session, trace, answer).await?,
             Next::Enter(entering) => return self.enter(session, trace, *entering).await,
             Next::Own(page) => own::answer(&self.shared, session, trace, &page).await?,

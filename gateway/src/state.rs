@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -13,9 +13,13 @@ use parking_lot::Mutex;
 use tidegate_config::Policy;
 use tidegate_filters::{
     Now, Pipeline, Row, Score, Visit, VisitorId,
-    pipeline::ClaimOutcome,
+    pipeline::{ClaimAnswer, ClaimOutcome},
     plan::{InFlightMax, capacity::LIMIT_FIRST},
-    seats::token::Keyring,
+    seats::{
+        room::{OnFailure, Room},
+        seat::SeatRef,
+        token::Keyring,
+    },
 };
 
 use crate::{
@@ -27,7 +31,7 @@ use crate::{
     head::Fields,
     in_flight::InFlight,
     shop::ShopMeter,
-    store::{Holds, Store},
+    store::{self, Holds, Rooms, Store, StoreError, TIME_EVERY_MS, Why, Written},
     upstream::Upstreams,
 };
 
@@ -49,6 +53,8 @@ pub struct Shared {
     pub store: Arc<dyn Store>,
     /// Stock in it.
     pub holds: Holds,
+    /// Rooms in it.
+    pub rooms: Rooms,
     /// What scores visits.
     pub scorer: ArcSwap<ScorerSlot>,
     /// The limit on requests in flight to the shop; the planner moves it.
@@ -59,6 +65,8 @@ pub struct Shared {
     pub caps: Arc<Caps>,
     /// What was refused before there was a visit, and other counts of the data plane.
     pub counts: Counts,
+    /// When the time was last written down, monotonic milliseconds.
+    time_kept_ms: AtomicU64,
     /// Readiness is gone; connections are closed after their answer.
     pub stopping: AtomicBool,
 }
@@ -122,6 +130,9 @@ pub fn kept(name: &str) -> &'static str {
 
 /// Where rows go. Never blocks: what does not fit is dropped and counted by the sink.
 pub trait RowSink: Send + Sync {
+    /// A head was accepted: there will be a row, or a count of those without.
+    fn parsed(&self) {}
+
     /// Takes one row.
     fn row(&self, row: Row);
 }
@@ -208,16 +219,18 @@ impl Shared {
             in_flight: InFlight::new(limit, in_flight.queue),
             caps: Arc::new(Caps::new(&active.policy.connections)),
             active: ArcSwap::from_pointee(active),
-            clock: Clock::new(),
+            clock: Clock::after(store::kept_time(&*store).as_ref()),
             keyring: ArcSwap::from_pointee(keyring),
             hash_key,
             rows,
             holds: Holds::new(store.clone()),
-            store,
+            rooms: Rooms::new(store.clone()),
             draws,
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
             claims: ClaimDesk::default(),
             counts: Counts::default(),
+            time_kept_ms: AtomicU64::new(0),
+            store,
             stopping: AtomicBool::new(false),
         })
     }
@@ -234,13 +247,95 @@ impl Shared {
         self.active.store(Arc::new(active));
     }
 
-    /// One tick of the rooms: call it every 100 ms. Answers the claims that it decided.
-    pub fn tick(&self) {
-        let active = self.active.load();
-        for answer in active.pipeline.tick(self.clock.now()) {
+    /// One tick of the rooms: call it every 100 ms. Answers the claims that it decided, once they are durable.
+    pub fn tick(self: &Arc<Self>) {
+        let active = self.active.load_full();
+        let now = self.clock.now();
+        let failing = self.store.trouble().is_some();
+        if self.store.keeps() && now.mono_ms() >= self.time_kept_ms.load(Ordering::Relaxed) {
+            self.time_kept_ms.store(now.mono_ms() + TIME_EVERY_MS, Ordering::Relaxed);
+            // Nobody waits for it; the next one says the same, later.
+            drop(store::keep_time(&*self.store, &self.clock));
+        }
+        active.pipeline.rooms().iter().for_each(|r| r.set_failing(failing));
+        let mut answers = active.pipeline.tick(now);
+        for (i, room) in active.pipeline.rooms().iter().enumerate().filter(|(_, r)| r.keeps()) {
+            let written = self.rooms.write(room, now, Why::Tick);
+            let served: Vec<_> = answers.extract_if(.., |a| a.room == i).collect();
+            if let Some(written) = written {
+                let (shared, active) = (self.clone(), active.clone());
+                tokio::spawn(async move { shared.written(&active.pipeline.rooms()[i], written, served).await });
+            } else {
+                answers.extend(served);
+            }
+        }
+        answers.into_iter().for_each(|a| self.claims.answer(a.room, a.place, a.outcome));
+        self.holds.tick(&active.pipeline);
+    }
+
+    /// Tells what a batch allows to be told once it is durable; takes back what it gave when it is not.
+    async fn written(&self, room: &Room, written: Written, served: Vec<ClaimAnswer>) {
+        let kept = written.commit.durable().await.is_ok();
+        if kept {
+            room.reserve(written.reserved);
+        }
+        // An open room goes on in memory.
+        let counts = kept || room.settings().on_failure == OnFailure::OpenBounded;
+        if counts {
+            room.announce(written.frontier);
+        }
+        for mut answer in served {
+            if let ClaimOutcome::Seated(seat) = answer.outcome {
+                room.settle(answer.place, seat, counts);
+                answer.outcome = if counts { answer.outcome } else { ClaimOutcome::Next };
+            }
             self.claims.answer(answer.room, answer.place, answer.outcome);
         }
-        self.holds.tick(&active.pipeline);
+    }
+
+    /// Waits until the seat of a visitor who walked in is durable. `false`: it could not be and is taken back.
+    pub async fn keep_seat(&self, room: &Room, seat: SeatRef) -> bool {
+        let Some(written) = room.keeps().then(|| self.rooms.write(room, self.clock.now(), Why::Answer)).flatten() else {
+            return true;
+        };
+        if written.commit.durable().await.is_ok() || room.settings().on_failure == OnFailure::OpenBounded {
+            return true;
+        }
+        room.take_back(seat);
+        false
+    }
+
+    /// Waits until the rooms are durable as they are: with numbers to give out before the first visit, without any at the end.
+    pub async fn keep_rooms(&self, why: Why) -> Result<(), StoreError> {
+        let active = self.active.load_full();
+        for room in active.pipeline.rooms().iter().filter(|r| r.keeps()) {
+            if why == Why::End {
+                room.reserve([0, 0]);
+            }
+            let Some(written) = self.rooms.write(room, self.clock.now(), why) else { continue };
+            let (reserved, frontier) = (written.reserved, written.frontier);
+            written.commit.durable().await?;
+            if why != Why::End {
+                room.reserve(reserved);
+                room.announce(frontier);
+            }
+        }
+        Ok(())
+    }
+
+    /// What somebody should look at, in words: a clock that stepped, a disk that does not keep the state.
+    pub fn troubles(&self) -> Vec<String> {
+        let clock = match self.clock.doubt_ms() {
+            0 => None,
+            ms => Some(format!(
+                "the system's clock stepped by {:+.1} s; the gate goes on with the time it had. If the new time is right: \
+                 POST /v1/clock/accept",
+                ms as f64 / 1_000.0
+            )),
+        };
+        let store =
+            self.store.trouble().map(|why| format!("the state cannot be written: {why}; rooms do as their on_failure says"));
+        clock.into_iter().chain(store).collect()
     }
 
     /// The gate is stopping: not ready, connections close after their answer.

@@ -84,6 +84,7 @@ impl Trace {
     /// The head was good: from here on there will be a row.
     pub fn parsed(&mut self, intake: Intake) {
         self.shared.counts.parsed.add();
+        self.shared.rows.parsed();
         self.parsed = true;
         let row = &mut self.row;
         row.at_ms = self.started.wall_ms;
@@ -203,6 +204,15 @@ impl Trace {
         hold.tell(word.outcome(), now);
         self.write_hold();
         true
+    }
+
+    /// The seat could not be given after all.
+    pub fn unseated(&mut self) {
+        let none = Row::default();
+        (self.row.seat, self.row.generation, self.row.seated) = (none.seat, none.generation, false);
+        self.entrance = None;
+        // Among them the pass.
+        self.cookies.clear();
     }
 
     /// Permits of the in-flight limits, in hand after so many microseconds in line.

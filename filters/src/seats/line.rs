@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::PoisonError};
 use crossbeam_queue::ArrayQueue;
 
 use super::{
+    keep::Kept,
     queue::{Lane, Place, Queue, State},
     response::{Response, SHARE_MIN},
     seat::{SeatRef, Seats},
@@ -67,6 +68,8 @@ pub struct Terms {
     pub slow_lane_percent: u8,
     /// Nobody is called or seated: before the opening, paused.
     pub closed: bool,
+    /// A seat that is given counts once it is written down: [`Line::settle`] says so.
+    pub keeps: bool,
 }
 
 /// The line.
@@ -81,6 +84,10 @@ pub struct Line {
     over_s: AtomicU32,
     left: AtomicU64,
     seated: AtomicU64,
+    /// Numbers that a restart left behind and nobody has shown a ticket of.
+    void: AtomicU64,
+    /// Calls below are written down, so people may be told.
+    announced: [AtomicU32; 2],
     /// Call rate and present share of the last tick, as bits: read by every waiting visit, so not behind the lock.
     pace: [AtomicU64; 2],
     /// How often calls were extended. Looked at when somebody extends, and once a second.
@@ -111,6 +118,8 @@ impl Default for Line {
             outstanding: (0..=CLAIM_WINDOW_S_MAX).map(|_| AtomicU32::new(0)).collect(),
             left: AtomicU64::new(0),
             seated: AtomicU64::new(0),
+            void: AtomicU64::new(0),
+            announced: [AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX)],
             pace: [AtomicU64::new(0f64.to_bits()), AtomicU64::new(1f64.to_bits())],
             extended: Mutex::new(BTreeMap::new()),
             tick: Mutex::new(Tick::default()),
@@ -129,14 +138,58 @@ impl Line {
         self.lane(place.lane).state(place.number)
     }
 
+    /// What the holder of a place may know about it: a call that is not written down yet has not happened.
+    pub fn told(&self, place: Place) -> State {
+        match self.state(place) {
+            State::Called { deadline_s } if !self.is_announced(place) => State::Waiting { present_until_s: deadline_s },
+            state => state,
+        }
+    }
+
+    /// The holder of a place was here and counts as present until then.
+    pub fn touch(&self, place: Place, until_s: u32) {
+        if self.lane(place.lane).touch(place.number, until_s) == Some(0) {
+            // Somebody has this number after all.
+            let _ = self.void.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        }
+    }
+
+    /// Calls of places below these are written down.
+    pub fn announce(&self, frontier: [u32; 2]) {
+        for (announced, frontier) in self.announced.iter().zip(frontier) {
+            announced.fetch_max(frontier, Ordering::AcqRel);
+        }
+    }
+
+    /// No call is told until [`Line::announce`].
+    pub fn hold_calls(&self) {
+        self.announced.iter().for_each(|a| a.store(0, Ordering::Release));
+    }
+
+    fn is_announced(&self, place: Place) -> bool {
+        place.number < self.announced[place.lane as usize].load(Ordering::Acquire)
+    }
+
+    /// A seat of [`Line::tick`] is written down, or could not be: then its claim stays good and the caller takes the seat
+    /// and the token back.
+    pub fn settle(&self, place: Place, kept: bool) {
+        if !kept {
+            self.seated.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.lane(place.lane).end_claim(place.number, kept && !sabotage::is(Bug::TicketNotBurnt));
+    }
+
     /// Starts a claim: `true` when it was a called place and is now waiting for the next tick. `Err` when too many are.
     pub fn claim(&self, place: Place) -> Result<bool, ClaimsFull> {
+        if !self.is_announced(place) {
+            return Ok(false);
+        }
         let Some(deadline_s) = self.lane(place.lane).begin_claim(place.number) else { return Ok(false) };
         if self.claims.push((place, deadline_s)).is_err() {
             self.lane(place.lane).end_claim(place.number, false);
             return Err(ClaimsFull);
         }
-        self.settle(deadline_s);
+        self.call_over(deadline_s);
         Ok(true)
     }
 
@@ -144,7 +197,7 @@ impl Line {
     pub fn leave(&self, place: Place) -> bool {
         let before = self.lane(place.lane).leave(place.number);
         if let Some(State::Called { deadline_s }) = before {
-            self.settle(deadline_s);
+            self.call_over(deadline_s);
         }
         self.left.fetch_add(u64::from(before.is_some() && !sabotage::is(Bug::LeaveNotCounted)), Ordering::AcqRel);
         before.is_some()
@@ -165,7 +218,7 @@ impl Line {
             slot.fetch_sub(1, Ordering::AcqRel);
             return false;
         };
-        self.settle(before_s);
+        self.call_over(before_s);
         extended.insert(place, times + 1);
         true
     }
@@ -196,6 +249,40 @@ impl Line {
         (f64::from_bits(self.pace[0].load(Ordering::Relaxed)), f64::from_bits(self.pace[1].load(Ordering::Relaxed)))
     }
 
+    /// Numbers that a restart left behind and nobody has shown a ticket of.
+    pub fn void(&self) -> u64 {
+        self.void.load(Ordering::Acquire)
+    }
+
+    /// Puts the line of a [`Kept`] back; who came last counts as present until `present_until_s`.
+    pub fn restore(&self, kept: &Kept, present_until_s: u32) {
+        let head = &kept.head;
+        let mut void = head.void;
+        for (i, lane) in self.lanes.iter().enumerate() {
+            let chunks: Vec<_> =
+                kept.chunks.iter().filter(|c| c.lane as usize == i).map(|c| (c.index, c.words.clone())).collect();
+            lane.restore(head.taken[i], head.reserved[i], head.frontier[i], present_until_s, &chunks);
+            void += u64::from(lane.taken().saturating_sub(head.taken[i]));
+            self.announced[i].store(head.frontier[i], Ordering::Release);
+        }
+        // The seat was written down with its claim; the place's own word may have come a moment later.
+        let owners = kept.seats.iter().filter(|s| s.expires_s != 0).filter_map(|s| s.owner);
+        owners.for_each(|place| self.lane(place.lane).seat(place.number));
+        for lane in &self.lanes {
+            for n in 0..lane.taken() {
+                if let State::Called { deadline_s } = lane.state(n)
+                    && deadline_s > head.clock_s
+                {
+                    self.outstanding[deadline_s as usize % self.outstanding.len()].fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        }
+        self.left.store(head.left, Ordering::Release);
+        self.seated.store(head.seated, Ordering::Release);
+        self.void.store(void, Ordering::Release);
+        self.tick.lock().unwrap_or_else(PoisonError::into_inner).last_s = head.clock_s;
+    }
+
     /// `(taken, seated, left)` of both lanes.
     pub fn counts(&self) -> (u64, u64, u64) {
         let taken = self.lanes.iter().map(|l| u64::from(l.taken())).sum();
@@ -212,7 +299,7 @@ impl Line {
         self.lanes.iter().all(|l| l.frontier() >= l.taken()) && self.claims.is_empty() && self.outstanding() == 0
     }
 
-    fn settle(&self, deadline_s: u32) {
+    fn call_over(&self, deadline_s: u32) {
         let slot = &self.outstanding[deadline_s as usize % self.outstanding.len()];
         // 0 is "passed over while absent": never counted. Of one that is over the slot is another second's by now.
         if deadline_s > 0 && deadline_s >= self.over_s.load(Ordering::Acquire) {
@@ -258,7 +345,9 @@ impl Line {
                 t.pending.insert(place, since_ms);
                 continue;
             }
-            self.lane(place.lane).end_claim(place.number, seat.is_some() && !sabotage::is(Bug::TicketNotBurnt));
+            if seat.is_none() || !terms.keeps {
+                self.lane(place.lane).end_claim(place.number, seat.is_some() && !sabotage::is(Bug::TicketNotBurnt));
+            }
             answers.push(Claimed { place, seat });
         }
         answers

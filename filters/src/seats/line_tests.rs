@@ -185,6 +185,7 @@ impl World {
             refill_per_s: 0.8,
             slow_lane_percent: 20,
             closed: self.closed,
+            keeps: false,
         };
         let answers = self.line.tick(now_s, now, terms, &self.seats, &self.bucket);
         let served = self.served(&answers, free, expires)?;

@@ -4,10 +4,14 @@ pub mod answer;
 pub mod chance;
 pub mod draw;
 pub mod hold;
+pub mod keep;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod keep_tests;
 pub mod ledger;
 pub mod line;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod line_tests;
+pub mod marks;
 #[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
 mod model_tests;
 mod pace;
@@ -21,6 +25,7 @@ mod room_draw_tests;
 mod room_tests;
 pub mod seat;
 pub mod settings;
+mod state;
 pub mod stock;
 pub mod sync;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]

@@ -214,6 +214,7 @@ impl Work {
             refill_per_s: 0.0,
             slow_lane_percent: 5,
             closed: false,
+            keeps: false,
         };
         self.line.tick(1, Now::at(0, 0), terms, &self.seats, &self.bucket).into_iter().filter_map(|c| c.seat).collect()
     }

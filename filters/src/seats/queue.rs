@@ -2,7 +2,10 @@
 
 use std::sync::OnceLock;
 
-use super::sync::{AtomicU32, Ordering};
+use super::{
+    marks::Marks,
+    sync::{AtomicU32, Ordering},
+};
 use crate::sabotage::{self, Bug};
 
 /// A lane and a number in it. Never changes; the lower number of a lane goes first.
@@ -75,6 +78,8 @@ const SEGMENT: usize = 1 << 16;
 const SEGMENT: usize = 8;
 /// Most places a lane: 64 MiB of words.
 pub const PLACES_MAX: u32 = 1 << 24;
+/// Places that are written down together: with key and header one page of 4 KiB.
+pub const CHUNK: usize = 960;
 /// Bytes of room state a waiting visitor costs.
 pub const BYTES_A_PLACE: usize = size_of::<u32>();
 
@@ -82,27 +87,41 @@ pub const BYTES_A_PLACE: usize = size_of::<u32>();
 #[derive(Debug)]
 pub struct Queue {
     next: AtomicU32,
+    /// Numbers below may be given out: a restart begins behind them.
+    reserved: AtomicU32,
     /// Every place below it was called, seated or has left. Moved by `tick` alone.
     frontier: AtomicU32,
+    /// Chunks with a place that was called, seated or left since they were written down.
+    changed: Marks,
     segments: Box<[OnceLock<Box<[AtomicU32]>>]>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
         let segments = (0..(PLACES_MAX as usize / SEGMENT).min(256)).map(|_| OnceLock::new()).collect();
-        Queue { next: AtomicU32::new(0), frontier: AtomicU32::new(0), segments }
+        Queue {
+            next: AtomicU32::new(0),
+            reserved: AtomicU32::new(u32::MAX),
+            frontier: AtomicU32::new(0),
+            changed: Marks::new(PLACES_MAX as usize / CHUNK + 1),
+            segments,
+        }
     }
 }
 
 impl Queue {
-    /// Takes the next number, unless `max` were taken.
+    /// Takes the next number, unless `max` were taken or it is not reserved.
     pub fn take(&self, present_until_s: u32, max: u32) -> Option<u32> {
-        let max = max.min((self.segments.len() * SEGMENT) as u32);
+        let max = max.min((self.segments.len() * SEGMENT) as u32).min(self.reserved());
         let n = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < max).then_some(n + 1)).ok()?;
         let n = if sabotage::is(Bug::PlaceGivenTwice) && n % 8 == 7 { n - 1 } else { n };
-        let segment = self.segments[n as usize / SEGMENT].get_or_init(|| (0..SEGMENT).map(|_| AtomicU32::new(0)).collect());
-        segment[n as usize % SEGMENT].store(pack(State::Waiting { present_until_s }), Ordering::Release);
+        self.set(n, pack(State::Waiting { present_until_s }));
         Some(n)
+    }
+
+    fn set(&self, n: u32, word: u32) {
+        let segment = self.segments[n as usize / SEGMENT].get_or_init(|| (0..SEGMENT).map(|_| AtomicU32::new(0)).collect());
+        segment[n as usize % SEGMENT].store(word, Ordering::Release);
     }
 
     /// Takes `count` numbers at once for places that are drawn, and gives the first. Nobody is called beyond them until
@@ -113,17 +132,24 @@ impl Queue {
         self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()
     }
 
-    /// The same after a restart: all numbers below `end` are taken.
-    pub fn reserve_up_to(&self, end: u32) {
-        self.next.fetch_max(end.min((self.segments.len() * SEGMENT) as u32), Ordering::AcqRel);
+    /// The same after a restart: these numbers are taken and, unless somebody was called, not written yet.
+    pub fn reserve_at(&self, first: u32, count: u32) {
+        let end = first.saturating_add(count).min((self.segments.len() * SEGMENT) as u32);
+        self.next.fetch_max(end, Ordering::AcqRel);
+        for n in first..end {
+            self.step(n, |s| matches!(s, State::Waiting { .. }).then_some(State::Unwritten));
+        }
     }
 
     /// Writes a reserved place that nobody has written yet.
     pub fn put(&self, n: u32, present_until_s: u32) {
         let Some(segment) = self.segments.get(n as usize / SEGMENT) else { return };
-        let segment = segment.get_or_init(|| (0..SEGMENT).map(|_| AtomicU32::new(0)).collect());
-        let (free, waiting) = (pack(State::Unwritten), pack(State::Waiting { present_until_s }));
-        let _ = segment[n as usize % SEGMENT].compare_exchange(free, waiting, Ordering::AcqRel, Ordering::Acquire);
+        segment.get_or_init(|| (0..SEGMENT).map(|_| AtomicU32::new(0)).collect());
+        // After a restart it may stand as a number that nobody took.
+        self.step(n, |s| {
+            let free = matches!(s, State::Unwritten | State::Waiting { present_until_s: 0 });
+            free.then_some(State::Waiting { present_until_s })
+        });
     }
 
     /// What stands at a place.
@@ -131,17 +157,24 @@ impl Queue {
         self.word(n).map_or(State::Unwritten, |w| unpack(w.load(Ordering::Acquire)))
     }
 
-    /// The visitor was here: present until then (where that is later). No effect once called.
-    pub fn touch(&self, n: u32, until_s: u32) {
-        self.step(n, |s| match s {
+    /// The visitor was here: present until then (where that is later). No effect once called. Gives what it was before,
+    /// where that changed.
+    pub fn touch(&self, n: u32, until_s: u32) -> Option<u32> {
+        let before = self.step(n, |s| match s {
             State::Waiting { present_until_s } if present_until_s < until_s => Some(State::Waiting { present_until_s: until_s }),
             _ => None,
         });
+        match before {
+            Some(State::Waiting { present_until_s }) => Some(present_until_s),
+            _ => None,
+        }
     }
 
     /// Waiting → called.
     pub fn call(&self, n: u32, deadline_s: u32) -> bool {
-        self.step(n, |s| matches!(s, State::Waiting { .. }).then_some(State::Called { deadline_s })).is_some()
+        let called = self.step(n, |s| matches!(s, State::Waiting { .. }).then_some(State::Called { deadline_s })).is_some();
+        self.mark(n);
+        called
     }
 
     /// Called with a deadline → called with a later one. Gives the one before.
@@ -168,11 +201,78 @@ impl Queue {
     pub fn end_claim(&self, n: u32, seated: bool) {
         let to = if seated { State::Seated } else { State::Called { deadline_s: 0 } };
         self.step(n, |s| (s == State::Claiming).then_some(to));
+        self.mark(n);
     }
 
     /// Waiting or called → left. Gives what it was.
     pub fn leave(&self, n: u32) -> Option<State> {
-        self.step(n, |s| matches!(s, State::Waiting { .. } | State::Called { .. }).then_some(State::Left))
+        let before = self.step(n, |s| matches!(s, State::Waiting { .. } | State::Called { .. }).then_some(State::Left));
+        if before.is_some() {
+            self.mark(n);
+        }
+        before
+    }
+
+    /// Numbers below may be given out.
+    pub fn reserved(&self) -> u32 {
+        self.reserved.load(Ordering::Acquire)
+    }
+
+    /// Numbers below `n` may be given out. Only once that is durable, and never fewer than before, but for `0` at the start.
+    pub fn permit(&self, n: u32) {
+        match n {
+            0 => self.reserved.store(0, Ordering::Release),
+            n => drop(self.reserved.fetch_max(n, Ordering::AcqRel)),
+        }
+    }
+
+    /// Chunks that changed since the last call.
+    pub fn take_changed(&self) -> Vec<usize> {
+        self.changed.take()
+    }
+
+    /// The words of a chunk as they are to be found after a restart: a claim under way is a call again.
+    pub fn chunk(&self, chunk: usize) -> Vec<u32> {
+        let first = chunk * CHUNK;
+        let count = (self.taken() as usize).saturating_sub(first).min(CHUNK);
+        let kept = |n: usize| match self.state(n as u32) {
+            State::Claiming => pack(State::Called { deadline_s: 0 }),
+            state => pack(state),
+        };
+        (first..first + count).map(kept).collect()
+    }
+
+    /// Puts a lane back. `taken` were given out for certain, numbers up to `reserved` perhaps; words that are missing are of
+    /// people who came last: present until `present_until_s`, or absent where nobody may be.
+    pub fn restore(&self, taken: u32, reserved: u32, frontier: u32, present_until_s: u32, chunks: &[(usize, Vec<u32>)]) {
+        let most = (self.segments.len() * SEGMENT) as u32;
+        let (taken, reserved) = (taken.min(most), reserved.max(taken).min(most));
+        for (chunk, words) in chunks {
+            let numbers = (chunk * CHUNK) as u64..;
+            numbers.zip(words).filter(|(n, _)| *n < u64::from(reserved)).for_each(|(n, word)| self.set(n as u32, *word));
+        }
+        for n in 0..reserved {
+            if self.state(n) == State::Unwritten {
+                let present_until_s = if n < taken { present_until_s } else { 0 };
+                self.set(n, pack(State::Waiting { present_until_s }));
+            }
+        }
+        self.next.store(reserved, Ordering::Release);
+        self.reserved.store(reserved, Ordering::Release);
+        self.frontier.store(frontier.min(reserved), Ordering::Release);
+    }
+
+    /// The ticket of a place is burnt, whatever stood there: at a restore.
+    pub fn seat(&self, n: u32) {
+        if n < self.taken() {
+            self.set(n, pack(State::Seated));
+        }
+    }
+
+    fn mark(&self, n: u32) {
+        if n < PLACES_MAX {
+            self.changed.mark(n as usize / CHUNK);
+        }
     }
 
     /// Numbers taken.

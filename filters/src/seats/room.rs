@@ -3,23 +3,20 @@
 mod holder;
 mod selling;
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 pub use super::{answer::*, settings::*};
 use super::{
     draw::live::SaleDraw,
-    line::{Claimed, ClaimsFull, Line, Terms},
+    line::{Claimed, ClaimsFull, Terms},
     pace::{clock_s, poll_after, wait_interval},
-    queue::{Lane, Place, State},
-    seat::{SeatRef, Seats},
+    queue::{Lane, PLACES_MAX, Place, State, TIME_MAX_S},
+    seat::SeatRef,
+    state::{Operator, RoomState},
     stock::Stock,
     token::{Kind, Token},
 };
 use crate::{
-    bucket::Bucket,
     plan::Plan,
     rule::{
         bot_gate::Class,
@@ -40,55 +37,23 @@ pub const PRESENCE_GRACE_S: u32 = 15;
 /// An armed room that nobody waits in opens again after this long, milliseconds.
 pub const DISARM_AFTER_MS: u64 = 10_000;
 
+/// When newcomers are told to come back while nothing can be written down, seconds.
+const DOWN_RETRY_S: u32 = 10;
+
 /// A room: this policy's settings over carried state.
 #[derive(Debug)]
 pub struct Room {
     index: usize,
     pub(super) settings: RoomSettings,
-    sales: Vec<(Sale, Arc<Stock>)>,
+    pub(super) sales: Vec<(Sale, Arc<Stock>)>,
     pub(super) draws: Vec<Arc<SaleDraw>>,
     pub(super) state: Arc<RoomState>,
-}
-
-#[derive(Debug)]
-pub(super) struct RoomState {
-    epoch: u64,
-    pub(super) line: Line,
-    seats: Seats,
-    bucket: Bucket,
-    armed: AtomicBool,
-    /// Monotonic milliseconds since which nobody waits.
-    idle_since_ms: AtomicU64,
-    seats_max: AtomicU32,
-    swept_s: AtomicU32,
-    walk_ins: AtomicU64,
-    operator: Mutex<Operator>,
-    paused: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Operator {
-    slow: Option<Rate>,
-    message: Option<String>,
-    plan: Option<Plan>,
 }
 
 impl Room {
     /// A fresh room; `epoch` is random, so tokens of an earlier life never match.
     pub fn new(index: usize, settings: &RoomSettings, sales: &[Sale], epoch: u64, now: Now) -> Self {
-        let state = RoomState {
-            epoch,
-            line: Line::default(),
-            seats: Seats::default(),
-            bucket: Bucket::new(now),
-            armed: AtomicBool::new(false),
-            idle_since_ms: AtomicU64::new(now.mono_ms()),
-            seats_max: AtomicU32::new(settings.seats.max),
-            swept_s: AtomicU32::new(0),
-            walk_ins: AtomicU64::new(0),
-            operator: Mutex::default(),
-            paused: AtomicBool::new(false),
-        };
+        let state = RoomState::new(epoch, settings.seats.max, false, 0, now);
         let sales = sales.iter().filter(|s| *s.room == *settings.name);
         let draws = sales.clone().filter_map(|s| Self::draw_for(settings, s)).collect();
         let sales = sales.map(|s| (s.clone(), Arc::new(Stock::new(s.stock, s.lot)))).collect();
@@ -141,7 +106,11 @@ impl Room {
             let w = self.waiting(place, false, false, now);
             return (Verdict::Wait(w), w.stage.reason());
         }
-        let waits = self.closed(now) || self.armed(now) || class != Class::Human;
+        let failing = self.failing();
+        if failing && self.settings.on_failure == OnFailure::Closed && self.entry_of(visit, now).is_none() {
+            return self.down();
+        }
+        let waits = self.closed(now) || self.armed(now) || class != Class::Human || failing;
         if !visit.may_join() || visit.wants == Wants::Other {
             // While nobody waits, probes, assets and posts of people without cookies pass and cost no seat.
             return match waits {
@@ -156,10 +125,12 @@ impl Room {
             return (Verdict::Forward(Entrance::Seated { room: self.index, seat }), Reason::WalkIn);
         }
         let w = self.join(class, restarted, now);
-        if w.stage == Stage::Full && self.settings.on_failure == OnFailure::OpenBounded {
-            return (Verdict::Forward(Entrance::Free), Reason::RoomFull);
+        match (w.stage, self.settings.on_failure) {
+            (Stage::Full, OnFailure::OpenBounded) => (Verdict::Forward(Entrance::Free), Reason::RoomFull),
+            // There are places, but none that is written down.
+            (Stage::Full, _) if !self.is_full(class) => self.down(),
+            _ => (Verdict::Wait(w), w.stage.reason()),
         }
-        (Verdict::Wait(w), w.stage.reason())
     }
 
     /// Where the visitor stands. Never joins; refreshes presence.
@@ -180,16 +151,19 @@ impl Room {
             return Claim::Inside(seat);
         }
         let Some(place) = self.place_of(visit, now) else { return Claim::NoTicket };
+        if self.failing() && matches!(self.state.line.told(place), State::Called { .. } | State::Claiming) {
+            return Claim::NotYet(self.waiting(place, false, false, now));
+        }
         match self.state.line.claim(place) {
             Ok(true) => Claim::Pending(place),
             Err(ClaimsFull) => Claim::Busy,
-            Ok(false) => match self.state.line.state(place) {
+            Ok(false) => match self.state.line.told(place) {
                 State::Claiming => Claim::Pending(place),
                 State::Waiting { .. } => Claim::NotYet(self.waiting(place, false, false, now)),
                 // The pass that was lost counts as used now: it must not be dead on arrival.
                 State::Seated => {
-                    let renewed = |s: &SeatRef| self.state.seats.renew(*s, clock_s(now), self.seat_expires_s(now));
-                    self.state.seats.of(place, clock_s(now)).filter(renewed).map_or(Claim::NoTicket, Claim::Seated)
+                    let renewed = |s: &SeatRef| self.state.seats.renew(*s, self.clock_s(now), self.seat_expires_s(now));
+                    self.state.seats.of(place, self.clock_s(now)).filter(renewed).map_or(Claim::NoTicket, Claim::Seated)
                 }
                 State::Called { .. } => Claim::Busy,
                 State::Left | State::Unwritten => Claim::NoTicket,
@@ -209,7 +183,7 @@ impl Room {
     /// Serves claims, calls people, expires seats, opens an idle room. Ten times a second.
     pub fn tick(&self, now: Now) -> Vec<Claimed> {
         let s = &self.state;
-        let now_s = clock_s(now);
+        let now_s = self.clock_s(now);
         s.bucket.refill(now);
         if s.swept_s.swap(now_s, Ordering::AcqRel) != now_s {
             s.seats.sweep(now_s);
@@ -222,7 +196,8 @@ impl Room {
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
             refill_per_s: s.bucket.rate_per_s(),
             slow_lane_percent: self.settings.slow_lane_percent,
-            closed: self.closed(now),
+            closed: self.closed(now) || self.failing(),
+            keeps: s.keeps,
         };
         let answers = s.line.tick(now_s, now, terms, &s.seats, &s.bucket);
         if !s.line.is_idle() {
@@ -288,7 +263,7 @@ impl Room {
             armed: self.armed(now),
             paused: s.paused.load(Ordering::Acquire),
             arrived,
-            waiting: arrived.saturating_sub(seated + left),
+            waiting: arrived.saturating_sub(seated + left + s.line.void()),
             called: s.line.outstanding(),
             seated,
             walk_ins: s.walk_ins.load(Ordering::Acquire),
@@ -314,7 +289,7 @@ impl Room {
 
     /// The pass of a seat. Asked for again it ends when the first one does.
     pub fn pass_token(&self, seat: SeatRef, host: &str, now: Now) -> Token {
-        let left_s = self.state.seats.end(seat).saturating_sub(clock_s(now));
+        let left_s = self.state.seats.end(seat).saturating_sub(self.clock_s(now));
         self.token(Kind::Pass, seat.to_bits(), u64::from(left_s) * 1000, host, now)
     }
 
@@ -334,22 +309,39 @@ impl Room {
         }
     }
 
-    fn operator(&self) -> std::sync::MutexGuard<'_, Operator> {
+    pub(super) fn operator(&self) -> std::sync::MutexGuard<'_, Operator> {
         self.state.operator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The live seat of the visit's pass, renewed.
     fn seated(&self, visit: &Visit<'_>, now: Now) -> Option<SeatRef> {
         let seat = seat_of(self.token_of(visit, Kind::Pass, now)?);
-        self.state.seats.renew(seat, clock_s(now), self.seat_expires_s(now)).then_some(seat)
+        self.state.seats.renew(seat, self.clock_s(now), self.seat_expires_s(now)).then_some(seat)
     }
 
-    fn seat_expires_s(&self, now: Now) -> u32 {
-        clock_s(now).saturating_add(self.settings.seats.pass_idle.secs_ceil() as u32)
+    pub(super) fn clock_s(&self, now: Now) -> u32 {
+        clock_s(now).saturating_add(self.state.base_s).min(TIME_MAX_S)
+    }
+
+    /// Nothing can be written down, and the room must not go on without.
+    fn failing(&self) -> bool {
+        self.state.failing.load(Ordering::Acquire) && self.settings.on_failure != OnFailure::OpenBounded
+    }
+
+    fn down(&self) -> (Verdict, Reason) {
+        (Verdict::Refuse { retry_after_s: Some(DOWN_RETRY_S) }, Reason::RoomDown)
+    }
+
+    fn is_full(&self, class: Class) -> bool {
+        self.state.line.lane(lane_of(class)).taken() >= self.settings.entries_max.min(PLACES_MAX)
+    }
+
+    pub(super) fn seat_expires_s(&self, now: Now) -> u32 {
+        self.clock_s(now).saturating_add(self.settings.seats.pass_idle.secs_ceil() as u32)
     }
 
     fn seat_ends_s(&self, now: Now) -> u32 {
-        clock_s(now).saturating_add(self.settings.seats.pass_age_max.secs_ceil() as u32)
+        self.clock_s(now).saturating_add(self.settings.seats.pass_age_max.secs_ceil() as u32)
     }
 
     /// The place of the visit's ticket, whatever stands there.
@@ -362,7 +354,7 @@ impl Room {
         let place = self.place_of(visit, now).filter(|p| match self.state.line.state(*p) {
             State::Waiting { .. } | State::Called { .. } | State::Claiming => true,
             // Seated, but the pass did not come back: the claim gives the same one again.
-            State::Seated => self.state.seats.of(*p, clock_s(now)).is_some(),
+            State::Seated => self.state.seats.of(*p, self.clock_s(now)).is_some(),
             State::Left | State::Unwritten => false,
         });
         let earlier = |t: &&Token| t.kind == Kind::Ticket && *t.room == *self.settings.name && t.epoch != self.state.epoch;
@@ -390,9 +382,9 @@ impl Room {
     }
 
     fn join(&self, class: Class, restarted: bool, now: Now) -> Waiting {
-        let lane = if class == Class::Suspect { Lane::Slow } else { Lane::Main };
+        let lane = lane_of(class);
         // Written as present for a minute; `waiting` extends it by what the visitor is told.
-        let number = self.state.line.lane(lane).take(clock_s(now) + 60, self.settings.entries_max);
+        let number = self.state.line.lane(lane).take(self.clock_s(now) + 60, self.settings.entries_max);
         match number {
             Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
             None => Waiting { restarted, ..self.without_place(Stage::Full, 60) },
@@ -427,24 +419,24 @@ impl Room {
     fn waiting(&self, place: Place, fresh: bool, restarted: bool, now: Now) -> Waiting {
         let line = &self.state.line;
         let queue = line.lane(place.lane);
-        let now_s = clock_s(now);
+        let now_s = self.clock_s(now);
         let ahead = u64::from(place.number.saturating_sub(queue.frontier()));
         let (rate, present) = line.pace();
         let share = if place.lane == Lane::Slow { f64::from(self.settings.slow_lane_percent.max(1)) / 100.0 } else { 1.0 };
         let wait_s = wait_interval(ahead as f64 * present, rate * share);
-        let stage = match line.state(place) {
+        let stage = match line.told(place) {
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
             State::Seated => Stage::Called { expires_in_s: 0 },
             State::Claiming => Stage::Next,
             _ => match self.prequeue(now) {
                 Some(stage) => stage,
-                None if self.state.paused.load(Ordering::Acquire) => Stage::Paused,
+                None if self.state.paused.load(Ordering::Acquire) || self.failing() => Stage::Paused,
                 None => Stage::Waiting,
             },
         };
         let poll_after_s = poll_after(stage, wait_s, place.number);
         let stock_percent = self.current_sale(now).and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
-        queue.touch(place.number, now_s + poll_after_s + PRESENCE_GRACE_S);
+        line.touch(place, now_s + poll_after_s + PRESENCE_GRACE_S);
         let told = Waiting { place: Some(place), fresh, restarted, ahead, wait_s, ..self.without_place(stage, poll_after_s) };
         Waiting { stock_percent, ..told }
     }
@@ -454,7 +446,11 @@ impl Room {
     }
 
     fn closed(&self, now: Now) -> bool {
-        let prequeue = self.current_sale(now).is_some_and(|(s, _)| s.phase(now) == Phase::Prequeue);
-        prequeue || self.state.paused.load(Ordering::Acquire) || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
+        let before = self.prequeue(now).is_some() || self.draw_is_pending(now);
+        before || self.state.paused.load(Ordering::Acquire) || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
+}
+
+fn lane_of(class: Class) -> Lane {
+    if class == Class::Suspect { Lane::Slow } else { Lane::Main }
 }

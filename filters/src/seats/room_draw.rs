@@ -8,7 +8,6 @@ use super::{
         live::{EntryRef, Frozen, SaleDraw, Window},
         register::{Entering, Person, Standing},
     },
-    pace::clock_s,
     queue::Lane,
     room::{PRESENCE_GRACE_S, Room, RoomSettings},
     token::{Kind, Token},
@@ -85,7 +84,7 @@ impl Room {
         let draw = self.draws().find(|d| d.sale_id() == sale);
         let Some(window) = draw.and_then(|d| d.window(u64::from(entered.entry.window))) else { return false };
         let Entered { entry, crowded, class, who, .. } = *entered;
-        let written = Standing::Written { class, crowded, present_until_s: clock_s(now) + POLL_S_MAX };
+        let written = Standing::Written { class, crowded, present_until_s: self.clock_s(now) + POLL_S_MAX };
         window.register.settle(entry.index, who, durable.then_some(written))
     }
 
@@ -128,7 +127,7 @@ impl Room {
             left => (left + 1 + entry.index % 8).min(POLL_S_MAX - entry.index % 16),
         };
         if let Some(window) = draw.window(u64::from(entry.window)) {
-            window.register.seen(entry.index, class, clock_s(now) + poll_after_s + PRESENCE_GRACE_S);
+            window.register.seen(entry.index, class, self.clock_s(now) + poll_after_s + PRESENCE_GRACE_S);
         }
         Waiting { entry: None, poll_after_s, ..self.moment(false, now) }
     }
@@ -150,7 +149,12 @@ impl Room {
 
     /// Puts a frozen list's places where they were before a restart.
     pub fn reserve_places_at(&self, base: u32, count: u32) {
-        self.state.line.lane(Lane::Main).reserve_up_to(base.saturating_add(count));
+        self.state.line.lane(Lane::Main).reserve_at(base, count);
+    }
+
+    /// No draw, no call: not even of those who came later.
+    pub(super) fn draw_is_pending(&self, now: Now) -> bool {
+        self.current_draw(now).is_some_and(SaleDraw::is_pending)
     }
 
     /// Puts the drawn into the line.
@@ -159,8 +163,8 @@ impl Room {
         for index in 0..window.register.taken() {
             let Some(place) = window.drawn(index) else { continue };
             let present_until_s = match window.register.standing(index) {
-                Standing::Written { present_until_s, .. } => present_until_s.max(clock_s(now)),
-                _ => clock_s(now),
+                Standing::Written { present_until_s, .. } => present_until_s.max(self.clock_s(now)),
+                _ => self.clock_s(now),
             };
             lane.put(frozen.base + place, present_until_s);
         }

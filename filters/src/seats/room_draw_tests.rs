@@ -11,7 +11,7 @@ use super::{
         statement::Signer,
         transcript::Promise,
     },
-    queue::Lane,
+    queue::{Lane, State},
     room::*,
     token::Token,
 };
@@ -203,6 +203,22 @@ fn windows_are_drawn_one_after_the_other() {
         Some(2),
         "without its ticket a person enters the window that is open"
     );
+}
+
+#[test]
+fn after_a_restart_undrawn_places_are_called_by_nobody() {
+    let room = room(Order::DrawEvery(Span::secs(10)));
+    let lane = room.state.line.lane(Lane::Main);
+    // What a restore makes of numbers whose words are not known, and one that was called before.
+    assert_eq!(room.reserve_places(4), Some(0));
+    (0..4).for_each(|n| lane.put(n, 1_000));
+    lane.call(1, 50);
+    room.reserve_places_at(0, 6);
+    let states: Vec<State> = (0..6).map(|n| lane.state(n)).collect();
+    assert!(matches!(states[1], State::Called { .. }) && states.iter().filter(|s| **s == State::Unwritten).count() == 5);
+    assert_eq!(room.reserve_places(1), Some(6));
+    room.tick(at(60_100));
+    assert_eq!(room.stats(at(60_100)).called, 0);
 }
 
 #[test]

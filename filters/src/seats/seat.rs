@@ -1,7 +1,10 @@
 //! Seats: the right to be in the shop at the same time as others. A fixed table of one word a seat, checked, renewed and
 //! revoked in O(1) without a lock; the free ones in a lock-free list.
 
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::{
+    marks::Marks,
+    sync::{AtomicU32, AtomicU64, Ordering},
+};
 use crate::{
     sabotage::{self, Bug},
     seats::queue::Place,
@@ -37,6 +40,21 @@ impl SeatRef {
     }
 }
 
+/// A seat as it is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeatRecord {
+    /// Index in the table.
+    pub index: u32,
+    /// Generation.
+    pub generation: u32,
+    /// Second of the room's clock at which it expires; 0: free.
+    pub expires_s: u32,
+    /// Second of the room's clock at which it ends however much it is used.
+    pub ends_s: u32,
+    /// The place that bought it.
+    pub owner: Option<Place>,
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Seats {
@@ -53,6 +71,8 @@ pub struct Seats {
     /// Indices below were handed out at least once.
     fresh: AtomicU32,
     live: AtomicU32,
+    /// Seats taken or given back since they were written down.
+    changed: Marks,
 }
 
 impl Default for Seats {
@@ -66,6 +86,7 @@ impl Default for Seats {
             head: AtomicU64::new(0),
             fresh: AtomicU32::new(0),
             live: AtomicU32::new(0),
+            changed: Marks::new(n),
         }
     }
 }
@@ -83,6 +104,7 @@ impl Seats {
         self.owners[index as usize].store(owner.map_or(NOBODY, Place::to_bits), Ordering::Release);
         self.ends[index as usize].store(ends_s, Ordering::Release);
         self.words[index as usize].store(word(generation, expires_s.min(ends_s).max(1)), Ordering::Release);
+        self.changed.mark(index as usize);
         Some(SeatRef { index, generation })
     }
 
@@ -133,9 +155,7 @@ impl Seats {
                 Err(now) => old = now,
             }
         }
-        self.owners[seat.index as usize].store(NOBODY, Ordering::Release);
-        self.push(seat.index);
-        self.live.fetch_sub(1, Ordering::AcqRel);
+        self.vacate(seat.index);
         true
     }
 
@@ -161,6 +181,47 @@ impl Seats {
         })
     }
 
+    /// Seats that changed since the last call; with `all`, every one that was ever taken.
+    pub fn changed(&self, all: bool) -> Vec<SeatRecord> {
+        let changed = self.changed.take();
+        let indices = if all { (0..self.fresh.load(Ordering::Acquire).min(SEATS_MAX) as usize).collect() } else { changed };
+        let record = |i: usize| {
+            let word = self.words[i].load(Ordering::Acquire);
+            SeatRecord {
+                index: i as u32,
+                generation: (word >> 32) as u32,
+                expires_s: word as u32,
+                ends_s: self.ends[i].load(Ordering::Acquire),
+                owner: Some(self.owners[i].load(Ordering::Acquire)).filter(|o| *o != NOBODY).and_then(Place::from_bits),
+            }
+        };
+        indices.into_iter().map(record).collect()
+    }
+
+    /// Puts seats back into an empty table. Live ones count as used at `used_until_s`: nobody could use them meanwhile.
+    pub fn restore(&self, records: &[SeatRecord], used_until_s: u32) {
+        let known: std::collections::BTreeMap<u32, &SeatRecord> =
+            records.iter().filter(|r| r.index < SEATS_MAX).map(|r| (r.index, r)).collect();
+        let fresh = known.keys().last().map_or(0, |i| i + 1);
+        self.fresh.store(fresh, Ordering::Release);
+        for index in (0..fresh).rev() {
+            let record = known.get(&index);
+            let i = index as usize;
+            let generation = record.map_or(0, |r| r.generation);
+            let live = record.filter(|r| r.expires_s != 0);
+            let Some(r) = live else {
+                self.words[i].store(word(generation, 0), Ordering::Release);
+                self.push(index);
+                continue;
+            };
+            self.owners[i].store(r.owner.map_or(NOBODY, Place::to_bits), Ordering::Release);
+            self.ends[i].store(r.ends_s, Ordering::Release);
+            let expires_s = r.expires_s.max(used_until_s).min(r.ends_s).max(1);
+            self.words[i].store(word(generation, expires_s), Ordering::Release);
+            self.live.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// Live seats; never more than the largest `max` asked for.
     pub fn live(&self) -> u32 {
         self.live.load(Ordering::Acquire)
@@ -176,10 +237,17 @@ impl Seats {
         if slot.compare_exchange(old, freed(seat), Ordering::AcqRel, Ordering::Acquire).is_err() {
             return false;
         }
-        self.owners[seat.index as usize].store(NOBODY, Ordering::Release);
-        self.push(seat.index);
-        self.live.fetch_sub(1, Ordering::AcqRel);
+        self.vacate(seat.index);
         true
+    }
+
+    /// The word says that it is free: now others may have it.
+    fn vacate(&self, index: u32) {
+        self.owners[index as usize].store(NOBODY, Ordering::Release);
+        // Before it can be taken again: who writes down the next holder of any seat writes this down as well.
+        self.changed.mark(index as usize);
+        self.push(index);
+        self.live.fetch_sub(1, Ordering::AcqRel);
     }
 
     fn fresh_index(&self) -> Option<u32> {

@@ -51,7 +51,7 @@ pub struct RoomSettings {
     /// What a ticket or pass is bound to: used from elsewhere it is challenged, never lost.
     #[serde(default)]
     pub binding: Binding,
-    /// What happens when the room cannot decide (its state is lost or full).
+    /// What happens while the room cannot decide: its state cannot be written down, or is full.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
@@ -185,9 +185,12 @@ pub enum Binding {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// Newcomers are told to come back; those inside stay.
+    /// Newcomers are told to come back; who waits keeps the place, those inside stay.
     #[default]
     Closed,
-    /// Newcomers are forwarded under the in-flight limit. Never for a room with stock.
+    /// The line stands still: newcomers still get places, nobody is let in, those inside stay.
+    Freeze,
+    /// It goes on in memory, and newcomers it has no place for are forwarded under the in-flight limit. What is given out
+    /// until the disk works again is lost if the gate is killed. Never for a room with stock.
     OpenBounded,
 }

@@ -86,6 +86,7 @@ fn run(refill: f64, burst: f64, never: u64, poll_ms: u64, think_ms: u64) -> Outc
             refill_per_s: refill,
             slow_lane_percent: 5,
             closed: false,
+            keeps: false,
         };
         let answers = line.tick(now_s, now, terms, &seats, &bucket);
         given += answers.iter().filter(|a| a.seat.is_some()).count() as u64;

@@ -77,8 +77,7 @@ impl From<LoadError> for Fault {
                 Fault::new(StatusCode::CONFLICT, "NO_FILE", &e.to_string(), "POST the policy to /v1/policy/apply")
             }
             LoadError::Store(_) => {
-                let instead = "mend the disk below `state`; the old policy stays in force";
-                Fault::new(StatusCode::SERVICE_UNAVAILABLE, "STORE", &e.to_string(), instead)
+                Fault::new(StatusCode::SERVICE_UNAVAILABLE, "STATE", &e.to_string(), "try again once the state's disk works")
             }
             LoadError::Entropy(_) => {
                 Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "ENTROPY", &e.to_string(), "mend the system's random source")
@@ -89,10 +88,11 @@ impl From<LoadError> for Fault {
 
 /// `/v1/status`.
 #[derive(Serialize)]
-struct Status {
+pub(super) struct Status {
     version: &'static str,
     ready: bool,
     uptime_s: u64,
+    troubles: Vec<String>,
     policy: InForce,
     connections: u32,
     in_flight: InFlight,
@@ -150,6 +150,7 @@ fn status_of(control: &Control) -> Status {
         version: env!("CARGO_PKG_VERSION"),
         ready: !shared.is_stopping(),
         uptime_s: shared.clock.now().mono_s(),
+        troubles: shared.troubles(),
         policy: control.in_force(),
         connections: shared.caps.open(),
         in_flight: InFlight {
@@ -164,6 +165,14 @@ fn status_of(control: &Control) -> Status {
         rooms: control.rooms(),
         verdicts: control.metrics.verdicts().into_iter().collect(),
     }
+}
+
+/// The system's clock is right: believed from now on.
+pub(super) async fn clock_accept(State(app): State<App>) -> Json<Status> {
+    let clock = &app.control.shared.clock;
+    tracing::warn!(stepped_ms = clock.doubt_ms(), "an operator accepted the system's clock");
+    clock.accept();
+    Json(status_of(&app.control))
 }
 
 pub(super) async fn rooms(State(app): State<App>) -> Json<Vec<RoomStats>> {

@@ -120,6 +120,7 @@ fn router(app: App) -> Router {
         .route("/v1/sales/{name}/sold", post(sales::sold))
         .route("/v1/sales/{name}/restock", post(sales::restock))
         .route("/v1/sales/{name}/holds/{hold}", post(sales::resolve))
+        .route("/v1/clock/accept", post(api::clock_accept))
         .route("/v1/beacon", post(api::beacon))
         .route("/v1/policy", get(api::policy))
         .route("/v1/policy/check", post(api::policy_check))

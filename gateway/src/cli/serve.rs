@@ -84,6 +84,8 @@ async fn serve(options: GateOptions) -> Outcome {
     let listen = |kind| signal(kind).map_err(|e| fail(Failure::Runtime, &format!("cannot listen for signals: {e}")));
     let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let mut hangup = listen(SignalKind::hangup())?;
+    // With a handler a file that may not grow is an error of its write, not the end of the gate.
+    let _too_large = listen(SignalKind::from_raw(libc::SIGXFSZ))?;
     let admin = options.admin.clone().or_else(|| options.loaded.policy.admin.clone());
     let gate = Gate::start(options).map_err(|e| fail(Failure::Runtime, &e.to_string()))?;
     for address in gate.addresses() {

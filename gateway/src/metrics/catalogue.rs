@@ -61,6 +61,8 @@ pub(super) const STORE_FAILURES: &str = "tidegate_store_failures_total";
 pub(super) const STORE_BUSY_MS: &str = "tidegate_store_busy_milliseconds_total";
 /// Gauges by name, set with [`super::Metrics::gauge`].
 pub mod gauges {
+    /// The clock's doubt.
+    pub const CLOCK_DOUBT: &str = "tidegate_clock_doubt_seconds";
     /// The store works.
     pub const STORE_WELL: &str = "tidegate_store_well";
     /// A drawn sale that cannot go on: its beacon's round or the disk is missing.
@@ -120,7 +122,11 @@ pub const CATALOGUE: &[Described] = &[
     counter(UNSCORED, &["reason"], "Model runs that gave no score, by reason."),
     histogram(SCORE, &[], "Bot scores given, 0 to 1."),
     counter(ROWS, &[], "Rows written to the journal."),
-    counter(ROWS_DROPPED, &["kind", "cause"], "Journal rows dropped: the queue was full, or the disk refused them."),
+    counter(
+        ROWS_DROPPED,
+        &["kind", "cause"],
+        "Journal rows dropped: the queue was full, the disk refused them, or the gate was killed before they were in a file.",
+    ),
     counter(RELOADS, &["outcome"], "Policies loaded while running: applied, or refused and the old one kept."),
     histogram(TOTAL_SECONDS, &["verdict"], "From parsed head to the end of the answer."),
     histogram(SHOP_SECONDS, &[], "From forwarding to the first byte of the shop's answer."),
@@ -136,6 +142,11 @@ pub const CATALOGUE: &[Described] = &[
         gauges::STORE_WELL,
         &[],
         "1 when the state can be written, or the policy keeps none; 0 while the disk refuses or hangs.",
+    ),
+    gauge(
+        gauges::CLOCK_DOUBT,
+        &[],
+        "By how much the system's clock stepped away from the time the gate believes; 0 when it did not.",
     ),
     gauge(gauges::DRAW_STUCK, &["sale"], "1 while a drawn sale waits for its beacon's round or the disk: its room stays closed."),
     gauge(gauges::BUILD, &["version"], "Always 1; the labels say what runs."),

@@ -71,6 +71,7 @@ pub fn words(reason: Reason) -> Words {
         Reason::RoomFull => ("The line is full", "No more places can be given at the moment. Try again later."),
         Reason::NotKept => ("One moment", "Your place could not be written down. Try again in a few seconds: nothing is lost."),
         Reason::RoomPaused => ("The line is paused", "Nobody is let in at the moment. Your place is kept."),
+        Reason::RoomDown => ("No places at the moment", "The line cannot be written down for a moment. Try again soon."),
         Reason::ShopBusy => ("The shop is busy", "It has as many requests as it can take. Try again in a few seconds."),
         Reason::ShopDown => ("The shop is not available", "It does not answer at the moment. Try again in a while."),
         Reason::BodyTooLarge => ("Too large", "What you sent is larger than this shop accepts."),

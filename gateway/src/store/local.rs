@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::{Database, DatabaseError, Durability, ReadableDatabase as _, TableDefinition};
 use tokio::sync::oneshot;
 
@@ -40,8 +40,8 @@ const PROBE: Table<'static> = Table { kind: "probe", of: "" };
 /// The store of one gate.
 pub struct Local {
     inner: Arc<Inner>,
-    queue: Option<SyncSender<Job>>,
-    thread: Option<thread::JoinHandle<()>>,
+    queue: RwLock<Option<SyncSender<Job>>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 struct Inner {
@@ -108,7 +108,7 @@ impl Local {
         let (queue, jobs) = sync_channel(QUEUE_BATCHES);
         let writer = Writer { inner: inner.clone(), opener, complain_at_ms: 0 };
         let thread = thread::Builder::new().name("store".into()).spawn(move || writer.run(&jobs))?;
-        Ok(Local { inner, queue: Some(queue), thread: Some(thread) })
+        Ok(Local { inner, queue: RwLock::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -137,7 +137,8 @@ impl Store for Local {
         if let Some(why) = trouble {
             return refuse(StoreError::Refused(why));
         }
-        let Some(queue) = &self.queue else { return refuse(StoreError::Closed) };
+        let queue = self.queue.read();
+        let Some(queue) = &*queue else { return refuse(StoreError::Closed) };
         let bytes = batch.bytes as u64;
         if inner.queued_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > QUEUE_BYTES as u64 {
             inner.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
@@ -181,6 +182,15 @@ impl Store for Local {
         true
     }
 
+    fn close(&self) {
+        // The writer ends when the queue is empty and nobody can fill it.
+        *self.queue.write() = None;
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+        *self.inner.db.write() = None;
+    }
+
     fn counts(&self) -> StoreCounts {
         let n = |i: usize| self.inner.counts[i].load(Ordering::Relaxed);
         StoreCounts {
@@ -196,11 +206,7 @@ impl Store for Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // The writer ends when the queue is empty and nobody can fill it.
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.close();
     }
 }
 

@@ -29,6 +29,8 @@ impl Store for Memory {
         false
     }
 
+    fn close(&self) {}
+
     fn counts(&self) -> StoreCounts {
         StoreCounts::default()
     }

@@ -17,6 +17,8 @@ mod file;
 mod holds;
 mod local;
 mod memory;
+mod rooms;
+mod time;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -27,6 +29,8 @@ use tokio::{sync::oneshot, time::Instant};
 pub use holds::Holds;
 pub use local::Local;
 pub use memory::Memory;
+pub use rooms::{Rooms, Why, Written};
+pub use time::{TIME_EVERY_MS, keep_time, kept_time};
 
 /// Longest key, with its table's names, bytes.
 pub const KEY_BYTES_MAX: usize = 1 << 10;
@@ -125,6 +129,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Whether anything outlives the process. `false`: nobody needs to fill batches.
     fn keeps(&self) -> bool;
 
+    /// Writes what was handed over and lets go of the disk; later batches are refused.
+    fn close(&self);
+
     /// What it has done so far.
     fn counts(&self) -> StoreCounts;
 }
@@ -167,6 +174,17 @@ impl Batch {
         let prefix = table.key(&[]);
         self.bytes += prefix.len();
         self.changes.push(Change::Clear(prefix));
+    }
+
+    /// The term it was made in, where that matters.
+    pub fn term(&self) -> Option<u64> {
+        self.term
+    }
+
+    /// The same changes, in another term or in any: for stores that stand in front of another.
+    #[must_use]
+    pub fn in_term(self, term: Option<u64>) -> Self {
+        Batch { term, ..self }
     }
 
     /// Holds no change.

@@ -26,7 +26,11 @@ pub fn random_world(seed: u64) -> World {
     let shop = ShopModel {
         pool: rng.random_range(2..8),
         work_ms: rng.random_range(2..30),
-        checkout_ms: rng.random_range(5..60),
+        // In a quarter of them the payment provider takes its time.
+        checkout_ms: match rng.random_range(5..60) {
+            n if n % 4 == 0 => n * 25,
+            n => n,
+        },
         // In half of them so few that they run out.
         stock: match rng.random_range(3..150) {
             n if n % 2 == 0 => 2 + n / 15,

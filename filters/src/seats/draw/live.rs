@@ -160,6 +160,11 @@ impl SaleDraw {
         self.open.store(true, Ordering::Release);
     }
 
+    /// Whether nobody may be called yet: what the disk knew is not back, or the one list is not drawn.
+    pub fn is_pending(&self) -> bool {
+        !self.open.load(Ordering::Acquire) || !self.chained && !self.window(0).is_some_and(Window::is_drawn)
+    }
+
     /// What was promised; `None` until it is.
     pub fn pledged(&self) -> Option<&Pledge> {
         self.pledge.get()

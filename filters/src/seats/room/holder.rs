@@ -1,6 +1,6 @@
 //! What else the holder of a ticket or pass may ask, and to whom it belongs.
 
-use super::{Binding, Room, RoomStatus, clock_s};
+use super::{Binding, Room, RoomStatus};
 use crate::{
     rule::pass::{cleared, token_for},
     sabotage::{self, Bug},
@@ -17,7 +17,7 @@ impl Room {
     pub fn extend(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
         if let Some(place) = self.place_of(visit, now) {
             let window_s = (self.settings.claim_window.secs_ceil() as u32).clamp(1, CLAIM_WINDOW_S_MAX - 1);
-            self.state.line.extend(place, clock_s(now) + window_s);
+            self.state.line.extend(place, self.clock_s(now) + window_s);
         }
         self.status(visit, now)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Room, clock_s};
+use super::Room;
 use crate::{
     route::Needs,
     rule::sale_window::{Phase, Sale},
@@ -42,7 +42,7 @@ impl Room {
         };
         // The shop's own name for somebody says more than our cookie.
         let buyer = Buyer { holder, visitor: visit.identity.map(VisitorId).or(visit.visitor) };
-        Held::take(sale, buyer, needs, visit.method, (now, clock_s(now)))
+        Held::take(sale, buyer, needs, visit.method, (now, self.clock_s(now)))
     }
 
     /// Revokes a seat at once; a unit it held is free again.
@@ -57,7 +57,7 @@ impl Room {
     /// Holds run out, and what passes come to is measured anew.
     pub(super) fn stock_second(&self, now: Now) {
         let seats = &self.state.seats;
-        let now_s = clock_s(now);
+        let now_s = self.clock_s(now);
         let gone = |h: Holder| matches!(h, Holder::Seat(bits) if !seats.is_live(SeatRef::from_bits(bits), now_s));
         self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.expire(now_s, gone)));
         if let Some((sale, stock)) = self.current_sale(now).filter(|(s, _)| s.phase(now) == Phase::Open)

@@ -1,0 +1,59 @@
+//! The state of a room that outlives a reload.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU32, AtomicU64},
+};
+
+use super::{line::Line, seat::Seats};
+use crate::{bucket::Bucket, plan::Plan, time::Now, units::Rate};
+
+#[derive(Debug)]
+pub(super) struct RoomState {
+    pub(super) epoch: u64,
+    /// The room's clock at the start of this process, seconds: it stands still while the gate is down.
+    pub(super) base_s: u32,
+    /// What is given out counts once it is written down.
+    pub(super) keeps: bool,
+    /// It cannot be written down at the moment.
+    pub(super) failing: AtomicBool,
+    pub(super) line: Line,
+    pub(super) seats: Seats,
+    pub(super) bucket: Bucket,
+    pub(super) armed: AtomicBool,
+    /// Monotonic milliseconds since which nobody waits.
+    pub(super) idle_since_ms: AtomicU64,
+    pub(super) seats_max: AtomicU32,
+    pub(super) swept_s: AtomicU32,
+    pub(super) walk_ins: AtomicU64,
+    pub(super) operator: Mutex<Operator>,
+    pub(super) paused: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Operator {
+    pub(super) slow: Option<Rate>,
+    pub(super) message: Option<String>,
+    pub(super) plan: Option<Plan>,
+}
+
+impl RoomState {
+    pub(super) fn new(epoch: u64, seats_max: u32, keeps: bool, base_s: u32, now: Now) -> Self {
+        RoomState {
+            epoch,
+            base_s,
+            keeps,
+            failing: AtomicBool::new(false),
+            line: Line::default(),
+            seats: Seats::default(),
+            bucket: Bucket::new(now),
+            armed: AtomicBool::new(false),
+            idle_since_ms: AtomicU64::new(now.mono_ms()),
+            seats_max: AtomicU32::new(seats_max),
+            swept_s: AtomicU32::new(0),
+            walk_ins: AtomicU64::new(0),
+            operator: Mutex::default(),
+            paused: AtomicBool::new(false),
+        }
+    }
+}
