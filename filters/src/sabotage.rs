@@ -59,6 +59,8 @@ pub enum Bug {
     LostAnswerFrees,
     /// A hold runs out though it is at the shop.
     InFlightExpires,
+    /// The list of a draw takes entries after it was frozen.
+    ListNotClosed,
 }
 
 #[cfg(feature = "sabotage")]
