@@ -329,6 +329,8 @@ fn model_a_unit_that_comes_back_is_seen() {
         assert_eq!(u.held + u.in_flight + u.free.unwrap(), 1, "{u:?}");
         assert!(early.is_ok() || stock.begin(buyer(2), WANT, 3).is_ok(), "nothing is lost");
     });
+}
+
 /// Somebody enters, or goes away before it is written, while the list is closed.
 fn enters_while_the_list_closes() {
     let list = Arc::new(Slots::default());
