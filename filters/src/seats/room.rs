@@ -387,7 +387,7 @@ impl Room {
         let number = self.state.line.lane(lane).take(self.clock_s(now) + 60, self.settings.entries_max);
         match number {
             Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
-            None => Waiting { restarted, ..self.without_place(Stage::Full, 60) },
+            None => self.no_number(lane, restarted, now),
         }
     }
 
