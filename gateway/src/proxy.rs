@@ -26,6 +26,7 @@ use crate::{
     in_flight::Permit,
     own,
     reply::{self, Answer},
+    sales::{self, HOLD_HEADER},
     state::Shared,
     trace::Trace,
 };
@@ -85,16 +86,18 @@ impl Gate {
         if !trace.active.upstreams.any_healthy() {
             return self.cannot(session, trace, 503, Reason::ShopDown).await;
         }
-        let length = content_length(session);
-        let scarce = trace.route.and_then(|r| trace.active.route_limits.get(r)).is_some_and(Option::is_some);
-        if let Err(fault) = body::ahead(session, trace, length, scarce).await {
+        if let Some((status, reason)) = self.whole(session, trace).await? {
             session.set_keepalive(None);
-            return match fault.answer() {
-                Some((status, reason)) => self.cannot(session, trace, status, reason).await,
-                None => Error::e_explain(ErrorType::ConnectionClosed, "the client went away while it sent the body"),
-            };
+            return self.cannot(session, trace, status, reason).await;
         }
-        trace.uploading = !session.is_body_done();
+        match sales::hold(&self.shared, session, trace).await {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                reply::send(session, trace, answer).await?;
+                return Ok(true);
+            }
+            Err((status, reason)) => return self.cannot(session, trace, status, reason).await,
+        }
         match self.permits(trace).await {
             Some(permits) => {
                 trace.may_forward(permits);
@@ -102,6 +105,22 @@ impl Gate {
             }
             None => self.cannot(session, trace, 503, Reason::ShopBusy).await,
         }
+    }
+
+    /// The body before anything scarce is taken for it. `Some`: it cannot be had, and that is the answer.
+    async fn whole(&self, session: &mut Session, trace: &mut Trace) -> pingora::Result<Option<(u16, Reason)>> {
+        let active = trace.active.clone();
+        let limited = trace.route.and_then(|r| active.route_limits.get(r)).is_some_and(Option::is_some);
+        let sells = trace.route.and_then(|r| active.pipeline.routes().get(r)).is_some_and(|r| r.needs.is_some());
+        let length = content_length(session);
+        if let Err(fault) = body::ahead(session, trace, length, limited || sells).await {
+            return match fault.answer() {
+                None => Error::e_explain(ErrorType::ConnectionClosed, "the client went away while it sent the body"),
+                answer => Ok(answer),
+            };
+        }
+        trace.uploading = !session.is_body_done();
+        Ok(None)
     }
 
     /// An entry of a draw is durable before its ticket is answered.
@@ -130,8 +149,8 @@ impl Gate {
         Ok(true)
     }
 
-    fn sold(&self, trace: &mut Trace, units: u32) {
-        trace.row.sold = units;
+    /// Units sold by a request that held none.
+    fn sold(&self, trace: &Trace, units: u32) {
         let pipeline = &trace.active.pipeline;
         let room = match trace.entrance {
             Some(Entrance::Inside { room, .. } | Entrance::Seated { room, .. }) => Some(room),
@@ -245,7 +264,13 @@ impl ProxyHttp for Gate {
         cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let trace = decided(cx)?;
-        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header)
+        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header)?;
+        if let Some(hold) = trace.sends_hold() {
+            to_shop.insert_header(HOLD_HEADER, hold)?;
+            // Its body is here already.
+            to_shop.remove_header(&header::EXPECT);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -293,12 +318,11 @@ impl ProxyHttp for Gate {
         }
         let trace = decided(cx)?;
         trace.shop_answered(from_shop.status.is_server_error(), false);
-        let sold_header = trace.active.policy.shop.reports_sales_by.as_ref().map(|r| r.header.as_str());
-        let units = forward::response(from_shop, sold_header)?;
-        if units > 0 {
-            self.sold(trace, units);
+        let word = sales::read(from_shop, trace.active.policy.shop.reports_sales_by.as_ref(), &trace.row.route);
+        if !trace.shop_says(word) && word.sold() > 0 {
+            self.sold(trace, word.sold());
         }
-        Ok(())
+        forward::response(from_shop)
     }
 
     fn upstream_response_body_filter(

@@ -76,6 +76,7 @@ fn visit(person: u64, tokens: &[Token]) -> Visit<'_> {
         visitor_by_cookie: true,
         wants: Wants::Html,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens,
     }
