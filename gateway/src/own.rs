@@ -65,7 +65,7 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
     let answer = match (path, form) {
         (_, Err(answer)) => answer,
         ("claim", Ok(form)) => claim(shared, trace, &form).await,
-        ("leave", Ok(form)) => leave(shared, trace, &form),
+        ("leave", Ok(form)) => leave(shared, trace, &form).await,
         ("challenge", Ok(form)) => take_challenge(shared, trace, &form),
         (_, Ok(form)) => return draw::answer(shared, session, trace, path, &form).await,
     };
@@ -308,7 +308,7 @@ async fn claim_seat(shared: &Shared, trace: &mut Trace, index: usize, room: &Roo
     seat
 }
 
-fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
+async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
     trace.own(RowKind::Leave, "own", Reason::Own);
     let active = trace.active.clone();
     let index = room_index(trace, get(form, "room"));
@@ -321,6 +321,9 @@ fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answe
         Some(GivenBack::Seat(seat)) => trace.seat(index, seat, false),
         Some(GivenBack::Place(place)) => trace.place(place, false),
         None => {}
+    }
+    if left.is_some() {
+        shared.keep_left(room).await;
     }
     for name in ["ticket", "pass"] {
         let gone = cookie_text(trace.intake.https, &format!("{name}-{}", room.name()), "", 0);
