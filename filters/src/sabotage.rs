@@ -49,6 +49,8 @@ pub enum Bug {
     RowVanishes,
     /// A head that is refused is not counted.
     RefusedHeadNotCounted,
+    /// The list of a draw takes entries after it was frozen.
+    ListNotClosed,
 }
 
 #[cfg(feature = "sabotage")]

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{
+    draw::slots::{Slots, Standing},
     queue::{Queue, State},
     seat::{SeatRef, Seats},
 };
+use crate::rule::bot_gate::Class;
 
 #[cfg(feature = "loom")]
 mod run {
@@ -182,6 +184,30 @@ fn model_numbers_are_given_once() {
     });
 }
 
+/// Somebody enters, or goes away before it is written, while the list is closed.
+fn enters_while_the_list_closes() {
+    let list = Arc::new(Slots::default());
+    list.reserve(8).unwrap();
+    list.settle(0, Standing::Void);
+    let enter = |list: &Slots| {
+        if let Ok(index) = list.reserve(8) {
+            assert!(list.settle(index, Standing::Written { class: Class::Human, crowded: false, present_until_s: 1 }));
+        }
+    };
+    let hs: Vec<_> = (0..MORE).map(|_| list.clone()).map(|l| thread::spawn(move || enter(&l))).collect();
+    let frozen = list.close().then(|| list.taken());
+    hs.into_iter().for_each(|h| h.join().unwrap());
+    let settled = (0..list.taken()).all(|i| matches!(list.standing(i), Standing::Written { .. } | Standing::Void));
+    assert!(settled, "an index is neither written nor void");
+    assert!(frozen.is_none_or(|n| n == list.taken()), "the list grew after it was frozen");
+    assert!(list.close() && list.reserve(8).is_err(), "the list grew after it was frozen");
+}
+
+#[test]
+fn model_a_frozen_list_never_changes() {
+    model(enters_while_the_list_closes);
+}
+
 /// The models can fail: the same rules over seats with a bug in them.
 #[cfg(feature = "sabotage")]
 mod with_a_bug {
@@ -199,6 +225,15 @@ mod with_a_bug {
             seats.acquire(1, None, 10, 20).unwrap();
             h.join().unwrap();
             assert!(seats.live() <= 1, "more live than max");
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "the list grew after it was frozen")]
+    fn model_sees_a_list_that_grows() {
+        model(|| {
+            in_this_thread(Some(Bug::ListNotClosed));
+            enters_while_the_list_closes();
         });
     }
 

@@ -33,7 +33,7 @@ fn at(ms: u64) -> Now {
 
 /// Pre-queue at once, freeze after 40 s, opening after 60 s.
 fn room(order: Order) -> Room {
-    let text = r#"{"name":"drop","arm":"always","freeze_before":"20s","visitor":{"entries_per_network":3}}"#;
+    let text = r#"{"name":"drop","arm":"always","freeze_before":"20s","visitor":{"entries_per_network":3,"entries_max":20}}"#;
     let settings = RoomSettings { order, ..serde_json::from_str(text).unwrap() };
     let sale = Sale {
         name: "s".into(),
@@ -138,6 +138,9 @@ fn who_comes_before_the_freeze_is_drawn_and_who_comes_later_follows() {
     );
     // The quota of three a network: the fourth of each weighs less, and is not refused.
     assert!(people.iter().all(|(e, _)| e.crowded == (e.entry.index % 4 == 3)));
+
+    let full = knock(&room, 60, at(700));
+    assert_eq!((full.place, full.entry), (None, None), "twenty are in: who comes now follows them");
 
     let between = knock(&room, 50, at(40_000));
     assert_eq!((between.place, between.entry), (None, None), "a number now would stand before the drawn");

@@ -145,6 +145,7 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         _ if draw.open_window(shared.clock.now()).is_some_and(|(n, _)| u64::from(n) == number) => "open",
         _ => "promised",
     };
+    let (settings, taken) = (room.settings(), window.map_or(0, |w| w.register.taken()));
     let query = match draw.is_chained() {
         true => format!("?sale={}&window={number}", draw.sale_id()),
         false => format!("?sale={}", draw.sale_id()),
@@ -170,7 +171,8 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         "draw_id": draw.draw_id(number),
         "window": draw.is_chained().then_some(number),
         "state": state,
-        "entries": window.map_or(0, |w| w.register.taken()),
+        "entries": taken,
+        "full": taken >= settings.visitor.entries_max.unwrap_or(settings.entries_max),
         "freezes_at": draw.window_ends_ms(number) / 1_000,
         "identity": rules["identity"].as_str().map(str::to_owned).or_else(|| rules["identity"].as_object().map(|_| "shop_login".into())),
         "operator_could_have_chosen": draw.pledged().is_some() && rules["beacon"].is_null(),

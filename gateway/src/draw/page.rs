@@ -52,6 +52,9 @@ pub(super) fn page(draw: &Value, proof: Option<(bool, &str)>) -> String {
 fn words(draw: &Value) -> String {
     let entries = draw["entries"].as_u64().unwrap_or(0);
     let state = match draw["state"].as_str().unwrap_or_default() {
+        "open" if draw["full"] == true => {
+            format!("The list is full with {entries} entries: who comes now follows the drawn, in the order of arrival.")
+        }
         "open" => format!("Entries are open: {entries} so far."),
         "frozen" => format!("The list is closed with {entries} entries; places are drawn when the public randomness is there."),
         "drawn" => format!("Places are drawn: {entries} entries."),

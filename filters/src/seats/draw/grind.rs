@@ -11,8 +11,10 @@ use super::{
     tree::{Tree, root_of_path},
 };
 
-/// Beacon values the ground name is tried against.
+/// Beacon values the ground name is tried against: each is a whole draw, a second for a million entries.
 const VALUES: u64 = 40;
+/// The same for more than 100,000 entries.
+const VALUES_OF_LARGE: u64 = 10;
 
 /// What grinding brought.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +27,7 @@ pub struct Ground {
     pub tries: u64,
     /// The friend's place without a beacon.
     pub place_without_beacon: u32,
-    /// The friend's places with the same name, had a beacon spoken after the freeze; forty of its values.
+    /// The friend's places with the same name, had a beacon spoken after the freeze; for several of its values.
     pub places_with_beacon: Vec<u32>,
 }
 
@@ -52,7 +54,7 @@ pub fn grind(entries: usize, seed_number: u64, among: u32, tries_max: u64) -> Op
         let place_without_beacon = place(&drum, &list)?;
         if place_without_beacon < among {
             let with = |v: u64| place(&draw(&root, &hash([v.to_be_bytes().as_slice()])), &list);
-            let places_with_beacon = (0..VALUES).filter_map(with).collect();
+            let places_with_beacon = (0..if entries > 100_000 { VALUES_OF_LARGE } else { VALUES }).filter_map(with).collect();
             let entry_id = hex(&list[at].id);
             return Some(Ground { index: at as u64, entry_id, tries: name + 1, place_without_beacon, places_with_beacon });
         }

@@ -29,6 +29,7 @@ pub mod mass;
 pub mod register;
 pub mod rehearse;
 pub mod rules;
+pub mod slots;
 pub mod statement;
 pub mod transcript;
 pub mod tree;

@@ -5,28 +5,20 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
 
+pub use super::slots::{REGISTER_MAX, Standing};
 use super::{
     entry::{Entry, EntryNames},
+    slots::{NoIndex, Slots},
     weights::Weights,
 };
 use crate::rule::bot_gate::Class;
 
-/// Most entries of one list.
-pub const REGISTER_MAX: u32 = 1 << 24;
-
-/// Entries a segment: 512 KiB, allocated when the first of them is taken.
-const SEGMENT: usize = 1 << 16;
 const SHARDS: usize = 64;
-/// The counter's closed bit.
-const CLOSED: u64 = 1 << 63;
 
 /// What came of asking for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,26 +39,6 @@ pub enum Entering {
     Full,
     /// The list is closed.
     Closed,
-}
-
-/// What stands at an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Nobody took it.
-    Free,
-    /// Taken; on its way to the disk.
-    Reserved,
-    /// An entry.
-    Written {
-        /// The worst class it was seen with.
-        class: Class,
-        /// It came above its network's quota.
-        crowded: bool,
-        /// Counts as present until this second of the room's clock.
-        present_until_s: u32,
-    },
-    /// Taken and given up: no place.
-    Void,
 }
 
 /// Who asks for an entry, as keyed hashes.
@@ -96,9 +68,7 @@ pub struct Census {
 /// The list.
 #[derive(Debug)]
 pub struct Register {
-    word: AtomicU64,
-    settled: AtomicU64,
-    segments: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    slots: Slots,
     people: Box<[Mutex<BTreeMap<u64, u32>>]>,
     networks: Box<[Mutex<BTreeMap<u64, u32>>]>,
 }
@@ -106,13 +76,7 @@ pub struct Register {
 impl Default for Register {
     fn default() -> Self {
         let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
-        Register {
-            word: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
-            segments: (0..REGISTER_MAX as usize / SEGMENT).map(|_| OnceLock::new()).collect(),
-            people: shards(),
-            networks: shards(),
-        }
+        Register { slots: Slots::default(), people: shards(), networks: shards() }
     }
 }
 
@@ -123,17 +87,14 @@ impl Register {
         if let Some(index) = people.get(&who.key) {
             return Entering::Known { index: *index };
         }
-        let max = u64::from(max.min(REGISTER_MAX));
-        let next = |n: u64| (n & CLOSED == 0 && n < max).then_some(n + 1);
-        let index = match self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
-            Ok(n) => n as u32,
-            Err(n) if n & CLOSED != 0 => return Entering::Closed,
-            Err(_) => return Entering::Full,
+        let index = match self.slots.reserve(max) {
+            Ok(index) => index,
+            Err(NoIndex::Full) => return Entering::Full,
+            Err(NoIndex::Closed) => return Entering::Closed,
         };
         people.insert(who.key, index);
         drop(people);
         let crowded = per_network.is_some_and(|most| self.one_more_of(who.network) > most);
-        self.set(index, Standing::Reserved);
         Entering::New { index, crowded }
     }
 
@@ -148,20 +109,12 @@ impl Register {
                 *n = n.saturating_sub(1);
             }
         }
-        self.end_reservation(index, as_entry.unwrap_or(Standing::Void)) && as_entry.is_some()
+        self.slots.settle(index, as_entry.unwrap_or(Standing::Void)) && as_entry.is_some()
     }
 
     /// Voids what is still reserved: whoever asked for it went away before it was handed to the disk.
     pub fn give_up(&self) -> u32 {
-        (0..self.taken()).map(|index| u32::from(self.end_reservation(index, Standing::Void))).sum()
-    }
-
-    fn end_reservation(&self, index: u32, to: Standing) -> bool {
-        let reserved = pack(Standing::Reserved);
-        let ended =
-            self.slot(index).is_some_and(|w| w.compare_exchange(reserved, pack(to), Ordering::AcqRel, Ordering::Acquire).is_ok());
-        self.settled.fetch_add(u64::from(ended), Ordering::AcqRel);
-        ended
+        (0..self.taken()).map(|index| u32::from(self.slots.settle(index, Standing::Void))).sum()
     }
 
     /// Puts an entry back that the disk knew, in index order. For the start, before anybody enters; indices below it that are
@@ -171,59 +124,36 @@ impl Register {
             return;
         }
         self.one_more_of(who.network);
-        self.set(index, Standing::Written { class, crowded, present_until_s: 0 });
+        self.slots.restore(index, Standing::Written { class, crowded, present_until_s: 0 });
         // A write that came too late to be answered may be on the disk beside the one that was: the later one has the receipt.
         if let Some(unanswered) = lock(&self.people, who.key).insert(who.key, index) {
-            self.set(unanswered, Standing::Void);
+            self.slots.restore(unanswered, Standing::Void);
         }
-        self.word.fetch_max(u64::from(index) + 1, Ordering::AcqRel);
     }
 
     /// After the last [`Register::restore`]: what was not put back is void.
     pub fn restored(&self) {
-        let n = self.taken();
-        for index in (0..n).filter(|i| matches!(self.standing(*i), Standing::Free | Standing::Reserved)) {
-            self.set(index, Standing::Void);
-        }
-        self.settled.store(u64::from(n), Ordering::Release);
+        self.slots.restored();
     }
 
     /// Somebody with this entry was here: present until then, and at least as suspicious as seen now.
     pub fn seen(&self, index: u32, class: Option<Class>, until_s: u32) {
-        let Some(word) = self.slot(index) else { return };
-        let later = |w: u64| match unpack(w) {
-            Standing::Written { class: was, crowded, present_until_s } => {
-                let now = Standing::Written {
-                    class: class.map_or(was, |c| was.max(c)),
-                    crowded,
-                    present_until_s: present_until_s.max(until_s),
-                };
-                (pack(now) != w).then(|| pack(now))
-            }
-            _ => None,
-        };
-        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+        self.slots.seen(index, class, until_s);
     }
 
     /// What stands at an index.
     pub fn standing(&self, index: u32) -> Standing {
-        self.slot(index).map_or(Standing::Free, |w| unpack(w.load(Ordering::Acquire)))
+        self.slots.standing(index)
     }
 
     /// Indices taken.
     pub fn taken(&self) -> u32 {
-        (self.word.load(Ordering::Acquire) & !CLOSED) as u32
-    }
-
-    /// Nobody can enter any more.
-    pub fn is_closed(&self) -> bool {
-        self.word.load(Ordering::Acquire) & CLOSED != 0
+        self.slots.taken()
     }
 
     /// Stops entries. `true` once every index that was taken is written or void: then the list can be frozen.
     pub fn close(&self) -> bool {
-        let n = self.word.fetch_or(CLOSED, Ordering::AcqRel) & !CLOSED;
-        self.settled.load(Ordering::Acquire) >= n
+        self.slots.close()
     }
 
     /// The weight of every index, now; `None` for void ones.
@@ -265,16 +195,6 @@ impl Register {
         *n += 1;
         *n
     }
-
-    fn set(&self, index: u32, standing: Standing) {
-        let Some(segment) = self.segments.get(index as usize / SEGMENT) else { return };
-        let segment = segment.get_or_init(|| (0..SEGMENT).map(|_| AtomicU64::new(0)).collect());
-        segment[index as usize % SEGMENT].store(pack(standing), Ordering::Release);
-    }
-
-    fn slot(&self, index: u32) -> Option<&AtomicU64> {
-        self.segments.get(index as usize / SEGMENT)?.get()?.get(index as usize % SEGMENT)
-    }
 }
 
 /// The entries as they are drawn.
@@ -288,39 +208,8 @@ fn lock(shards: &[Mutex<BTreeMap<u64, u32>>], key: u64) -> std::sync::MutexGuard
     shards[key as usize % shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Bits 0..32 presence, 32..34 class, 34 crowded, 35..37 what it is.
-fn pack(s: Standing) -> u64 {
-    match s {
-        Standing::Free => 0,
-        Standing::Reserved => 1 << 35,
-        Standing::Written { class, crowded, present_until_s } => {
-            2 << 35 | u64::from(crowded) << 34 | (class as u64) << 32 | u64::from(present_until_s)
-        }
-        Standing::Void => 3 << 35,
-    }
-}
-
-fn unpack(w: u64) -> Standing {
-    match w >> 35 & 3 {
-        0 => Standing::Free,
-        1 => Standing::Reserved,
-        2 => Standing::Written {
-            class: match w >> 32 & 3 {
-                0 => Class::Human,
-                1 => Class::Unsure,
-                _ => Class::Suspect,
-            },
-            crowded: w >> 34 & 1 == 1,
-            present_until_s: w as u32,
-        },
-        _ => Standing::Void,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn person(key: u64, network: u64) -> Person {
@@ -383,16 +272,6 @@ mod tests {
         assert_eq!(r.enter(person(44, 1), 100, None), Entering::Known { index: 4 });
         assert_eq!(r.weights(&Weights::default()), [None, Some(2), None, None, Some(8)]);
         assert_eq!(r.enter(person(5, 1), 100, Some(3)), Entering::New { index: 5, crowded: true }, "quotas are counted again");
-    }
-
-    proptest! {
-        #[test]
-        fn words_keep_what_they_are_given(class in 0u8..3, crowded: bool, until: u32) {
-            let class = [Class::Human, Class::Unsure, Class::Suspect][usize::from(class)];
-            for s in [Standing::Free, Standing::Reserved, Standing::Void, Standing::Written { class, crowded, present_until_s: until }] {
-                prop_assert_eq!(unpack(pack(s)), s);
-            }
-        }
     }
 
     #[test]
