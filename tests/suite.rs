@@ -9,6 +9,7 @@ mod draw_live;
 mod kills;
 mod program;
 mod sale;
+mod stock;
 mod support;
 mod tidy;
 mod trouble;

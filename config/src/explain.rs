@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tidegate_filters::{
     FilterSettings, Rate, Span,
     plan::{Admission, InFlightMax},
-    route::{RouteFilters, RouteSettings},
+    route::{Needs, RouteFilters, RouteSettings},
     rule::{
         address::Networks,
         bot_gate::{BotGateSettings, WhenUnscored},
@@ -13,7 +13,7 @@ use tidegate_filters::{
     },
     seats::{
         draw::beacon::BeaconSettings,
-        room::{Arm, OnFailure, Order, RoomSettings, VisitorKey},
+        room::{Arm, Binding, OnFailure, Order, RoomSettings, VisitorKey},
     },
 };
 
@@ -92,7 +92,14 @@ fn shop(policy: &Policy) -> String {
     }
     match &shop.reports_sales_by {
         Some(r) => {
-            let _ = write!(s, "It tells of sales by the header {}.", r.header);
+            let _ = match (&r.header, &r.route, r.status) {
+                (Some(header), ..) => write!(s, "It tells of sales by the header {header}."),
+                (None, route, status) => {
+                    let to = r.location.as_ref().map(|l| format!(" to {l}")).unwrap_or_default();
+                    let (route, status) = (route.as_deref().unwrap_or_default(), status.unwrap_or_default());
+                    write!(s, "An answer {status}{to} of {route} sold one unit.")
+                }
+            };
         }
         None => s.push_str("It does not tell of sales."),
     }
@@ -131,10 +138,21 @@ fn routes(policy: &Policy) -> String {
         let filtered = if r.filters == RouteFilters::None { "; forwarded without being asked anything" } else { "" };
         let bound =
             r.in_flight_max.map(|n| format!("; at most {} at the shop at the same time", requests_of(n))).unwrap_or_default();
-        format!("- {}: {what}{filtered}{bound}", r.name)
+        let unit = r.needs.as_ref().map(hold).unwrap_or_default();
+        format!("- {}: {what}{filtered}{bound}{unit}", r.name)
     };
     let lines: Vec<String> = policy.routes.iter().map(one).collect();
     format!("Parts of the shop; the first that matches counts:\n{}", lines.join("\n"))
+}
+
+fn hold(n: &Needs) -> String {
+    let units = if n.units == 1 { "one unit".to_owned() } else { format!("{} units", n.units) };
+    format!(
+        "; {} takes {units} of sale {}, kept {} for who does not finish: without one nothing that may sell reaches the shop",
+        n.take_on.join(" or "),
+        n.hold,
+        n.expires
+    )
 }
 
 fn filters(policy: &Policy) -> String {
@@ -226,6 +244,12 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
         r.slow_lane_percent,
         count(r.entries_max.into())
     );
+    s.push_str(match r.binding {
+        Binding::None => "",
+        Binding::Network => "A ticket or pass used from another network than it was given to is challenged. ",
+        Binding::Tls => "A ticket or pass used by another program than it was given to is challenged. ",
+        Binding::Key => "A ticket or pass used under another login than it was given to is challenged. ",
+    });
     let _ = write!(s, "The waiting page has status {}. ", r.status_while_waiting);
     s.push_str(match r.on_failure {
         OnFailure::Closed => "If the room cannot decide, newcomers are told to come back, the line stands still and those inside stay.",
@@ -297,6 +321,9 @@ fn sale(s: &SaleSettings) -> String {
             let _ = write!(text, "{} units are on sale; when they are gone, everybody who waits is told at once.", count(n));
         }
         None => text.push_str("The stock is not counted."),
+    }
+    if let Some(max) = s.per_visitor_max {
+        let _ = write!(text, " A visitor may buy {max}.");
     }
     text
 }

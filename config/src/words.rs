@@ -26,13 +26,7 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str], many: &str) -> String {
 const LATER_KEYS: &[(&str, &str, &str)] = &[
     ("state", "valkey", "write `state: { directory: … }`; one gate keeps its own state"),
     ("", "cluster", "one gate stands alone; remove `cluster`"),
-    ("routes[]", "needs", "remove `needs`"),
-    ("rooms[]", "binding", "remove `binding`"),
     ("rooms[]", "page", "remove `page`; the built-in page is used"),
-    ("sales[]", "per_visitor_max", "remove `per_visitor_max`"),
-    ("shop.reports_sales_by", "route", "write `reports_sales_by: { header: Tidegate-Sold }`"),
-    ("shop.reports_sales_by", "status", "write `reports_sales_by: { header: Tidegate-Sold }`"),
-    ("shop.reports_sales_by", "location", "write `reports_sales_by: { header: Tidegate-Sold }`"),
 ];
 
 /// Values that come later: (path of the value, value, what to write).
@@ -115,7 +109,7 @@ mod tests {
     fn later_words_say_so() {
         let (what, instead) = advice("filters[3].bot_gate.runtime", "cuda").unwrap_or_default();
         assert_eq!((what.as_str(), instead.as_str()), ("`runtime: cuda` is not in this version", "write `auto`"));
-        assert_eq!(advice("rooms[0]", "binding").map(|a| a.0).as_deref(), Some("`binding` is not in this version"));
+        assert_eq!(advice("", "cluster").map(|a| a.0).as_deref(), Some("`cluster` is not in this version"));
         assert_eq!(advice("shop.in_flight.max", "64").map(|a| a.1).as_deref(), Some("write `{ fixed: 64 }`"));
         assert_eq!(advice("rooms[0]", "seats"), None);
     }

@@ -44,6 +44,7 @@ fn visit<'a>(pipeline: &Pipeline, visitor: u64, method: &'a str, tokens: &'a [To
         visitor_by_cookie: true,
         wants: Wants::Html,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens,
     }

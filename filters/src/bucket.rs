@@ -3,13 +3,11 @@
 //! Exact integer arithmetic: tokens in millionths, the remainder of each refill is carried to the next. Refilled and
 //! re-rated by one caller (the room's tick); taken from by many.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError, TryLockError,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{PoisonError, TryLockError};
 
 use crate::{
     sabotage::{self, Bug},
+    seats::sync::{AtomicU64, Mutex, MutexGuard, Ordering},
     time::Now,
 };
 
@@ -116,6 +114,11 @@ impl Bucket {
         let burst = self.burst.load(Ordering::Acquire);
         let more = |level: u64| Some((level + TOKEN).min(burst.max(level)));
         let _ = self.level.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+    }
+
+    /// Tokens a second.
+    pub fn rate_per_s(&self) -> f64 {
+        self.lock().rate as f64 / TOKEN as f64
     }
 
     /// Whole tokens there now.

@@ -3,19 +3,21 @@
 use crate::{
     filter::{Filter, FilterSettings},
     plan::{CapacitySettings, InFlightSettings, Planner},
-    route::{RouteSettings, Routes},
+    route::{Needs, RouteSettings, Routes},
     rule::{
         address::Address,
         bot_gate::{BotGate, BotGateSettings, Class},
+        pass::cleared,
         sale_window::{Sale, SaleWindow},
         visitor_rate::VisitorRate,
     },
     sabotage::{self, Bug},
     seats::{
+        hold::Held,
+        ledger::Holder,
         queue::Place,
         room::{Entrance, Room, RoomSettings},
         seat::SeatRef,
-        token::Kind,
     },
     time::Now,
     verdict::{Decision, Notes, Quota, Reason, Verdict},
@@ -217,6 +219,29 @@ impl Pipeline {
         Decision { verdict: Verdict::Forward(Entrance::Free), reason: Reason::NoObjection, filter: None }
     }
 
+    /// The last step of a visit that is about to be forwarded: the unit of stock its route needs. `None`: it needs none.
+    /// Shared by all and scarce, so it is taken after everything else agreed.
+    pub fn hold(&self, visit: &Visit<'_>, decision: &Decision, now: Now) -> Result<Option<Held>, Decision> {
+        let Some(needs) = visit.route.and_then(|r| self.routes.get(r)).and_then(|r| r.needs.as_ref()) else { return Ok(None) };
+        if !Needs::asks(visit.method) {
+            return Ok(None);
+        }
+        let refused = |(verdict, reason)| Decision { verdict, reason, filter: None };
+        let no_pass = || refused((Verdict::Refuse { retry_after_s: None }, Reason::NoPass));
+        let room = self.rooms.iter().position(|r| r.sales().any(|s| *s.name == *needs.hold)).ok_or_else(no_pass)?;
+        let holder = match decision.verdict {
+            Verdict::Forward(Entrance::Inside { room: r, seat } | Entrance::Seated { room: r, seat }) if r == room => {
+                Holder::seat(seat)
+            }
+            // Let through by an address list: staff and partners buy from the same stock.
+            Verdict::Forward(Entrance::Free) if decision.reason == Reason::AddressAllowed => {
+                Holder::Visitor(visit.visitor.ok_or_else(no_pass)?)
+            }
+            _ => return Err(no_pass()),
+        };
+        self.rooms[room].hold(visit, holder, needs, now).map(Some).map_err(refused)
+    }
+
     /// Claims are answered, people called, seats expired. Ten times a second.
     pub fn tick(&self, now: Now) -> Vec<ClaimAnswer> {
         let answer = |room: usize, c: crate::seats::line::Claimed| ClaimAnswer {
@@ -235,14 +260,6 @@ impl Pipeline {
 
 fn covers(routes: &[usize], route: Option<usize>) -> bool {
     routes.is_empty() || route.is_some_and(|r| routes.contains(&r))
-}
-
-/// A passed challenge of this host, still good.
-fn cleared(visit: &Visit<'_>, now: Now) -> bool {
-    let good = |t: &crate::seats::token::Token| {
-        t.kind == Kind::Clearance && *t.host == *visit.host && t.not_before_ms <= now.wall_ms && now.wall_ms < t.expires_at_ms
-    };
-    visit.tokens.iter().any(good)
 }
 
 fn quota_opinion(checked: Result<Quota, (Verdict, Reason, Quota)>, shadow: bool, notes: &mut Notes) -> Option<Opinion> {

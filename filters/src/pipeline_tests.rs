@@ -37,6 +37,7 @@ fn decide(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score, notes
         visitor_by_cookie: false,
         wants: Wants::Html,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens: &[],
     };

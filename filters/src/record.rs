@@ -97,6 +97,10 @@ pub struct Row {
     pub bytes: u64,
     /// Units the shop reported sold in this answer.
     pub sold: u32,
+    /// Number of the hold the request went to the shop with; `u64::MAX` when none.
+    pub hold: u64,
+    /// What became of its unit: [`crate::seats::ledger::Outcome::name`]; empty without a hold.
+    pub hold_end: &'static str,
     /// First 8 bytes of the policy's SHA-256, hex.
     pub policy: Cow<'static, str>,
 }

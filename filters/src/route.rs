@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::units::Span;
+
 /// One route of the policy.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,44 @@ pub struct RouteSettings {
     /// `1` makes a checkout that races with itself safe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight_max: Option<u32>,
+    /// What a request of this route must have besides a pass; nothing when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
+}
+
+/// `needs: { hold: sneaker-42, take_on: [POST] }`: no request that may sell goes to the shop without a unit of stock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Needs {
+    /// The sale whose unit it is.
+    pub hold: String,
+    /// Methods that take a unit when the visitor holds none. `GET`, `HEAD` and `OPTIONS` never take or need one; every
+    /// other method needs one.
+    #[serde(default = "take_on")]
+    pub take_on: Vec<String>,
+    /// Units that one request can sell at most; what it did not sell is free again.
+    #[serde(default = "one_unit")]
+    pub units: u32,
+    /// How long a unit is held for somebody who does not finish.
+    #[serde(default = "hold_expires")]
+    pub expires: Span,
+}
+
+fn take_on() -> Vec<String> {
+    vec!["POST".into()]
+}
+fn one_unit() -> u32 {
+    1
+}
+fn hold_expires() -> Span {
+    Span::secs(300)
+}
+
+impl Needs {
+    /// Whether a request of this method needs a unit.
+    pub fn asks(method: &str) -> bool {
+        !matches!(method, "GET" | "HEAD" | "OPTIONS")
+    }
 }
 
 /// What a route matches. All given parts must match.
@@ -56,6 +96,8 @@ pub struct Route {
     pub filtered: bool,
     /// Most requests in flight at the shop.
     pub in_flight_max: Option<u32>,
+    /// A unit of stock that its requests need.
+    pub needs: Option<Needs>,
     matches: MatchSettings,
 }
 
@@ -70,6 +112,7 @@ impl Routes {
             name: s.name.as_str().into(),
             filtered: s.filters == RouteFilters::All,
             in_flight_max: s.in_flight_max,
+            needs: s.needs.clone(),
             matches: s.matches.clone(),
         };
         Routes(settings.iter().map(route).collect())

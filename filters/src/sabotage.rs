@@ -49,6 +49,16 @@ pub enum Bug {
     RowVanishes,
     /// A head that is refused is not counted.
     RefusedHeadNotCounted,
+    /// A bound token is believed wherever it comes from.
+    BindingNotChecked,
+    /// A hold is taken though no unit is free.
+    StockNotChecked,
+    /// A hold goes to the shop a second time while it is there.
+    HoldSentTwice,
+    /// A lost answer counts as "not sold".
+    LostAnswerFrees,
+    /// A hold runs out though it is at the shop.
+    InFlightExpires,
     /// The list of a draw takes entries after it was frozen.
     ListNotClosed,
 }

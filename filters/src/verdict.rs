@@ -91,6 +91,16 @@ pub enum Reason {
     NoPass,
     /// The stock is gone.
     StockGone,
+    /// A ticket or pass is used from elsewhere than the policy binds it to.
+    TokenElsewhere,
+    /// Every unit is held by somebody; one may come back.
+    AllHeld,
+    /// Another request of this visitor that may buy is at the shop.
+    HoldInFlight,
+    /// The route needs a unit of stock, the visitor holds none, and the method takes none.
+    NoHold,
+    /// The visitor has bought, or may have bought, as much as one may.
+    VisitorLimit,
     /// The score is at or above `refuse_at`.
     ScoreRefuse,
     /// The score is at or above `challenge_at`, or unknown where the policy says so.
@@ -140,6 +150,11 @@ impl Reason {
             Reason::NotKept => "NOT_KEPT",
             Reason::NoPass => "NO_PASS",
             Reason::StockGone => "STOCK_GONE",
+            Reason::TokenElsewhere => "TOKEN_ELSEWHERE",
+            Reason::AllHeld => "ALL_HELD",
+            Reason::HoldInFlight => "HOLD_IN_FLIGHT",
+            Reason::NoHold => "NO_HOLD",
+            Reason::VisitorLimit => "VISITOR_LIMIT",
             Reason::ScoreRefuse => "SCORE_REFUSE",
             Reason::ScoreChallenge => "SCORE_CHALLENGE",
             Reason::ScoreToTheBack => "SCORE_TO_THE_BACK",

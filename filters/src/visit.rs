@@ -82,6 +82,8 @@ pub struct Visit<'a> {
     pub visitor_by_cookie: bool,
     /// Keyed hash of the name the shop's login gives this person; `None` where the policy names no such key or it is missing.
     pub identity: Option<u64>,
+    /// Hash of the TLS hello; 0 for plain HTTP.
+    pub hello: u64,
     /// What it can use as an answer.
     pub wants: Wants,
     /// `Sec-Purpose: prefetch` and the like: never joins, never spends.

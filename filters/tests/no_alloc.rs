@@ -68,6 +68,7 @@ fn visit<'a>(pipeline: &Pipeline, method: &'a str, tokens: &'a [Token]) -> Visit
         visitor_by_cookie: true,
         wants: Wants::Html,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens,
     }

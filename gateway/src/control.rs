@@ -109,7 +109,7 @@ pub enum LoadError {
     /// The system gave no random bytes.
     #[error("{0}")]
     Entropy(#[from] KeyError),
-    /// What is kept of a new room cannot be read.
+    /// What is kept of a new room or sale cannot be read.
     #[error("state: {0}")]
     Store(#[from] StoreError),
 }
@@ -272,6 +272,7 @@ impl Control {
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         pipeline.carry_over(&old.pipeline);
         self.shared.rooms.revive(&mut pipeline, self.shared.clock.now())?;
+        self.shared.holds.revive(&pipeline)?;
         let needs_restart = diff_needs_restart(&self.started, &policy);
         self.shared.draws.amend(&old, &policy, self.shared.clock.now().wall_ms / 1_000);
         let mut in_force = self.in_force.write();

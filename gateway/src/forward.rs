@@ -27,8 +27,6 @@ const OTHER_PATH: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 const OTHER_METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 /// Prefix of headers that only we may set.
 const OUR_HEADERS: &str = "tidegate-";
-/// More units than one answer can have sold.
-const SOLD_MAX: u32 = 100_000;
 
 /// Turns the visitor's request into the one the shop gets. Hop-by-hop headers are gone already.
 pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) -> pingora::Result<()> {
@@ -65,14 +63,8 @@ pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) 
     Ok(())
 }
 
-/// Cleans the shop's answer. Returns the units it reported sold.
-pub fn response(from_shop: &mut ResponseHeader, sold_header: Option<&str>) -> pingora::Result<u32> {
-    let mut sold = 0;
-    if let Some(name) = sold_header {
-        let value = from_shop.headers.get(name).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse::<u32>().ok());
-        sold = value.unwrap_or(0).min(SOLD_MAX);
-        from_shop.remove_header(name);
-    }
+/// Cleans the shop's answer.
+pub fn response(from_shop: &mut ResponseHeader) -> pingora::Result<()> {
     let gone: Vec<HeaderName> = from_shop.headers.keys().filter(|n| is_ours(n.as_str())).cloned().collect();
     for name in gone {
         from_shop.remove_header(&name);
@@ -85,7 +77,7 @@ pub fn response(from_shop: &mut ResponseHeader, sold_header: Option<&str>) -> pi
             from_shop.append_header(header::SET_COOKIE, value)?;
         }
     }
-    Ok(sold)
+    Ok(())
 }
 
 /// Our cookies on a forwarded answer: nobody else may be served it, so nobody may store it.
@@ -214,20 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn answers_carry_nothing_of_ours_and_sales_are_read() {
+    fn answers_carry_nothing_of_ours() {
         let mut a = ResponseHeader::build(200, None).unwrap();
-        a.insert_header("Tidegate-Sold", "3").unwrap();
         a.insert_header("Tidegate-Verdict", "own").unwrap();
         a.append_header("Set-Cookie", "sid=1").unwrap();
         a.append_header("Set-Cookie", "__Host-tidegate-pass-drop=forged; Path=/").unwrap();
-        assert_eq!(response(&mut a, Some("Tidegate-Sold")).unwrap(), 3);
+        response(&mut a).unwrap();
         assert!(a.headers.keys().all(|n| !is_ours(n.as_str())));
         assert_eq!(a.headers.get_all("set-cookie").iter().collect::<Vec<_>>(), ["sid=1"]);
-        for bad in ["-1", "many", "", "99999999999"] {
-            let mut a = ResponseHeader::build(200, None).unwrap();
-            a.insert_header("Tidegate-Sold", bad).unwrap();
-            assert_eq!(response(&mut a, Some("tidegate-sold")).unwrap(), 0, "{bad}");
-        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::{
     scoring::Scoring,
     serve::{self, Bound, Drained, ServeError},
     state::{Active, ScorerSlot, Shared},
-    store::{self, Rooms, Store, StoreError, Why},
+    store::{self, Holds, Rooms, Store, StoreError, Why},
 };
 
 /// What a gate is started with.
@@ -232,6 +232,7 @@ fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>, store: Arc<dyn 
     let clock = Clock::after(store::kept_time(&*store).as_ref());
     let mut pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());
     Rooms::new(store.clone()).revive(&mut pipeline, clock.now())?;
+    Holds::new(store.clone()).revive(&pipeline)?;
     let active = Active::new(policy.clone(), pipeline, loaded.sha256.clone(), None);
     let draws = Draws::new(&keys.statement, policy.state.as_ref().map_or(Path::new("."), |s| &s.directory));
     Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store, draws))

@@ -52,6 +52,8 @@ pub struct Intake {
     pub fingerprint: u64,
     /// Keyed hash of the name the shop's login gives this person.
     pub identity: Option<u64>,
+    /// Hash of the TLS hello; 0 for plain HTTP.
+    pub hello: u64,
     /// What answer it can use.
     pub wants: Wants,
     /// Nobody looks at the answer yet.
@@ -96,6 +98,7 @@ pub fn read(head: &Head<'_>, cx: &Context<'_>) -> Intake {
         client: if behind_proxy { peer.map(|p| forwarded_for(fields, p, trusted)) } else { peer },
         https: cx.tls || (behind_proxy && is_https_in_front(fields)),
         fingerprint: fingerprint(fields, head.version, cx.hello),
+        hello: cx.hello,
         wants: wants(fields),
         prefetch: is_prefetch(fields),
         ..Intake::default()
@@ -125,6 +128,7 @@ impl Intake {
             visitor_by_cookie: self.visitor_by_cookie,
             wants: self.wants,
             identity: self.identity,
+            hello: self.hello,
             prefetch: self.prefetch,
             tokens: &self.tokens,
         }

@@ -34,6 +34,7 @@ pub mod planner;
 pub mod proxy;
 pub mod reload;
 pub mod reply;
+pub mod sales;
 pub mod scoring;
 pub mod serve;
 pub mod shop;

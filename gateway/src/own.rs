@@ -47,11 +47,11 @@ pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer>
         ("status", "GET" | "HEAD") => status(shared, trace),
         ("health", "GET" | "HEAD") => health(shared),
         ("draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", "GET" | "HEAD") => return None,
-        ("claim" | "leave" | "challenge" | "draw/proof", "POST") => return None,
+        ("claim" | "extend" | "leave" | "challenge" | "draw/proof", "POST") => return None,
         ("status" | "health" | "draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", _) => {
             problem(405, "answers GET only").with("allow", "GET, HEAD")
         }
-        ("claim" | "leave" | "challenge" | "draw/proof", _) => problem(405, "answers POST only").with("allow", "POST"),
+        ("claim" | "extend" | "leave" | "challenge" | "draw/proof", _) => problem(405, "answers POST only").with("allow", "POST"),
         _ => problem(404, "no page of the gate has this name"),
     })
 }
@@ -65,6 +65,7 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
     let answer = match (path, form) {
         (_, Err(answer)) => answer,
         ("claim", Ok(form)) => claim(shared, trace, &form).await,
+        ("extend", Ok(form)) => extend(shared, trace, &form),
         ("leave", Ok(form)) => leave(shared, trace, &form).await,
         ("challenge", Ok(form)) => take_challenge(shared, trace, &form),
         (_, Ok(form)) => return draw::answer(shared, session, trace, path, &form).await,
@@ -97,15 +98,17 @@ impl State<'_> {
             tidegate_filters::seats::room::Stage::Prequeue { opens_in_s } => Some(opens_in_s),
             _ => None,
         });
-        let claim = w
-            .and_then(|w| reply::claimable(w.stage))
-            .map(|expires_in_s| json!({ "method": "POST", "url": url(self.trace, "claim"), "expires_in_s": expires_in_s }));
+        let claim = w.and_then(|w| reply::claimable(w.stage)).map(|expires_in_s| {
+            json!({ "method": "POST", "url": url(self.trace, "claim"), "expires_in_s": expires_in_s,
+                "extend": { "method": "POST", "url": url(self.trace, "extend") } })
+        });
         json!({
             "state": self.name,
             "room": self.room.name(),
             "place": w.and_then(|w| w.place).map(|p| p.number),
             "ahead": w.map(|w| w.ahead),
             "wait_s": w.and_then(|w| w.wait_s).map(|(low, high)| [low, high]),
+            "stock_percent": w.and_then(|w| w.stock_percent),
             "poll_after_s": w.map(|w| w.poll_after_s.max(1)),
             "opens_in_s": opens_in_s,
             "claim": claim,
@@ -129,21 +132,21 @@ fn cookie_text(https: bool, name: &str, value: &str, age_s: u64) -> String {
 
 /// Gives a pass, and a name to a visitor who has none.
 pub fn give_pass(shared: &Shared, trace: &mut Trace, room: &Room, seat: SeatRef, now: Now) {
-    let token = room.pass_token(seat, &trace.intake.host, now);
+    let token = room.bound(&trace.intake.visit(None), room.pass_token(seat, &trace.intake.host, now));
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("pass-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }
 
 /// Gives the ticket of an entry of a draw.
 pub fn give_entry_ticket(shared: &Shared, trace: &mut Trace, room: &Room, entry: EntryRef, now: Now) {
-    let token = room.entry_token(entry, &trace.intake.host, now);
+    let token = room.bound(&trace.intake.visit(None), room.entry_token(entry, &trace.intake.host, now));
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("ticket-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }
 
 /// Gives a ticket, and a name to a visitor who has none.
 pub fn give_ticket(shared: &Shared, trace: &mut Trace, room: &Room, place: Place, now: Now) {
-    let token = room.ticket_token(place, &trace.intake.host, now);
+    let token = room.bound(&trace.intake.visit(None), room.ticket_token(place, &trace.intake.host, now));
     trace.cookies.push(cookie(shared, trace.intake.https, &format!("ticket-{}", room.name()), &token));
     give_visitor(shared, trace, now);
 }
@@ -306,6 +309,19 @@ async fn claim_seat(shared: &Shared, trace: &mut Trace, index: usize, room: &Roo
         trace.seat(index, seat, true);
     }
     seat
+}
+
+/// More time for a called visitor: a whole claim window from now, ten times at most.
+fn extend(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
+    trace.own(RowKind::Poll, "own", Reason::Own);
+    let active = trace.active.clone();
+    let index = room_index(trace, get(form, "room"));
+    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return none() };
+    room.extend(&trace.intake.visit(None), shared.clock.now());
+    match trace.intake.wants {
+        Wants::Html => Answer::see(303, "own", Reason::Own.code(), destination(get(form, "to"))),
+        _ => state_answer(shared, trace, index, 200),
+    }
 }
 
 async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {

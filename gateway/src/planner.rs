@@ -163,4 +163,17 @@ fn gauge_room(metrics: &Metrics, room: &RoomStats, refill: f64, burst: f64) {
     for (name, value) in values {
         metrics.gauge(name, &[("room", &room.name)], value);
     }
+    let (Some(sale), Some(u)) = (&room.sale, &room.stock) else { return };
+    let free = u.free.unwrap_or(0);
+    let units = [
+        ("free", free),
+        ("held", u.held),
+        ("in_flight", u.in_flight),
+        ("uncertain", u.uncertain),
+        ("sold", u.sold),
+        ("over", u.over),
+    ];
+    for (state, n) in units {
+        metrics.gauge(gauges::SALE_UNITS, &[("sale", sale), ("state", state)], n as f64);
+    }
 }

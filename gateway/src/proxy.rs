@@ -25,6 +25,7 @@ use crate::{
     in_flight::Permit,
     own,
     reply::{self, Answer},
+    sales::{self, HOLD_HEADER},
     state::Shared,
     trace::Trace,
 };
@@ -87,6 +88,14 @@ impl Gate {
         if !trace.active.upstreams.any_healthy() {
             return self.cannot(session, trace, 503, Reason::ShopDown).await;
         }
+        match sales::hold(&self.shared, session, trace).await {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                reply::send(session, trace, answer).await?;
+                return Ok(true);
+            }
+            Err((status, reason)) => return self.cannot(session, trace, status, reason).await,
+        }
         match self.permits(trace).await {
             Some(permits) => {
                 trace.may_forward(permits);
@@ -122,8 +131,8 @@ impl Gate {
         Ok(true)
     }
 
-    fn sold(&self, trace: &mut Trace, units: u32) {
-        trace.row.sold = units;
+    /// Units sold by a request that held none.
+    fn sold(&self, trace: &Trace, units: u32) {
         let pipeline = &trace.active.pipeline;
         let room = match trace.entrance {
             Some(Entrance::Inside { room, .. } | Entrance::Seated { room, .. }) => Some(room),
@@ -237,7 +246,13 @@ impl ProxyHttp for Gate {
         cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let trace = decided(cx)?;
-        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header)
+        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header)?;
+        if let Some(hold) = trace.sends_hold() {
+            to_shop.insert_header(HOLD_HEADER, hold)?;
+            // Its body is here already.
+            to_shop.remove_header(&header::EXPECT);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -272,12 +287,11 @@ impl ProxyHttp for Gate {
         }
         let trace = decided(cx)?;
         trace.shop_answered(from_shop.status.is_server_error(), false);
-        let sold_header = trace.active.policy.shop.reports_sales_by.as_ref().map(|r| r.header.as_str());
-        let units = forward::response(from_shop, sold_header)?;
-        if units > 0 {
-            self.sold(trace, units);
+        let word = sales::read(from_shop, trace.active.policy.shop.reports_sales_by.as_ref(), &trace.row.route);
+        if !trace.shop_says(word) && word.sold() > 0 {
+            self.sold(trace, word.sold());
         }
-        Ok(())
+        forward::response(from_shop)
     }
 
     fn upstream_response_body_filter(

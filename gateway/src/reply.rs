@@ -92,6 +92,7 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
             let status = match (reason, retry_after_s) {
                 (Reason::NoRoute, _) => 404,
                 (Reason::SaleClosed, _) => 410,
+                (Reason::HoldInFlight | Reason::NoHold, _) => 409,
                 (_, Some(_)) => 503,
                 (_, None) => 403,
             };

@@ -31,7 +31,7 @@ use crate::{
     head::Fields,
     in_flight::InFlight,
     shop::ShopMeter,
-    store::{self, Rooms, Store, StoreError, TIME_EVERY_MS, Why, Written},
+    store::{self, Holds, Rooms, Store, StoreError, TIME_EVERY_MS, Why, Written},
     upstream::Upstreams,
 };
 
@@ -51,6 +51,8 @@ pub struct Shared {
     pub rows: Arc<dyn RowSink>,
     /// What outlives the process.
     pub store: Arc<dyn Store>,
+    /// Stock in it.
+    pub holds: Holds,
     /// Rooms in it.
     pub rooms: Rooms,
     /// What scores visits.
@@ -221,6 +223,7 @@ impl Shared {
             keyring: ArcSwap::from_pointee(keyring),
             hash_key,
             rows,
+            holds: Holds::new(store.clone()),
             rooms: Rooms::new(store.clone()),
             draws,
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
@@ -267,6 +270,7 @@ impl Shared {
             }
         }
         answers.into_iter().for_each(|a| self.claims.answer(a.room, a.place, a.outcome));
+        self.holds.tick(&active.pipeline);
     }
 
     /// Tells what a batch allows to be told once it is durable; takes back what it gave when it is not.

@@ -13,6 +13,7 @@ use crate::{
     decide::Next,
     in_flight::Permit,
     intake::Intake,
+    sales::{InHand, Word},
     shop::ShopAnswer,
     state::{Active, Scored, Shared},
 };
@@ -43,6 +44,7 @@ pub struct Trace {
     pub next: Option<Next>,
     /// The row so far.
     pub row: Row,
+    hold: Option<InHand>,
     permits: [Option<Permit>; 2],
     forwarded_ns: u64,
     answered: bool,
@@ -53,7 +55,7 @@ impl Trace {
     /// Nothing is known yet.
     pub fn new(shared: Arc<Shared>) -> Box<Self> {
         let active = shared.active.load_full();
-        let row = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, ..Row::default() };
+        let row = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, hold: u64::MAX, ..Row::default() };
         Box::new(Trace {
             started: shared.clock.now(),
             shared,
@@ -66,6 +68,7 @@ impl Trace {
             body_bytes: 0,
             next: None,
             row,
+            hold: None,
             permits: [None, None],
             forwarded_ns: 0,
             answered: false,
@@ -171,6 +174,38 @@ impl Trace {
         self.row.seated = seated;
     }
 
+    /// A unit of stock goes with it.
+    pub fn takes(&mut self, hold: InHand) {
+        self.row.hold = hold.number();
+        self.hold = Some(hold);
+    }
+
+    /// It is about to be written to the shop: from here on its unit may be sold. Gives `SALE/NUMBER` of the hold.
+    pub fn sends_hold(&mut self) -> Option<String> {
+        let hold = self.hold.as_mut()?;
+        hold.is_sent();
+        let needs = self.active.pipeline.routes().get(self.route?)?.needs.as_ref()?;
+        Some(format!("{}/{}", needs.hold, hold.number()))
+    }
+
+    /// Nobody waits for it: until it is durable the unit counts as at the shop, so it is not sold again.
+    fn write_hold(&self) {
+        let needs = self.route.and_then(|r| self.active.pipeline.routes().get(r)).and_then(|r| r.needs.as_ref());
+        if let (Some(hold), Some(needs)) = (&self.hold, needs) {
+            drop(self.shared.holds.write(&needs.hold, hold.stock(), false));
+        }
+    }
+
+    /// What the shop's answer says about units. `true`: it is about the unit in hand.
+    pub fn shop_says(&mut self, word: Word) -> bool {
+        self.row.sold = word.sold();
+        let now = self.shared.clock.now();
+        let Some(hold) = &mut self.hold else { return false };
+        hold.tell(word.outcome(), now);
+        self.write_hold();
+        true
+    }
+
     /// The seat could not be given after all.
     pub fn unseated(&mut self) {
         let none = Row::default();
@@ -216,6 +251,11 @@ impl Trace {
     /// It is over: the one row. Later calls do nothing.
     pub fn finish(&mut self, status: u16, bytes: u64) {
         self.shop_done();
+        if let Some(hold) = &mut self.hold {
+            self.row.hold_end = hold.finish(self.shared.clock.now()).name();
+            self.write_hold();
+            self.hold = None;
+        }
         if !std::mem::replace(&mut self.parsed, false) {
             return;
         }

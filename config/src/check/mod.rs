@@ -7,6 +7,7 @@ mod listen;
 mod rooms;
 mod routes;
 mod shop;
+mod stock;
 
 use std::path::Path;
 
@@ -75,6 +76,7 @@ pub(crate) fn check(policy: &Policy, places: &Places, checks: &Checks<'_>) -> (V
         c.filters();
         c.rooms();
         c.sales();
+        c.needs();
         c.kept();
         if !checks.skip_files {
             c.files();

@@ -6,7 +6,7 @@ use tidegate_filters::{
     seats::{
         line::CLAIM_WINDOW_S_MAX,
         queue::PLACES_MAX,
-        room::{OnFailure, RoomSettings, TICKET_AGE_MAX_MS},
+        room::{Binding, OnFailure, RoomSettings, TICKET_AGE_MAX_MS},
         seat::SEATS_MAX,
     },
 };
@@ -63,10 +63,29 @@ impl Checker<'_> {
             let what = format!("{} is not a status of the waiting page", room.status_while_waiting);
             self.error(at("status_while_waiting"), what, "write 200, 202, 429 or 503");
         }
+        self.binding(at("binding"), room);
         let stock = self.policy.sales.iter().find(|s| s.room == room.name && s.stock.is_some());
         if let (OnFailure::OpenBounded, Some(sale)) = (room.on_failure, stock) {
             let what = format!("sale `{}` has stock: a room that opens when it fails hands it to the fastest", sale.name);
             self.error(at("on_failure"), what, "write `closed`");
+        }
+    }
+
+    fn binding(&mut self, at: String, room: &RoomSettings) {
+        match room.binding {
+            Binding::Key if room.visitor.key.is_none() => {
+                let what = "the room knows no name that the shop's login gives";
+                self.error(at, what, "write `visitor: { key: { cookie: NAME } }` in the room, or `binding: none`");
+            }
+            Binding::Tls if self.policy.listen.iter().all(|l| l.tls.is_none()) => {
+                let what = "no listener speaks TLS, so nothing is bound";
+                self.warning(at, what, "write `binding: network`, or give a listener `tls`");
+            }
+            Binding::Network => {
+                let what = "people whose phone changes from wifi to mobile while they wait are challenged";
+                self.warning(at, what, "write `binding: none` unless tickets are sold on");
+            }
+            _ => {}
         }
     }
 
@@ -120,10 +139,6 @@ impl Checker<'_> {
                 "write the number of units, or remove `stock` when it is not limited",
             );
         }
-        if sale.stock.is_some() && self.policy.shop.reports_sales_by.is_none() {
-            let what = "the gate never hears of a sale, so it cannot count the stock";
-            self.warning(at("stock"), what, "add `reports_sales_by: { header: Tidegate-Sold }` to `shop`");
-        }
         if self.checks.now_unix_ms.is_some_and(|now| sale.closes_at.unix_ms() <= now) {
             self.warning(
                 at("closes_at"),
@@ -135,6 +150,6 @@ impl Checker<'_> {
 }
 
 /// From the first place given to the end.
-fn hours(sale: &SaleSettings) -> (u64, u64) {
+pub(super) fn hours(sale: &SaleSettings) -> (u64, u64) {
     (sale.prequeue_opens_at.unwrap_or(sale.opens_at).unix_ms(), sale.closes_at.unix_ms())
 }

@@ -9,9 +9,6 @@ use crate::policy::shop::HostHeader;
 const IN_FLIGHT_MAX: u64 = 100_000;
 /// Shortest time between two health checks.
 const EVERY_MIN: Span = Span(100);
-/// Headers that mean something to HTTP itself.
-const NOT_FOR_SALES: &[&str] =
-    &["content-length", "content-type", "connection", "transfer-encoding", "set-cookie", "location", "date", "server", "host"];
 
 impl Checker<'_> {
     pub(super) fn shop(&mut self) {
@@ -53,19 +50,7 @@ impl Checker<'_> {
                 self.error("shop.host_header.set", format!("`{host}` is not a host"), "write a name, such as shop.internal");
             }
         }
-        if let Some(reports) = &shop.reports_sales_by {
-            let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-            let bad = reports.header.is_empty()
-                || !reports.header.chars().all(token)
-                || NOT_FOR_SALES.contains(&reports.header.to_ascii_lowercase().as_str());
-            if bad {
-                self.error(
-                    "shop.reports_sales_by.header",
-                    format!("`{}` cannot carry sales", reports.header),
-                    "write a header of your own, such as Tidegate-Sold",
-                );
-            }
-        }
+        self.reports();
         self.within("shop.kept_connections", shop.kept_connections.into(), 0, 65_536, " connections");
         self.within("shop.retries_max", shop.retries_max.into(), 0, 16, " retries");
         self.watched();

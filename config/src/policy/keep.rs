@@ -23,14 +23,17 @@ pub struct SaleSettings {
     pub opens_at: Timestamp,
     /// From here on it is over.
     pub closes_at: Timestamp,
-    /// Units on sale; not limited by the gate when left out. Needs `shop.reports_sales_by`.
+    /// Units on sale; not limited by the gate when left out. The routes that sell say `needs: { hold: … }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stock: Option<u64>,
+    /// Units one visitor may buy; not limited by the gate when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_visitor_max: Option<u32>,
 }
 
 impl SaleSettings {
-    /// As the filters want it.
-    pub fn compile(&self) -> Sale {
+    /// As the filters want it; `lot` is the least units a hold takes.
+    pub fn compile(&self, lot: u32) -> Sale {
         Sale {
             name: self.name.as_str().into(),
             room: self.room.as_str().into(),
@@ -38,6 +41,8 @@ impl SaleSettings {
             opens_ms: self.opens_at.unix_ms(),
             closes_ms: self.closes_at.unix_ms(),
             stock: self.stock,
+            per_visitor_max: self.per_visitor_max,
+            lot,
         }
     }
 }

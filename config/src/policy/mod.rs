@@ -83,6 +83,7 @@ fn routes() -> Vec<RouteSettings> {
         matches: MatchSettings::default(),
         filters: RouteFilters::All,
         in_flight_max: None,
+        needs: None,
     }]
 }
 
@@ -91,13 +92,19 @@ fn own_prefix() -> String {
 }
 
 impl Policy {
+    /// The least units a hold of the sale takes.
+    fn lot(&self, sale: &SaleSettings) -> u32 {
+        let needs = self.routes.iter().filter_map(|r| r.needs.as_ref());
+        needs.filter(|n| n.hold == sale.name).map(|n| n.units).min().unwrap_or(1)
+    }
+
     /// What the filters need, with times resolved.
     pub fn pipeline_settings(&self) -> PipelineSettings {
         PipelineSettings {
             routes: self.routes.clone(),
             filters: self.filters.clone(),
             rooms: self.rooms.clone(),
-            sales: self.sales.iter().map(SaleSettings::compile).collect(),
+            sales: self.sales.iter().map(|s| s.compile(self.lot(s))).collect(),
             capacity: self.shop.capacity,
             in_flight: self.shop.in_flight,
         }

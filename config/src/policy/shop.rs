@@ -182,12 +182,29 @@ impl Default for Timeouts {
     }
 }
 
-/// How the shop says that something was sold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How the shop says that something was sold: by a header, or by the status (and place) of one route's answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportsSalesBy {
     /// Answer header with the number of units sold; taken out before the visitor sees it.
-    pub header: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The route whose answers tell: an answer with `status` (and `location`) sold one unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Status of an answer that sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Path prefix that its `Location` must have, at a segment border; any when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+}
+
+impl ReportsSalesBy {
+    /// By a header.
+    pub fn header(name: &str) -> Self {
+        ReportsSalesBy { header: Some(name.to_owned()), ..ReportsSalesBy::default() }
+    }
 }
 
 /// The `Host` the shop sees.

@@ -10,7 +10,7 @@ use tidegate_filters::{
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
         waiting_room::WaitingRoomSettings,
     },
-    seats::room::{Arm, OnFailure, Order, RoomSettings, SeatSettings},
+    seats::room::{Arm, Binding, OnFailure, Order, RoomSettings, SeatSettings},
 };
 
 use super::{
@@ -70,6 +70,7 @@ impl Policy {
                 slow_lane_percent: 5,
                 status_while_waiting: 200,
                 on_failure: OnFailure::Closed,
+                binding: Binding::None,
             }],
             sales: Vec::new(),
             journal: None,

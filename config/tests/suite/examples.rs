@@ -56,7 +56,7 @@ fn a_drop_becomes_what_the_filters_need() {
     let sale = &p.sales[0];
     assert_eq!(sale.opens_ms, 1_796_090_400_000, "10:00 in Shanghai is 02:00 UTC");
     assert_eq!((sale.opens_ms - sale.prequeue_opens_ms, sale.closes_ms - sale.opens_ms), (30 * 60_000, 120 * 60_000));
-    assert_eq!((sale.stock, &*sale.room), (Some(500), "drop"));
+    assert_eq!((sale.stock, sale.per_visitor_max, sale.lot, &*sale.room), (Some(500), Some(1), 1, "drop"));
 }
 
 #[test]
@@ -68,7 +68,8 @@ fn explanations_say_the_numbers() {
         "places from 2026-12-01T09:30:00+08:00, 30m before it opens",
         "closes at 2026-12-01T12:00:00+08:00, 2h later",
         "500 units are on sale",
-        "at most one request at the shop at the same time",
+        "POST takes one unit of sale sneaker-42, kept 5m for who does not finish",
+        "A visitor may buy 1",
         "from 0.85 on the slow lane; nobody is refused for a score",
         "between 20 requests a second and 400 requests a second",
     ] {

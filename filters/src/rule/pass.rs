@@ -29,3 +29,11 @@ pub fn token_for<'v>(visit: &Visit<'v>, kind: Kind, room: &str, epoch: u64, sale
 pub fn seat_of(token: &Token) -> SeatRef {
     SeatRef::from_bits(token.number)
 }
+
+/// A passed challenge of this host, still good.
+pub fn cleared(visit: &Visit<'_>, now: Now) -> bool {
+    let good = |t: &Token| {
+        t.kind == Kind::Clearance && *t.host == *visit.host && t.not_before_ms <= now.wall_ms && now.wall_ms < t.expires_at_ms
+    };
+    visit.tokens.iter().any(good)
+}

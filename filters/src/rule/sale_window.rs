@@ -38,6 +38,10 @@ pub struct Sale {
     pub closes_ms: u64,
     /// Units; `None` when not limited.
     pub stock: Option<u64>,
+    /// Units a visitor may buy; `None` when not limited.
+    pub per_visitor_max: Option<u32>,
+    /// The least units a hold takes: with fewer left the sale is over. 0 counts as 1.
+    pub lot: u32,
 }
 
 /// Where a sale stands.

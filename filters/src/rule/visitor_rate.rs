@@ -270,6 +270,7 @@ mod tests {
             visitor_by_cookie: false,
             wants: Wants::Html,
             identity: None,
+            hello: 0,
             prefetch: false,
             tokens: &[],
         }

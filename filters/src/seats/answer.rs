@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{
     draw::{live::EntryRef, register::Person},
+    ledger::Units,
     queue::Place,
     seat::SeatRef,
 };
@@ -49,6 +50,8 @@ pub struct Waiting {
     pub ahead: u64,
     /// Seconds until the turn, from P10 to P90; `None` while nobody is called.
     pub wait_s: Option<(u32, u32)>,
+    /// The chance that stock lasts until then, percent; `None` where stock is not counted.
+    pub stock_percent: Option<u8>,
     /// When to ask again, seconds, ≥ 1.
     pub poll_after_s: u32,
 }
@@ -180,6 +183,10 @@ pub struct RoomStats {
     pub call_rate: f64,
     /// Units reported sold in the current sale.
     pub sold: u64,
+    /// Name of the current sale.
+    pub sale: Option<String>,
+    /// Units of the current sale by state.
+    pub stock: Option<Units>,
     /// The operator's word to those who wait.
     pub message: Option<String>,
     /// The plan in force.

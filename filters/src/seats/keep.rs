@@ -116,9 +116,10 @@ impl Room {
         }
         // Not a full burst: it may have been spent a moment before.
         s.bucket.set_level(head.tokens);
-        for (sale, sold) in &self.sales {
+        // Limited stock has records of its own.
+        for (sale, stock) in self.sales.iter().filter(|(s, _)| s.stock.is_none()) {
             let was = head.sold.iter().find(|(name, _)| **name == *sale.name).map_or(0, |(_, n)| *n);
-            sold.store(was, Ordering::Release);
+            stock.with(|l| l.elsewhere(was));
         }
     }
 
@@ -159,7 +160,7 @@ impl Room {
             paused: s.paused.load(Ordering::Acquire),
             slow: operator.slow,
             message: operator.message.clone(),
-            sold: self.sales.iter().map(|(sale, n)| (sale.name.to_string(), n.load(Ordering::Acquire))).collect(),
+            sold: self.sales.iter().map(|(sale, stock)| (sale.name.to_string(), stock.units().sold)).collect(),
         };
         Kept { head, seats, chunks }
     }

@@ -107,6 +107,7 @@ fn settings() -> RoomSettings {
         entries_max: 1_000_000,
         slow_lane_percent: 20,
         status_while_waiting: 200,
+        binding: Binding::None,
         on_failure: OnFailure::Freeze,
     }
 }
@@ -129,6 +130,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         wants: Wants::Html,
         prefetch,
         identity: None,
+        hello: 0,
         tokens,
     }
 }

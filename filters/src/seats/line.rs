@@ -1,20 +1,16 @@
 //! The line of a room: two lanes, claims, calls. A call is an invitation; token and seat are taken at the claim, so that
 //! people who do not come cost nobody an admission.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 
 use super::{
     keep::Kept,
     queue::{Lane, Place, Queue, State},
+    response::{Response, SHARE_MIN},
     seat::{SeatRef, Seats},
+    sync::{AtomicU32, AtomicU64, Mutex, Ordering},
 };
 use crate::{
     bucket::Bucket,
@@ -27,11 +23,20 @@ pub const CLAIMS_MAX: usize = 16_384;
 /// How long a claim waits for token and seat before it is answered "you are next", milliseconds.
 pub const CLAIM_WAIT_MS: u64 = 2_000;
 /// Longest claim window, seconds.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
 pub const CLAIM_WINDOW_S_MAX: u32 = 900;
+/// Small for model checkers.
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+pub const CLAIM_WINDOW_S_MAX: u32 = 3;
 /// Places one tick looks at: 2^16 absent ones are passed over in a millisecond.
 const SCAN_MAX: u32 = 1 << 16;
-/// The claim share is never taken lower than this, so that at most 5 are called for one free seat.
-const CLAIM_SHARE_MIN: f64 = 0.2;
+/// How often one call can be extended: what WCAG 2.2.1 asks for.
+pub const EXTENSIONS_MAX: u8 = 10;
+/// Luck evens out with the root: so many standard deviations of claims are called in advance, so that seldom a token waits
+/// for somebody. Those who come when there is none yet are next, for a second or two.
+const SPARE: f64 = 1.5;
+/// Calls that can be extended at the same time.
+const EXTENDED_MAX: usize = 16_384;
 
 /// [`CLAIMS_MAX`] claims are under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +62,8 @@ pub struct Terms {
     pub seat_ends_s: u32,
     /// Seconds a called visitor is waited for.
     pub claim_window_s: u32,
+    /// Tokens the bucket gets a second.
+    pub refill_per_s: f64,
     /// Percent of calls for the slow lane while both wait.
     pub slow_lane_percent: u8,
     /// Nobody is called or seated: before the opening, paused.
@@ -69,9 +76,12 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct Line {
     lanes: [Queue; 2],
-    claims: ArrayQueue<Place>,
+    /// Places, and the deadline of their call.
+    claims: ArrayQueue<(Place, u32)>,
     /// Calls whose deadline is at second `i % len`, not yet claimed.
     outstanding: Box<[AtomicU32]>,
+    /// Deadlines below are over, and not counted any more.
+    over_s: AtomicU32,
     left: AtomicU64,
     seated: AtomicU64,
     /// Numbers that a restart left behind and nobody has shown a ticket of.
@@ -80,6 +90,8 @@ pub struct Line {
     announced: [AtomicU32; 2],
     /// Call rate and present share of the last tick, as bits: read by every waiting visit, so not behind the lock.
     pace: [AtomicU64; 2],
+    /// How often calls were extended. Looked at when somebody extends, and once a second.
+    extended: Mutex<BTreeMap<Place, u8>>,
     tick: Mutex<Tick>,
 }
 
@@ -88,9 +100,7 @@ struct Tick {
     /// Claims that found nothing free, lowest place first, and since when.
     pending: BTreeMap<Place, u64>,
     last_s: u32,
-    /// Share of calls that are claimed, smoothed.
-    claim_share: Option<f64>,
-    claims_this_s: u32,
+    response: Response,
     /// Present people called a second, smoothed over about 10 s.
     call_rate: f64,
     calls_this_s: u32,
@@ -104,13 +114,15 @@ impl Default for Line {
         Line {
             lanes: Default::default(),
             claims: ArrayQueue::new(CLAIMS_MAX),
+            over_s: AtomicU32::new(0),
             outstanding: (0..=CLAIM_WINDOW_S_MAX).map(|_| AtomicU32::new(0)).collect(),
             left: AtomicU64::new(0),
             seated: AtomicU64::new(0),
             void: AtomicU64::new(0),
             announced: [AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX)],
             pace: [AtomicU64::new(0f64.to_bits()), AtomicU64::new(1f64.to_bits())],
-            tick: Mutex::default(),
+            extended: Mutex::new(BTreeMap::new()),
+            tick: Mutex::new(Tick::default()),
         }
     }
 }
@@ -173,7 +185,7 @@ impl Line {
             return Ok(false);
         }
         let Some(deadline_s) = self.lane(place.lane).begin_claim(place.number) else { return Ok(false) };
-        if self.claims.push(place).is_err() {
+        if self.claims.push((place, deadline_s)).is_err() {
             self.lane(place.lane).end_claim(place.number, false);
             return Err(ClaimsFull);
         }
@@ -191,14 +203,38 @@ impl Line {
         before.is_some()
     }
 
+    /// A called visitor needs more time: waited for until `deadline_s`. `false`: not called, not so soon over, or
+    /// extended [`EXTENSIONS_MAX`] times already.
+    pub fn extend(&self, place: Place, deadline_s: u32) -> bool {
+        let mut extended = self.extended.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = extended.get(&place).copied().unwrap_or(0);
+        if times >= EXTENSIONS_MAX || times == 0 && extended.len() >= EXTENDED_MAX {
+            return false;
+        }
+        // Counted first: whoever claims or leaves in between takes this count back, not one that is not there yet.
+        let slot = &self.outstanding[deadline_s as usize % self.outstanding.len()];
+        slot.fetch_add(1, Ordering::AcqRel);
+        let Some(before_s) = self.lane(place.lane).extend(place.number, deadline_s) else {
+            slot.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        };
+        self.call_over(before_s);
+        extended.insert(place, times + 1);
+        true
+    }
+
     /// Serves the claims since the last tick, lowest place first, then calls as many as will find token and seat.
     pub fn tick(&self, now_s: u32, now: Now, terms: Terms, seats: &Seats, bucket: &Bucket) -> Vec<Claimed> {
         let mut t = self.tick.lock().unwrap_or_else(PoisonError::into_inner);
-        self.each_second(&mut t, now_s);
-        while let Some(place) = self.claims.pop() {
+        let window_s = window(terms);
+        while let Some((place, deadline_s)) = self.claims.pop() {
             t.pending.insert(place, now.mono_ms());
-            t.claims_this_s += 1;
+            // Who was passed over, or comes after the window, says nothing about how people respond to calls.
+            if deadline_s >= now_s {
+                t.response.claim(window_s.saturating_sub(deadline_s - now_s) as usize);
+            }
         }
+        self.each_second(&mut t, now_s, window_s);
         let answers = self.serve(&mut t, now, terms, seats, bucket);
         if !terms.closed {
             self.call(&mut t, now_s, terms, seats, bucket);
@@ -265,34 +301,32 @@ impl Line {
 
     fn call_over(&self, deadline_s: u32) {
         let slot = &self.outstanding[deadline_s as usize % self.outstanding.len()];
-        // 0 is "passed over while absent": never counted. An expired one was reset: stays at 0.
-        if deadline_s > 0 {
+        // 0 is "passed over while absent": never counted. Of one that is over the slot is another second's by now.
+        if deadline_s > 0 && deadline_s >= self.over_s.load(Ordering::Acquire) {
             let _ = slot.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
         }
     }
 
-    fn each_second(&self, t: &mut Tick, now_s: u32) {
+    fn each_second(&self, t: &mut Tick, now_s: u32, window_s: u32) {
         if now_s == t.last_s {
             return;
         }
-        let first = t.last_s.max(now_s.saturating_sub(CLAIM_WINDOW_S_MAX));
+        let first = t.last_s.max(now_s.saturating_sub(CLAIM_WINDOW_S_MAX + 1));
         let expired: u32 =
             (first..now_s).map(|s| self.outstanding[s as usize % self.outstanding.len()].swap(0, Ordering::AcqRel)).sum();
         if sabotage::is(Bug::CallsNeverExpire) {
             self.outstanding[first as usize % self.outstanding.len()].store(expired, Ordering::Release);
         }
-        let settled = expired + t.claims_this_s;
-        if settled > 0 {
-            let share = f64::from(t.claims_this_s) / f64::from(settled);
-            // Weighs 20 calls as much as all before: quick to learn, slow to panic over one no-show.
-            let weight = f64::from(settled) / (f64::from(settled) + 20.0);
-            let old = t.claim_share.unwrap_or(1.0);
-            t.claim_share = Some((old + weight * (share - old)).clamp(CLAIM_SHARE_MIN, 1.0));
-        }
+        self.over_s.store(now_s, Ordering::Release);
+        // Of the second that is over: who was called in it has been silent for a part of it.
+        t.response.second(|age| self.silent(now_s.saturating_sub(1), window_s, age));
+        let mut extended = self.extended.lock().unwrap_or_else(PoisonError::into_inner);
+        extended.retain(|place, _| matches!(self.state(*place), State::Called { .. }));
+        drop(extended);
         let span = f64::from((now_s - t.last_s).min(60));
         let keep = 0.9f64.powf(span);
         t.call_rate = t.call_rate * keep + f64::from(t.calls_this_s) / span * (1.0 - keep);
-        (t.claims_this_s, t.calls_this_s, t.last_s) = (0, 0, now_s);
+        (t.calls_this_s, t.last_s) = (0, now_s);
     }
 
     fn serve(&self, t: &mut Tick, now: Now, terms: Terms, seats: &Seats, bucket: &Bucket) -> Vec<Claimed> {
@@ -332,11 +366,8 @@ impl Line {
     }
 
     fn call(&self, t: &mut Tick, now_s: u32, terms: Terms, seats: &Seats, bucket: &Bucket) {
-        let free = u64::from(terms.seats_max.saturating_sub(seats.live())).min(bucket.available());
-        let expected = free as f64 / t.claim_share.unwrap_or(1.0);
-        let under_way = self.outstanding() as usize + t.pending.len();
-        let mut calls = (expected as usize).saturating_sub(under_way);
-        let deadline_s = now_s + terms.claim_window_s.clamp(1, CLAIM_WINDOW_S_MAX - 1);
+        let mut calls = self.wanted(t, now_s, terms, seats, bucket);
+        let deadline_s = now_s + window(terms);
         let mut scans = SCAN_MAX;
         while calls > 0 && scans > 0 {
             t.slow_credit = (t.slow_credit + f64::from(terms.slow_lane_percent) / 100.0).min(1.0);
@@ -348,6 +379,33 @@ impl Line {
             }
             calls -= 1;
         }
+    }
+
+    /// How many to call: so that those who will claim find a token and a seat, and no token waits for them. A claim takes
+    /// a while, so the tokens that come meanwhile are given away as well; and of those called only some will come.
+    fn wanted(&self, t: &Tick, now_s: u32, terms: Terms, seats: &Seats, bucket: &Bucket) -> usize {
+        let seats = f64::from(terms.seats_max.saturating_sub(seats.live()));
+        let tokens = bucket.available() as f64;
+        let meanwhile = terms.refill_per_s.max(0.0) * t.response.delay_s();
+        let room = seats.min(tokens + meanwhile + SPARE * meanwhile.sqrt());
+        let window_s = window(terms);
+        let silent = |age: u32| f64::from(self.silent(now_s, window_s, age as usize)) * t.response.still(age as usize);
+        let mut coming: f64 = (0..=window_s).map(silent).sum();
+        if sabotage::is(Bug::CallsNeverExpire) {
+            coming = f64::from(self.outstanding());
+        }
+        let more = (room - coming - t.pending.len() as f64) / t.response.share();
+        // Never more than would be called if only the least share came.
+        let under_way = self.outstanding() as usize + t.pending.len();
+        let most = (((tokens + seats) / SHARE_MIN) as usize).saturating_sub(under_way);
+        // A hair below a whole person is a person: 0.8 tokens a second times 1.25 s.
+        ((more + 1e-6).max(0.0) as usize).min(most)
+    }
+
+    /// People called `age` seconds ago who have not claimed.
+    fn silent(&self, now_s: u32, window_s: u32, age: usize) -> u32 {
+        let Some(left_s) = window_s.checked_sub(age as u32) else { return 0 };
+        self.outstanding[(now_s + left_s) as usize % self.outstanding.len()].load(Ordering::Acquire)
     }
 
     /// Calls the next present visitor of a lane; absent ones on the way are passed over but stay called.
@@ -363,16 +421,22 @@ impl Line {
                 queue.advance();
                 continue;
             }
+            let slot = &self.outstanding[deadline_s as usize % self.outstanding.len()];
             let present = match queue.state(n) {
                 // The number is taken and its word will be there in nanoseconds: the next tick sees it.
                 State::Unwritten => return false,
-                State::Waiting { present_until_s } => {
-                    let present = present_until_s >= now_s;
-                    present && queue.call(n, deadline_s)
-                        || !present && {
-                            queue.call(n, 0);
-                            false
-                        }
+                State::Waiting { present_until_s } if present_until_s >= now_s => {
+                    // Counted first: whoever claims or leaves at once takes this count back, not one that is not there yet.
+                    slot.fetch_add(1, Ordering::AcqRel);
+                    let called = queue.call(n, deadline_s);
+                    if !called {
+                        slot.fetch_sub(1, Ordering::AcqRel);
+                    }
+                    called
+                }
+                State::Waiting { .. } => {
+                    queue.call(n, 0);
+                    false
                 }
                 _ => false,
             };
@@ -380,11 +444,15 @@ impl Line {
             let old = t.present_share.unwrap_or(1.0);
             t.present_share = Some(old + 0.02 * (f64::from(u8::from(present)) - old));
             if present {
-                self.outstanding[deadline_s as usize % self.outstanding.len()].fetch_add(1, Ordering::AcqRel);
                 t.calls_this_s += 1;
                 return true;
             }
         }
         false
     }
+}
+
+/// The claim window, within what is counted.
+fn window(terms: Terms) -> u32 {
+    terms.claim_window_s.clamp(1, CLAIM_WINDOW_S_MAX - 1)
 }

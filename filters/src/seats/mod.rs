@@ -1,10 +1,13 @@
 //! The heart of the gate: the waiting room's line, its seats, the tokens that prove a place or a seat.
 
 pub mod answer;
+pub mod chance;
 pub mod draw;
+pub mod hold;
 pub mod keep;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod keep_tests;
+pub mod ledger;
 pub mod line;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod line_tests;
@@ -13,6 +16,7 @@ pub mod marks;
 mod model_tests;
 mod pace;
 pub mod queue;
+pub mod response;
 pub mod room;
 mod room_draw;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
@@ -22,5 +26,10 @@ mod room_tests;
 pub mod seat;
 pub mod settings;
 mod state;
+pub mod stock;
 pub mod sync;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod throughput_tests;
 pub mod token;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod token_tests;

@@ -5,10 +5,13 @@
 
 use super::{
     draw::slots::{Slots, Standing},
-    queue::{Queue, State},
+    ledger::{Buyer, Denied, Holder, Outcome, Want},
+    line::{Line, Terms},
+    queue::{Lane, Place, Queue, State},
     seat::{SeatRef, Seats},
+    stock::Stock,
 };
-use crate::rule::bot_gate::Class;
+use crate::{bucket::Bucket, rule::bot_gate::Class, time::Now};
 
 #[cfg(feature = "loom")]
 mod run {
@@ -181,6 +184,150 @@ fn model_numbers_are_given_once() {
         assert!(all.iter().enumerate().all(|(i, n)| i as u32 == *n), "{all:?}");
         assert_eq!(q.taken(), taken);
         assert!(all.iter().all(|n| matches!(q.state(*n), State::Waiting { .. })), "a taken number has its word");
+    });
+}
+
+/// A room's line at work: a bucket with two tokens, seats, and what a tick gives out.
+struct Work {
+    line: Line,
+    seats: Seats,
+    bucket: Bucket,
+}
+
+impl Work {
+    fn new() -> Self {
+        let bucket = Bucket::new(Now::at(0, 0));
+        bucket.set_rate(1.0, 2.0, Now::at(0, 0));
+        bucket.fill();
+        Work { line: Line::default(), seats: Seats::default(), bucket }
+    }
+
+    fn join(&self) -> Place {
+        Place { lane: Lane::Main, number: self.line.lane(Lane::Main).take(9, 4).unwrap() }
+    }
+
+    fn tick(&self) -> Vec<SeatRef> {
+        let terms = Terms {
+            seats_max: 2,
+            seat_expires_s: 9,
+            seat_ends_s: 9,
+            claim_window_s: 2,
+            refill_per_s: 0.0,
+            slow_lane_percent: 5,
+            closed: false,
+            keeps: false,
+        };
+        self.line.tick(1, Now::at(0, 0), terms, &self.seats, &self.bucket).into_iter().filter_map(|c| c.seat).collect()
+    }
+}
+
+#[test]
+fn model_a_place_is_claimed_by_many_and_seated_once() {
+    model(|| {
+        let work = Arc::new(Work::new());
+        let place = work.join();
+        assert!(work.tick().is_empty());
+        let claims: Vec<_> =
+            (0..MORE).map(|_| work.clone()).map(|w| thread::spawn(move || w.line.claim(place) == Ok(true))).collect();
+        let mut seats = work.tick();
+        let won = claims.into_iter().map(|h| h.join().unwrap()).filter(|w| *w).count();
+        seats.extend(work.tick());
+        assert_eq!((won, seats.len()), (1, 1));
+        assert_eq!((work.line.state(place), work.line.counts().1), (State::Seated, 1));
+        assert_eq!((work.seats.live(), work.bucket.available()), (1, 1), "one seat and one token");
+    });
+}
+
+#[test]
+fn model_who_leaves_while_the_line_ticks_is_counted_once() {
+    model(|| {
+        let work = Arc::new(Work::new());
+        let place = work.join();
+        let other = work.clone();
+        let leaver = thread::spawn(move || other.line.leave(place));
+        work.tick();
+        let left = leaver.join().unwrap();
+        work.tick();
+        assert!(left && work.line.state(place) == State::Left);
+        assert_eq!((work.line.counts(), work.line.outstanding()), ((1, 0, 1), 0), "nobody is waited for who left");
+    });
+}
+
+#[test]
+fn model_a_longer_call_and_a_claim_agree() {
+    model(|| {
+        let work = Arc::new(Work::new());
+        let place = work.join();
+        work.tick();
+        let other = work.clone();
+        let extends = thread::spawn(move || other.line.extend(place, 4));
+        let claimed = work.line.claim(place) == Ok(true);
+        extends.join().unwrap();
+        assert!(claimed, "a called place is claimed whatever its deadline");
+        assert_eq!(work.line.outstanding(), 0, "and waited for no more");
+        assert_eq!(work.tick().len(), 1);
+    });
+}
+
+#[test]
+fn model_tokens_are_neither_made_nor_lost() {
+    model(|| {
+        let bucket = Arc::new(Bucket::new(Now::at(0, 0)));
+        bucket.set_rate(1.0, 2.0, Now::at(0, 0));
+        bucket.fill();
+        let take = |b: &Bucket| b.take() && b.take();
+        let more: Vec<_> = (0..MORE).map(|_| bucket.clone()).map(|b| thread::spawn(move || take(&b))).collect();
+        bucket.refill(Now::at(0, 1_000));
+        bucket.put_back();
+        let taken: u32 = more.into_iter().map(|h| u32::from(h.join().unwrap())).sum();
+        // Two were there, one was made if there was room, one was put back: never more than the burst at a time.
+        assert!(bucket.available() <= 2 && f64::from(2 * taken) <= bucket.minted() + 1.0, "{taken} pairs of {}", bucket.minted());
+    });
+}
+
+fn buyer(n: u64) -> Buyer {
+    Buyer { holder: Holder::Seat(n), visitor: None }
+}
+
+const WANT: Want = Want { units: 1, per_visitor_max: None, may_take: true, expires_s: 9 };
+
+#[test]
+fn model_the_last_unit_has_one_buyer_and_gone_is_gone() {
+    model(|| {
+        let stock = Arc::new(Stock::new(Some(1), 1));
+        let buy = |s: &Stock, n: u64| match s.begin(buyer(n), WANT, 1) {
+            Ok(id) => {
+                assert!(!s.is_gone(), "what is at the shop may come back");
+                s.end(id, Outcome::Sold(1), 2);
+                assert!(s.is_gone());
+                1
+            }
+            Err(Denied::SoldOut | Denied::AllHeld { .. }) => 0,
+            Err(other) => panic!("{other:?}"),
+        };
+        let more: Vec<_> =
+            (0..MORE as u64).map(|n| (n, stock.clone())).map(|(n, s)| thread::spawn(move || buy(&s, n + 1))).collect();
+        let here = buy(&stock, 0);
+        let there: u32 = more.into_iter().map(|h| h.join().unwrap()).sum();
+        assert_eq!((here + there, stock.units().sold), (1, 1));
+    });
+}
+
+#[test]
+fn model_a_unit_that_comes_back_is_seen() {
+    model(|| {
+        let stock = Arc::new(Stock::new(Some(1), 1));
+        let id = stock.begin(buyer(1), WANT, 1).unwrap();
+        let other = stock.clone();
+        let shop = thread::spawn(move || {
+            other.end(id, Outcome::NotSold, 2);
+            other.with(|l| l.leave(Holder::Seat(1)));
+        });
+        let early = stock.begin(buyer(2), WANT, 3);
+        shop.join().unwrap();
+        let u = stock.units();
+        assert_eq!(u.held + u.in_flight + u.free.unwrap(), 1, "{u:?}");
+        assert!(early.is_ok() || stock.begin(buyer(2), WANT, 3).is_ok(), "nothing is lost");
     });
 }
 

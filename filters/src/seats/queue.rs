@@ -177,6 +177,18 @@ impl Queue {
         called
     }
 
+    /// Called with a deadline → called with a later one. Gives the one before.
+    pub fn extend(&self, n: u32, deadline_s: u32) -> Option<u32> {
+        let later = |s| match s {
+            State::Called { deadline_s: d } if d > 0 && d < deadline_s => Some(State::Called { deadline_s }),
+            _ => None,
+        };
+        match self.step(n, later) {
+            Some(State::Called { deadline_s }) => Some(deadline_s),
+            _ => None,
+        }
+    }
+
     /// Called → claiming. One of any number of callers gets `Some(deadline_s)`.
     pub fn begin_claim(&self, n: u32) -> Option<u32> {
         match self.step(n, |s| matches!(s, State::Called { .. }).then_some(State::Claiming)) {

@@ -1,9 +1,9 @@
 //! A waiting room: its settings, and the state that outlives a reload.
 
-use std::sync::{
-    Arc, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+mod holder;
+mod selling;
+
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 pub use super::{answer::*, settings::*};
 use super::{
@@ -13,13 +13,14 @@ use super::{
     queue::{Lane, PLACES_MAX, Place, State, TIME_MAX_S},
     seat::SeatRef,
     state::{Operator, RoomState},
+    stock::Stock,
     token::{Kind, Token},
 };
 use crate::{
     plan::Plan,
     rule::{
         bot_gate::Class,
-        pass::{seat_of, token_for},
+        pass::seat_of,
         sale_window::{Phase, Sale},
     },
     sabotage::{self, Bug},
@@ -44,7 +45,7 @@ const DOWN_RETRY_S: u32 = 10;
 pub struct Room {
     index: usize,
     pub(super) settings: RoomSettings,
-    pub(super) sales: Vec<(Sale, Arc<AtomicU64>)>,
+    pub(super) sales: Vec<(Sale, Arc<Stock>)>,
     pub(super) draws: Vec<Arc<SaleDraw>>,
     pub(super) state: Arc<RoomState>,
 }
@@ -55,16 +56,17 @@ impl Room {
         let state = RoomState::new(epoch, settings.seats.max, false, 0, now);
         let sales = sales.iter().filter(|s| *s.room == *settings.name);
         let draws = sales.clone().filter_map(|s| Self::draw_for(settings, s)).collect();
-        let sales = sales.map(|s| (s.clone(), Arc::default())).collect();
+        let sales = sales.map(|s| (s.clone(), Arc::new(Stock::new(s.stock, s.lot)))).collect();
         Room { index, settings: settings.clone(), sales, draws, state: Arc::new(state) }
     }
 
     /// Takes over the line, seats, tokens and sold units of the room of the same name.
     pub fn carry_over(&mut self, old: &Room) {
         self.state = old.state.clone();
-        for (sale, sold) in &mut self.sales {
+        for (sale, stock) in &mut self.sales {
             if let Some((_, was)) = old.sales.iter().find(|(s, _)| s.name == sale.name) {
-                *sold = was.clone();
+                *stock = was.clone();
+                stock.with(|l| l.rewrite(sale.stock, sale.lot));
             }
         }
         self.carry_over_draws(old);
@@ -89,6 +91,9 @@ impl Room {
     pub fn visit(&self, visit: &Visit<'_>, class: Class, now: Now) -> (Verdict, Reason) {
         if let Some(seat) = self.seated(visit, now) {
             return (Verdict::Forward(Entrance::Inside { room: self.index, seat }), Reason::Pass);
+        }
+        if self.must_show(visit, now) {
+            return (Verdict::Challenge, Reason::TokenElsewhere);
         }
         if self.sold_out(now) {
             return (Verdict::SoldOut, Reason::StockGone);
@@ -169,15 +174,10 @@ impl Room {
     /// Gives back the visitor's seat or else its place; `None` when there was neither.
     pub fn leave(&self, visit: &Visit<'_>, now: Now) -> Option<GivenBack> {
         let pass = self.token_of(visit, Kind::Pass, now);
-        if let Some(seat) = pass.map(seat_of).filter(|s| self.state.seats.release(*s)) {
+        if let Some(seat) = pass.map(seat_of).filter(|s| self.revoke(*s)) {
             return Some(GivenBack::Seat(seat));
         }
         self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place)
-    }
-
-    /// Revokes a seat at once.
-    pub fn revoke(&self, seat: SeatRef) -> bool {
-        self.state.seats.release(seat)
     }
 
     /// Serves claims, calls people, expires seats, opens an idle room. Ten times a second.
@@ -187,12 +187,14 @@ impl Room {
         s.bucket.refill(now);
         if s.swept_s.swap(now_s, Ordering::AcqRel) != now_s {
             s.seats.sweep(now_s);
+            self.stock_second(now);
         }
         let terms = Terms {
             seats_max: s.seats_max.load(Ordering::Acquire),
             seat_expires_s: self.seat_expires_s(now),
             seat_ends_s: self.seat_ends_s(now),
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
+            refill_per_s: s.bucket.rate_per_s(),
             slow_lane_percent: self.settings.slow_lane_percent,
             closed: self.closed(now) || self.failing(),
             keeps: s.keeps,
@@ -249,18 +251,13 @@ impl Room {
         self.operator().message.clone()
     }
 
-    /// The shop reported units sold.
-    pub fn sold(&self, units: u32, now: Now) {
-        if let Some((_, sold)) = self.current_sale(now) {
-            sold.fetch_add(u64::from(units), Ordering::AcqRel);
-        }
-    }
-
     /// Numbers.
     pub fn stats(&self, now: Now) -> RoomStats {
         let s = &self.state;
         let (arrived, seated, left) = s.line.counts();
         let op = self.operator();
+        let sale = self.current_sale(now);
+        let units = sale.map(|(_, stock)| stock.units());
         RoomStats {
             name: self.name().to_owned(),
             armed: self.armed(now),
@@ -277,7 +274,9 @@ impl Room {
             minted: s.bucket.minted(),
             frontier: [Lane::Main, Lane::Slow].map(|l| s.line.lane(l).frontier()),
             call_rate: s.line.pace().0,
-            sold: self.current_sale(now).map_or(0, |(_, n)| n.load(Ordering::Acquire)),
+            sold: units.map_or(0, |u| u.sold),
+            sale: sale.map(|(s, _)| s.name.to_string()),
+            stock: units.filter(|u| u.stock.is_some()),
             message: op.message.clone(),
             plan: op.plan.clone(),
         }
@@ -295,7 +294,7 @@ impl Room {
     }
 
     pub(super) fn token(&self, kind: Kind, number: u64, age_max_ms: u64, host: &str, now: Now) -> Token {
-        let sale = self.current_sale(now).map_or("".into(), |(s, _)| s.name.clone());
+        let sale = self.current_sale(now).map_or("", |(s, _)| &*s.name).into();
         Token {
             kind,
             room: self.name().into(),
@@ -350,11 +349,6 @@ impl Room {
         self.place_of_number(self.token_of(visit, Kind::Ticket, now)?, now)
     }
 
-    pub(super) fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
-        let sale = self.current_sale(now).map(|(s, _)| &*s.name);
-        token_for(visit, kind, self.name(), self.state.epoch, sale, now)
-    }
-
     /// The place of a ticket that still waits, and whether the visit carries a ticket of an earlier life of the room.
     fn ticket(&self, visit: &Visit<'_>, now: Now) -> (Option<Place>, bool) {
         let place = self.place_of(visit, now).filter(|p| match self.state.line.state(*p) {
@@ -393,14 +387,25 @@ impl Room {
         let number = self.state.line.lane(lane).take(self.clock_s(now) + 60, self.settings.entries_max);
         match number {
             Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
-            None => Waiting { restarted, ..self.without_place(Stage::Full, 60) },
+            None => self.no_number(lane, restarted, now),
         }
     }
 
     /// What to tell somebody who has no place.
     pub(super) fn without_place(&self, stage: Stage, poll_after_s: u32) -> Waiting {
         let room = self.index;
-        Waiting { room, place: None, entry: None, fresh: false, restarted: false, stage, ahead: 0, wait_s: None, poll_after_s }
+        Waiting {
+            room,
+            place: None,
+            entry: None,
+            fresh: false,
+            restarted: false,
+            stage,
+            ahead: 0,
+            wait_s: None,
+            stock_percent: None,
+            poll_after_s,
+        }
     }
 
     /// The stage before the opening of a sale whose pre-queue is open.
@@ -430,17 +435,10 @@ impl Room {
             },
         };
         let poll_after_s = poll_after(stage, wait_s, place.number);
+        let stock_percent = self.current_sale(now).and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
         line.touch(place, now_s + poll_after_s + PRESENCE_GRACE_S);
-        Waiting { place: Some(place), fresh, restarted, ahead, wait_s, ..self.without_place(stage, poll_after_s) }
-    }
-
-    pub(super) fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<AtomicU64>)> {
-        self.sales.iter().find(|(s, _)| matches!(s.phase(now), Phase::Prequeue | Phase::Open))
-    }
-
-    fn sold_out(&self, now: Now) -> bool {
-        let Some((sale, sold)) = self.current_sale(now) else { return false };
-        sale.stock.is_some_and(|stock| sold.load(Ordering::Acquire) >= stock)
+        let told = Waiting { place: Some(place), fresh, restarted, ahead, wait_s, ..self.without_place(stage, poll_after_s) };
+        Waiting { stock_percent, ..told }
     }
 
     fn armed(&self, now: Now) -> bool {

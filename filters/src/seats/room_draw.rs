@@ -132,6 +132,15 @@ impl Room {
         Waiting { entry: None, poll_after_s, ..self.moment(false, now) }
     }
 
+    /// There was no number. After a large draw the next ones may still be on their way to the disk: a matter of moments.
+    pub(super) fn no_number(&self, lane: Lane, restarted: bool, now: Now) -> Waiting {
+        let numbers_left = self.state.line.lane(lane).taken() < self.settings.entries_max;
+        match numbers_left && self.current_draw(now).is_some() {
+            true => self.moment(restarted, now),
+            false => Waiting { restarted, ..self.without_place(Stage::Full, 60) },
+        }
+    }
+
     /// Without a place for the moment.
     fn moment(&self, restarted: bool, now: Now) -> Waiting {
         Waiting { restarted, ..self.without_place(self.prequeue(now).unwrap_or(Stage::Waiting), 2) }

@@ -76,6 +76,7 @@ fn visit(person: u64, tokens: &[Token]) -> Visit<'_> {
         visitor_by_cookie: true,
         wants: Wants::Html,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens,
     }
@@ -205,6 +206,20 @@ fn windows_are_drawn_one_after_the_other() {
         Some(2),
         "without its ticket a person enters the window that is open"
     );
+}
+
+#[test]
+fn numbers_on_their_way_to_the_disk_are_a_matter_of_moments() {
+    let room = room(Order::DrawThenFifo);
+    freeze(&room, 0, at(40_100));
+    let lane = room.state.line.lane(Lane::Main);
+    lane.permit(0);
+    lane.permit(1);
+    assert_eq!(knock(&room, 1, at(40_200)).place.map(|p| p.number), Some(0));
+    let next = knock(&room, 2, at(40_300));
+    assert!(next.place.is_none() && matches!(next.stage, Stage::Prequeue { .. }) && next.poll_after_s <= 5, "{next:?}");
+    lane.permit(2);
+    assert_eq!(knock(&room, 2, at(40_400)).place.map(|p| p.number), Some(1));
 }
 
 #[test]

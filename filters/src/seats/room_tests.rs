@@ -39,6 +39,7 @@ fn settings() -> RoomSettings {
         slow_lane_percent: 20,
         status_while_waiting: 200,
         on_failure: OnFailure::Closed,
+        binding: Binding::None,
     }
 }
 
@@ -63,6 +64,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         visitor_by_cookie: false,
         wants: Wants::Html,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens,
     }
@@ -193,6 +195,7 @@ fn before_the_opening_people_gather_and_nobody_is_called() {
         opens_ms: START_MS + 10_000,
         closes_ms: START_MS + 100_000,
         stock: Some(1),
+        ..Sale::default()
     };
     let room = room(&settings(), std::slice::from_ref(&sale));
     let ticket = join(&room, Class::Human, at(0));
@@ -268,6 +271,7 @@ fn when_nothing_is_left_nobody_is_seated_and_places_are_kept() {
         opens_ms,
         closes_ms: opens_ms + 100_000,
         stock: Some(1),
+        ..Sale::default()
     };
     let room = room(&settings(), &[sale("one", START_MS), sale("two", START_MS + 200_000)]);
     let ticket = join(&room, Class::Human, at(0));
@@ -277,4 +281,67 @@ fn when_nothing_is_left_nobody_is_seated_and_places_are_kept() {
     let (_, reason) = room.visit(&visit("GET", std::slice::from_ref(&ticket)), Class::Human, at(250_000));
     assert_eq!(reason, Reason::Queued, "a ticket of another sale is foreign: a new place");
     assert_eq!(room.stats(at(250_000)).arrived, 2);
+}
+
+#[test]
+fn ten_thousand_claims_at_once_get_one_seat() {
+    let room = room(&settings(), &[]);
+    let ticket = join(&room, Class::Human, at(0));
+    room.tick(at(100));
+    let tokens = std::slice::from_ref(&ticket);
+    let answered = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|s| {
+        for _ in 0..8 {
+            s.spawn(|| {
+                for _ in 0..1_250 {
+                    if let Claim::Seated(seat) = room.claim(&visit("POST", tokens), at(200)) {
+                        answered.lock().unwrap().push(seat);
+                    }
+                }
+            });
+        }
+        for _ in 0..50 {
+            answered.lock().unwrap().extend(room.tick(at(200)).into_iter().filter_map(|c| c.seat));
+        }
+    });
+    answered.lock().unwrap().extend(room.tick(at(200)).into_iter().filter_map(|c| c.seat));
+    let seats = answered.into_inner().unwrap();
+    assert!(!seats.is_empty() && seats.iter().all(|s| *s == seats[0]), "one seat, however often it is given");
+    assert_eq!((room.stats(at(300)).seats_live, room.stats(at(300)).seated), (1, 1));
+}
+
+#[test]
+fn a_call_can_be_extended_ten_times_and_no_more() {
+    let room = room(&settings(), &[]);
+    let ticket = join(&room, Class::Human, at(0));
+    room.tick(at(100));
+    let left = |now| match room.status(&visit("GET", std::slice::from_ref(&ticket)), now) {
+        RoomStatus::Waiting(Waiting { stage: Stage::Called { expires_in_s }, .. }) => expires_in_s,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(left(at(20_000)), 10, "of 30 s");
+    for n in 1..=12u64 {
+        room.extend(&visit("POST", std::slice::from_ref(&ticket)), at(20_000 * n));
+        room.tick(at(20_000 * n + 100));
+        assert_eq!(left(at(20_000 * n)), if n <= 10 { 30 } else { 30u32.saturating_sub(20 * (n as u32 - 10)) }, "time {n}");
+    }
+    assert!(claim(&room, &ticket, at(300_000)).is_some(), "who is late has the turn all the same");
+    // Others cannot be held up by it: they are called while somebody thinks.
+    assert!(room.extend(&visit("POST", &[]), at(300_000)) == RoomStatus::None);
+}
+
+#[test]
+fn who_lost_the_seat_queues_again_behind_the_others() {
+    let room = room(&settings(), &[]);
+    let tickets: Vec<Token> = (0..2).map(|_| join(&room, Class::Human, at(0))).collect();
+    room.tick(at(100));
+    let seat = claim(&room, &tickets[0], at(200)).unwrap();
+    let pass = room.pass_token(seat, HOST, at(200));
+    assert!(room.revoke(seat) && !room.revoke(seat));
+    let both = [pass, tickets[0].clone()];
+    let (verdict, _) = room.visit(&visit("POST", &both), Class::Human, at(300));
+    assert_eq!(verdict, Verdict::Refuse { retry_after_s: None }, "revoked at once");
+    let (verdict, _) = room.visit(&visit("GET", &both), Class::Human, at(300));
+    let Verdict::Wait(Waiting { place: Some(place), fresh: true, .. }) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(place.number, 2, "a new place, at the end");
 }

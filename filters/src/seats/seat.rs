@@ -130,6 +130,12 @@ impl Seats {
         }
     }
 
+    /// Whether the seat is this holder's and not over at `now_s`. Renews nothing.
+    pub fn is_live(&self, seat: SeatRef, now_s: u32) -> bool {
+        let word = self.words.get(seat.index as usize).map_or(0, |w| w.load(Ordering::Acquire));
+        (word >> 32) as u32 == seat.generation && word as u32 > now_s
+    }
+
     /// When the seat ends however much it is used. Means something only for the holder of a live seat.
     pub fn end(&self, seat: SeatRef) -> u32 {
         let end = self.ends.get(seat.index as usize).map_or(0, |e| e.load(Ordering::Acquire));

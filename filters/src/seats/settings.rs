@@ -48,6 +48,9 @@ pub struct RoomSettings {
     /// Status of the waiting page: 200, 202, 429 or 503.
     #[serde(default = "status_while_waiting")]
     pub status_while_waiting: u16,
+    /// What a ticket or pass is bound to: used from elsewhere it is challenged, never lost.
+    #[serde(default)]
+    pub binding: Binding,
     /// What happens while the room cannot decide: its state cannot be written down, or is full.
     #[serde(default)]
     pub on_failure: OnFailure,
@@ -161,6 +164,21 @@ pub enum Arm {
     Auto,
     /// Always: everybody takes a place and claims.
     Always,
+}
+
+/// What tickets and passes are bound to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Binding {
+    /// Nothing: networks change while people wait.
+    #[default]
+    None,
+    /// The network they were given to: IPv4 /24, IPv6 /64.
+    Network,
+    /// The TLS hello of the program they were given to.
+    Tls,
+    /// The name the shop's login gives (`visitor.key`).
+    Key,
 }
 
 /// What happens when the room cannot decide.

@@ -5,6 +5,7 @@
 //! refused, so a token has exactly one spelling.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use compact_str::CompactString;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
@@ -22,6 +23,9 @@ pub const NAME_MAX: usize = 255;
 const VERSION: u8 = 1;
 const TAG_LEN: usize = 32;
 const LABEL: &[u8] = b"tidegate/1/token";
+
+/// A name in a token: up to 24 bytes without an allocation, which most are.
+pub type Name = CompactString;
 
 /// What a token proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,11 +46,11 @@ pub struct Token {
     /// What it proves.
     pub kind: Kind,
     /// Room name; empty for [`Kind::Visitor`].
-    pub room: Box<str>,
+    pub room: Name,
     /// Sale name, when the place belongs to one; else empty.
-    pub sale: Box<str>,
+    pub sale: Name,
     /// Host it was issued for, lower case, no port.
-    pub host: Box<str>,
+    pub host: Name,
     /// The room state's epoch: a restarted room never honours old numbers.
     pub epoch: u64,
     /// Place or seat, see [`Kind`].
@@ -189,7 +193,7 @@ impl Body<'_> {
         Some(head)
     }
 
-    fn name(&mut self) -> Option<Box<str>> {
+    fn name(&mut self) -> Option<Name> {
         let len = u32::from_be_bytes(self.take(4)?.try_into().ok()?) as usize;
         if len > NAME_MAX {
             return None;

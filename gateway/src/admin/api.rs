@@ -21,7 +21,7 @@ pub const BODY_MAX: usize = 1 << 20;
 /// Longest message to those who wait, characters.
 const MESSAGE_MAX: usize = 500;
 
-type Answer<T> = Result<T, Fault>;
+pub(super) type Answer<T> = Result<T, Fault>;
 
 /// What went wrong, and what to do.
 #[derive(Clone, Debug, Serialize)]
@@ -249,8 +249,9 @@ pub(super) async fn policy_reload(State(app): State<App>) -> Answer<Json<impl Se
 }
 
 pub(super) async fn no_such_path() -> Fault {
-    let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/policy; POST /v1/rooms/NAME/pause resume slow message, \
-                   /v1/beacon /v1/policy/check apply reload";
+    let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/sales /v1/policy; POST /v1/rooms/NAME/pause resume \
+                   slow message, /v1/sales/NAME/sold restock holds/NUMBER, /v1/beacon \
+                   /v1/policy/check apply reload";
     Fault::new(StatusCode::NOT_FOUND, "NO_SUCH_PATH", "there is nothing at this path", instead)
 }
 
@@ -302,7 +303,7 @@ async fn text(body: Body) -> Answer<String> {
     Ok(text)
 }
 
-async fn json<T: DeserializeOwned>(body: Body, instead: &str) -> Answer<T> {
+pub(super) async fn json<T: DeserializeOwned>(body: Body, instead: &str) -> Answer<T> {
     let bytes = bytes(body).await?;
     serde_json::from_slice(&bytes).map_err(|e| Fault::new(StatusCode::BAD_REQUEST, "NOT_JSON", &e.to_string(), instead))
 }

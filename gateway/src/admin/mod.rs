@@ -19,6 +19,7 @@ use crate::{control::Control, keys::KeyError};
 
 mod api;
 mod listener;
+mod sales;
 mod token;
 
 pub use api::{BODY_MAX, Fault};
@@ -114,6 +115,11 @@ fn router(app: App) -> Router {
         .route("/v1/rooms/{name}/resume", post(api::resume))
         .route("/v1/rooms/{name}/slow", post(api::slow))
         .route("/v1/rooms/{name}/message", post(api::message))
+        .route("/v1/sales", get(sales::list))
+        .route("/v1/sales/{name}", get(sales::one))
+        .route("/v1/sales/{name}/sold", post(sales::sold))
+        .route("/v1/sales/{name}/restock", post(sales::restock))
+        .route("/v1/sales/{name}/holds/{hold}", post(sales::resolve))
         .route("/v1/clock/accept", post(api::clock_accept))
         .route("/v1/beacon", post(api::beacon))
         .route("/v1/policy", get(api::policy))

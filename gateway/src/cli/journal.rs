@@ -161,7 +161,8 @@ fn as_json(r: &Row) -> String {
         "score_reasons": r.score_reasons, "features": r.features, "model": r.model, "room": r.room,
         "place": known(r.place, u64::MAX), "joined": r.joined, "seat": known(r.seat.into(), u32::MAX.into()),
         "generation": r.generation, "seated": r.seated, "status": r.status, "queued_us": r.queued_us, "shop_us": r.shop_us,
-        "total_us": r.total_us, "bytes": r.bytes, "sold": r.sold, "policy": r.policy,
+        "total_us": r.total_us, "bytes": r.bytes, "sold": r.sold,
+        "hold": known(r.hold, u64::MAX), "hold_end": r.hold_end, "policy": r.policy,
     })
     .to_string()
 }

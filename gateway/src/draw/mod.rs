@@ -169,7 +169,7 @@ pub fn breaks_promise(policy: &Policy, old: &Pipeline) -> Option<String> {
                     "people have entered the draw of sale `{name}`; keep the sale and its room until it is over"
                 ));
             };
-            let now = SaleDraw::new(&sale.compile(), settings.freeze_before.ms(), settings.order.window_ms());
+            let now = SaleDraw::new(&sale.compile(1), settings.freeze_before.ms(), settings.order.window_ms());
             let moved = match draw.is_chained() {
                 true => (0..2).any(|w| now.window_ends_ms(w) != draw.window_ends_ms(w)),
                 // The list closes when it was promised to; the sale may open later, which is amended.

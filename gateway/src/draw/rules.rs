@@ -40,7 +40,7 @@ pub(super) fn rules_json(policy: &Policy, room: &RoomSettings, sale: &str) -> Re
             entries_max: room.visitor.entries_max.unwrap_or(room.entries_max),
         },
         stock: sale.and_then(|s| s.stock),
-        per_visitor_max: None,
+        per_visitor_max: sale.and_then(|s| s.per_visitor_max),
         beacon: BeaconRule::of(&room.beacon),
     };
     rules.json().map_err(|e| e.to_string())

@@ -99,6 +99,8 @@ pub mod gauges {
     pub const ROOM_ARMED: &str = "tidegate_room_armed";
     /// Paused by the operator.
     pub const ROOM_PAUSED: &str = "tidegate_room_paused";
+    /// Units of the sale that is on.
+    pub const SALE_UNITS: &str = "tidegate_sale_units";
 }
 
 /// Every metric the gate has.
@@ -163,4 +165,9 @@ pub const CATALOGUE: &[Described] = &[
     gauge(gauges::ROOM_BURST, &["room"], "Passes at once after a pause, as planned."),
     gauge(gauges::ROOM_ARMED, &["room"], "1 when newcomers take a place instead of walking in."),
     gauge(gauges::ROOM_PAUSED, &["room"], "1 when the operator paused the room."),
+    gauge(
+        gauges::SALE_UNITS,
+        &["sale", "state"],
+        "Units of the sale that is on: free, held, in_flight, uncertain, sold; over: sold beyond the stock by others.",
+    ),
 ];

@@ -48,6 +48,22 @@ pub fn words(reason: Reason) -> Words {
         Reason::StockGone => {
             ("Sold out", "Everything has been sold. Should something come back, your place in the line is kept.")
         }
+        Reason::TokenElsewhere => {
+            ("You have moved", "Your place was given to you elsewhere. Press the button to go on with it from here.")
+        }
+        Reason::AllHeld => (
+            "All in other hands",
+            "Every piece is being paid for by somebody. Some of them may not finish: try again in a moment.",
+        ),
+        Reason::HoldInFlight => {
+            ("Your order is on its way", "The shop has not answered it yet. Wait for that; sending it twice buys nothing.")
+        }
+        Reason::NoHold => {
+            ("Nothing is reserved for you", "Start again at the cart: what was reserved for you has been given back.")
+        }
+        Reason::VisitorLimit => {
+            ("No more for one visitor", "You have bought, or may have bought, as much as one may. Look at your orders.")
+        }
         Reason::NoRoute => ("Not found", "There is nothing at this address."),
         Reason::NoPass => {
             ("A pass is needed", "Open the shop's page in your browser first; you will get a place in the line there.")

@@ -14,6 +14,7 @@
 //! A shared store for several gates implements the same trait later.
 
 mod file;
+mod holds;
 mod local;
 mod memory;
 mod rooms;
@@ -25,6 +26,7 @@ use thiserror::Error;
 use tidegate_config::State;
 use tokio::{sync::oneshot, time::Instant};
 
+pub use holds::Holds;
 pub use local::Local;
 pub use memory::Memory;
 pub use rooms::{Rooms, Why, Written};

@@ -40,6 +40,7 @@ fn visit<'a>(tokens: &'a [Token]) -> Visit<'a> {
         visitor,
         visitor_by_cookie,
         identity,
+        hello: 0,
         wants,
         prefetch,
         tokens,

@@ -50,9 +50,10 @@ async fn a_route_may_have_a_limit_of_its_own_and_a_reload_keeps_its_queue() {
     let shop = Shop::start().await;
     let mut policy = plain_policy(shop.addr);
     let matches = MatchSettings { prefix: Some("/hold".into()), ..MatchSettings::default() };
-    policy
-        .routes
-        .insert(0, RouteSettings { name: "checkout".into(), matches, filters: RouteFilters::All, in_flight_max: Some(1) });
+    policy.routes.insert(
+        0,
+        RouteSettings { name: "checkout".into(), matches, filters: RouteFilters::All, in_flight_max: Some(1), needs: None },
+    );
     policy.shop.in_flight.wait_max = Span::secs(30);
     let gate = Gate::start(&policy).await;
     let mut first = Client::connect(gate.addr()).await;

@@ -128,7 +128,7 @@ pub fn plain_policy(shop: SocketAddr) -> Policy {
     let mut policy = Policy::zero_config(vec![Upstream::plain(shop)], "127.0.0.1:0".parse().unwrap());
     policy.filters.clear();
     policy.rooms.clear();
-    policy.shop.reports_sales_by = Some(ReportsSalesBy { header: "Tidegate-Sold".into() });
+    policy.shop.reports_sales_by = Some(ReportsSalesBy::header("Tidegate-Sold"));
     policy
 }
 

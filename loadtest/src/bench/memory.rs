@@ -87,6 +87,7 @@ fn visit(person: u32) -> Visit<'static> {
         visitor_by_cookie: true,
         wants: Wants::Html,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens: &[],
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tidegate_filters::seats::{
+    ledger::Units,
     queue::{Lane, Place},
     seat::SeatRef,
 };
@@ -105,6 +106,22 @@ pub enum What {
     Stock(Option<u64>),
     /// The shop reported units sold.
     Sold(u32),
+    /// A request that may sell so many units went to the shop with a hold.
+    HoldSent {
+        /// Number of the hold.
+        hold: u64,
+        /// Units it may sell.
+        units: u32,
+    },
+    /// It ended.
+    HoldEnded {
+        /// Number of the hold.
+        hold: u64,
+        /// Units sold; `None`: nobody knows.
+        sold: Option<u32>,
+    },
+    /// The room's own count of the units of its sale.
+    Units(Units),
     /// Nobody is called or seated (paused, not open), or people are again.
     Closed(bool),
     /// Places below these were called: main lane, slow lane.
@@ -164,6 +181,9 @@ impl Log {
                 What::Rules { idle_us, age_us, claim_window_us } => (idle_us, age_us, claim_window_us).hash(&mut h),
                 What::Stock(n) => n.hash(&mut h),
                 What::Sold(n) => n.hash(&mut h),
+                What::HoldSent { hold, units } => (hold, units).hash(&mut h),
+                What::HoldEnded { hold, sold } => (hold, sold).hash(&mut h),
+                What::Units(u) => (u.stock, u.held, u.in_flight, u.uncertain, u.sold).hash(&mut h),
                 What::Closed(closed) => closed.hash(&mut h),
                 What::Frontier(f) => f.hash(&mut h),
                 What::Joined(p) | What::Claimed(p) | What::Next(p) | What::Left(p) => p.hash(&mut h),

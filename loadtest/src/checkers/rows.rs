@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 use tidegate_filters::{
     PipelineSettings, Reason, Row,
     record::Kind,
     rule::sale_window::Sale,
-    seats::{queue::Place, room::RoomSettings, seat::SeatRef},
+    seats::{ledger::Units, queue::Place, room::RoomSettings, seat::SeatRef},
     units::Span,
 };
 
@@ -26,6 +27,8 @@ pub struct LiveRoom {
     pub claim_window: Span,
     /// Its sale.
     pub sale: Option<Sale>,
+    /// Units a hold of its sale takes.
+    pub hold_units: u32,
     /// Its own numbers at the end.
     pub counts: Option<Counts>,
 }
@@ -39,6 +42,7 @@ impl LiveRoom {
             pass_age_max: r.seats.pass_age_max,
             claim_window: r.claim_window,
             sale: policy.sales.iter().find(|s| *s.room == *r.name).cloned(),
+            hold_units: policy.sales.iter().find(|s| *s.room == *r.name).map_or(1, |s| s.lot.max(1)),
             counts: None,
         };
         policy.rooms.iter().map(room).collect()
@@ -62,6 +66,8 @@ pub struct PlanSample {
     pub closed: bool,
     /// Places below were called: main lane, slow lane.
     pub frontier: Option<[u32; 2]>,
+    /// Units of its sale.
+    pub units: Option<Units>,
 }
 
 impl PlanSample {
@@ -80,6 +86,7 @@ impl PlanSample {
             seats_max: plan.get("seats")?.as_u64()? as u32,
             closed: stats.get("paused").and_then(Value::as_bool).unwrap_or(false),
             frontier,
+            units: stats.get("stock").and_then(|s| Units::deserialize(s).ok()),
         })
     }
 }
@@ -130,17 +137,19 @@ impl LiveRun<'_> {
             let Some(room) = self.room(&sample.room) else { continue };
             // What was in force before the first sample is taken to be what the first sample says.
             let at_us = if std::mem::take(&mut first[usize::from(room)]) { 0 } else { since_start(sample.unix_ms) };
-            let PlanSample { refill_per_s, burst, seats_max, closed, frontier, .. } = *sample;
+            let PlanSample { refill_per_s, burst, seats_max, closed, frontier, units, .. } = *sample;
             let sale = self.rooms[usize::from(room)].sale.as_ref();
             let early = sale.is_some_and(|s| (s.prequeue_opens_ms..s.opens_ms).contains(&sample.unix_ms));
             events.push(Event { at_us, room, what: What::Plan { refill_per_s, burst, seats_max } });
             events.push(Event { at_us, room, what: What::Closed(closed || early) });
+            events.extend(units.map(|u| Event { at_us, room, what: What::Units(u) }));
             events.extend(frontier.map(|f| Event { at_us, room, what: What::Frontier(f) }));
         }
         let mut accounts = Accounts { rows: Some(self.rows.len() as u64), ..self.accounts.clone() };
         for row in self.rows {
             if let Some(room) = self.room(&row.room) {
                 of_row(row, room, &mut events);
+                of_hold(row, room, self.rooms[usize::from(room)].hold_units, &mut events);
                 accounts.claims_unheard += u64::from(is_unheard_claim(row));
             }
         }
@@ -168,6 +177,22 @@ fn rules(room: u16, facts: &LiveRoom, since_start: impl Fn(u64) -> u64, events: 
     at(sale.closes_ms, What::Stock(None));
 }
 
+/// The time for which its unit surely was at the shop: from the end of the queue to the first byte.
+fn of_hold(row: &Row, room: u16, units: u32, events: &mut Vec<Event>) {
+    if matches!(row.hold_end, "" | "not_sent") {
+        return;
+    }
+    let sent_us = row.mono_ns / 1_000 + u64::from(row.queued_us);
+    let sold = match row.hold_end {
+        "sold" => Some(row.sold),
+        "not_sold" => Some(0),
+        _ => None,
+    };
+    events.push(Event { at_us: sent_us, room, what: What::HoldSent { hold: row.hold, units } });
+    let at_us = sent_us + u64::from(row.shop_us.max(1));
+    events.push(Event { at_us, room, what: What::HoldEnded { hold: row.hold, sold } });
+}
+
 /// No status was sent to the end: a tick may have seated it.
 fn is_unheard_claim(row: &Row) -> bool {
     row.kind == Kind::Claim && row.status == 0 && row.seat == u32::MAX && row.place != u64::MAX
@@ -180,7 +205,7 @@ fn of_row(row: &Row, room: u16, events: &mut Vec<Event>) {
     let place = (row.place != u64::MAX).then(|| Place::from_bits(row.place)).flatten();
     let seat = (row.seat != u32::MAX).then_some(SeatRef { index: row.seat, generation: row.generation });
     let mut add = |at_us, what| events.push(Event { at_us, room, what });
-    if row.sold > 0 {
+    if row.sold > 0 && row.hold_end.is_empty() {
         add(answered_us, What::Sold(row.sold));
     }
     if let Some(place) = place.filter(|_| row.joined) {

@@ -24,7 +24,7 @@ fn plain(seed: u64) -> World {
 /// What a gate would have written.
 fn rows_of(log: &Log) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    let mut claimed = BTreeMap::new();
+    let (mut claimed, mut sent) = (BTreeMap::new(), BTreeMap::new());
     let mut known = BTreeSet::new();
     for e in &log.events {
         let none = Row { room: "drop".into(), place: u64::MAX, seat: u32::MAX, status: 200, ..Row::default() };
@@ -67,6 +67,16 @@ fn rows_of(log: &Log) -> Vec<Row> {
                 rows.push(Row { kind: Kind::Leave, seat: seat.index, generation: seat.generation, ..at(e.at_us) });
             }
             What::Left(p) => rows.push(Row { kind: Kind::Leave, place: p.to_bits(), ..at(e.at_us) }),
+            What::HoldSent { hold, .. } => drop(sent.insert(hold, e.at_us)),
+            What::HoldEnded { hold, sold } => {
+                let since = sent[&hold];
+                let (hold_end, sold) = match sold {
+                    Some(0) => ("not_sold", 0),
+                    Some(n) => ("sold", n),
+                    None => ("lost", 0),
+                };
+                rows.push(Row { hold, hold_end, sold, shop_us: (e.at_us - since) as u32, ..at(since) });
+            }
             What::Sold(units) => rows.push(Row { sold: units, ..at(e.at_us) }),
             _ => {}
         }
@@ -89,6 +99,7 @@ fn plans_of(log: &Log) -> Vec<PlanSample> {
                 seats_max,
                 closed: false,
                 frontier: Some(last),
+                units: None,
             }),
             _ => {}
         }
@@ -154,13 +165,21 @@ fn a_journal_of_something_else_is_seen() {
         (rows[b].seat, rows[b].generation) = (rows[a].seat, rows[a].generation);
     });
     assert!(twice.contains("one_place_one_pass_one_seat"), "{twice:?}");
-    let invented = tampered(&|rows| rows.push(Row { seat: 99_999, kind: Kind::Visit, ..rows[rows.len() - 1].clone() }));
+    let invented =
+        tampered(&|rows| rows.push(Row { seat: 99_999, seated: false, kind: Kind::Visit, ..rows[rows.len() - 1].clone() }));
     assert!(invented.contains("only_issued_tokens"), "{invented:?}");
     let unheard = tampered(&|rows| {
         let joined = rows.iter().position(|r| r.joined).unwrap();
         rows[joined].joined = false;
     });
     assert!(unheard.contains("only_issued_tokens") && unheard.contains("everybody_is_somewhere"), "{unheard:?}");
+    let sold = |s: &Run| s.rows.iter().filter(|r| r.hold_end == "sold").count();
+    let selling = (0..100).find(|seed| sold(&Run::new(*seed)) > 10).unwrap();
+    let mut oversold = Run::new(selling);
+    let all: Vec<Row> = oversold.rows.iter().filter(|r| r.hold_end == "sold").cloned().collect();
+    let stock = oversold.rooms[0].sale.as_ref().and_then(|s| s.stock).unwrap();
+    oversold.rows.extend((0..stock).map(|i| Row { hold: 1_000_000 + i, ..all[0].clone() }));
+    assert!(oversold.judge().contains("stock_is_never_oversold"));
     let flood = tampered(&|rows| {
         let first = rows[seated(rows, 0)].clone();
         rows.extend((0..5_000).map(|i| Row { kind: Kind::Visit, place: u64::MAX, seat: 50_000 + i, ..first.clone() }));

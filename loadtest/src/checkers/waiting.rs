@@ -56,7 +56,7 @@ fn check(log: &Log, room: usize, found: &mut Found<'_>) {
         Free { tokens: 0.0, refill_per_s: 0.0, burst: 1.0, seats_max: 0, at_us: 0, closed: false, stock: None, sold: 0 };
     let (mut live, mut window_us, mut stuck_since, mut frontier, mut told_at_us) = (0i64, 0u64, None, [0u32; 2], 0u64);
     let mut known = BTreeSet::new();
-    let (mut called, mut came) = (BTreeSet::new(), BTreeMap::new());
+    let (mut called, mut came, mut lot) = (BTreeSet::new(), BTreeMap::new(), 1u32);
     for e in log.of_room(room) {
         free.advance(e.at_us);
         while let Some((_, step)) = steps.next_if(|s| s.0 <= e.at_us) {
@@ -80,8 +80,17 @@ fn check(log: &Log, room: usize, found: &mut Found<'_>) {
                 (free.stock, free.sold) = (units, 0);
                 false
             }
-            What::Sold(units) => {
+            What::Sold(units) | What::HoldEnded { sold: Some(units), .. } => {
                 free.sold += u64::from(units);
+                false
+            }
+            What::HoldSent { units, .. } => {
+                lot = units;
+                false
+            }
+            // Nobody can buy what nobody knows about.
+            What::HoldEnded { sold: None, .. } => {
+                free.sold += u64::from(lot);
                 false
             }
             What::Seated { seat, .. } if known.insert(seat.to_bits()) => {

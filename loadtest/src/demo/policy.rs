@@ -42,8 +42,8 @@ shop:
 
 routes:
   - {{ name: assets, match: {{ prefix: /static/ }}, filters: none }}
-  # The shop's checkout races with itself, so only one is let in at a time.
-  - {{ name: checkout, match: {{ prefix: /checkout }}, in_flight_max: 1 }}
+  # The shop's checkout races with itself: no order goes to it without one of the units in hand.
+  - {{ name: checkout, match: {{ prefix: /checkout }}, needs: {{ hold: sneaker-42, take_on: [POST] }} }}
   - {{ name: shop, match: {{ prefix: / }} }}
 
 filters:
@@ -65,6 +65,7 @@ sales:
     opens_at: {opens}
     closes_at: {closes}
     stock: {stock}
+    per_visitor_max: 1
 
 journal: {{ directory: {journal} }}
 keys: {{ directory: {keys} }}

@@ -49,12 +49,16 @@ enum Failed {
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        let (status, text) = match self {
+        let (status, text) = match &self {
             Failed::Busy(Busy::Full) => (StatusCode::SERVICE_UNAVAILABLE, "<h1>503 Service Unavailable</h1>"),
             Failed::Busy(Busy::TooLong) => (StatusCode::INTERNAL_SERVER_ERROR, "<h1>500 No database connection in time</h1>"),
             Failed::Sql => (StatusCode::INTERNAL_SERVER_ERROR, "<h1>500 Database error</h1>"),
         };
-        (status, Html(text)).into_response()
+        // Out of its depth, but sure of one thing: a request that got no connection sold nothing.
+        match self {
+            Failed::Busy(_) => (status, [(SOLD, "0")], Html(text)).into_response(),
+            Failed::Sql => (status, Html(text)).into_response(),
+        }
     }
 }
 

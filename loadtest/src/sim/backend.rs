@@ -7,13 +7,13 @@ use rand_chacha::ChaCha8Rng;
 use tidegate_filters::{
     PipelineSettings,
     plan::{RouteWindow, ShopWindow},
-    seats::room::Entrance,
+    seats::{hold::Held, ledger::Outcome, room::Entrance},
 };
 
 use super::{
     agenda::{Agenda, Happening, Served},
     gate::Gift,
-    world::ShopModel,
+    world::{ShopModel, World},
 };
 use crate::crowd::{Action, Answer, AnswerKind};
 
@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) action: Action,
     pub(super) entrance: Entrance,
     pub(super) gift: Option<Gift>,
+    /// A unit of stock that goes with it.
+    pub(super) hold: Option<Held>,
     forwarded_us: u64,
     /// Units a checkout saw when it began.
     seen: u32,
@@ -38,11 +40,13 @@ pub(super) struct Finished {
     pub(super) answer: Answer,
     /// Units sold by it.
     pub(super) sold: u32,
+    /// What the gate hears of it.
+    pub(super) heard: Outcome,
 }
 
 impl Job {
-    pub(super) fn new(asked: Option<(usize, u64)>, route: usize, action: Action, entrance: Entrance, gift: Option<Gift>) -> Self {
-        Job { asked, route, action, entrance, gift, forwarded_us: 0, seen: 0 }
+    pub(super) fn new(asked: Option<(usize, u64)>, route: usize, action: Action, entrance: Entrance) -> Self {
+        Job { asked, route, action, entrance, gift: None, hold: None, forwarded_us: 0, seen: 0 }
     }
 }
 
@@ -64,12 +68,15 @@ pub(super) struct Backend {
     waiting: VecDeque<u32>,
     pub(super) down: bool,
     pub(super) slower: f64,
+    /// Answers to checkouts that break off after the order was written, in thousandths.
+    forgets: u16,
     pub(super) sold: u32,
     window: ShopWindow,
 }
 
 impl Backend {
-    pub(super) fn new(shop: ShopModel, policy: &PipelineSettings, rng: ChaCha8Rng) -> Self {
+    pub(super) fn new(world: &World, rng: ChaCha8Rng) -> Self {
+        let (shop, policy) = (world.shop, &world.policy);
         let mut backend = Backend {
             shop,
             rng,
@@ -85,6 +92,7 @@ impl Backend {
             waiting: VecDeque::new(),
             down: false,
             slower: 1.0,
+            forgets: world.habits.shop_forgets,
             sold: 0,
             window: ShopWindow::default(),
         };
@@ -197,8 +205,20 @@ impl Backend {
             AnswerKind::Ordered => 303,
             _ => 200,
         };
+        let breaks_off = job.action == Action::Checkout && self.rng.random_range(0..1_000) < self.forgets;
+        if breaks_off {
+            let answer = Answer::of(AnswerKind::Error, 502);
+            return Some(Finished { job, answer, sold, heard: Outcome::Lost });
+        }
+        let heard = match kind {
+            AnswerKind::Ordered => Outcome::Sold(sold),
+            // It is down: nobody knows how far it came.
+            AnswerKind::Error if self.down => Outcome::Lost,
+            // Too many, no connection in time, sold out: it says that nothing was sold.
+            _ => Outcome::NotSold,
+        };
         let location = (sold > 0).then(|| format!("/orders/{id}"));
-        Some(Finished { job, answer: Answer { location, ..Answer::of(kind, status) }, sold })
+        Some(Finished { job, answer: Answer { location, ..Answer::of(kind, status) }, sold, heard })
     }
 
     fn drain(&mut self, now_us: u64, agenda: &mut Agenda) {

@@ -1,5 +1,7 @@
 //! The gate of the simulation: the real filters, planner and tokens, and a log of what they said.
 
+mod holds;
+
 use std::net::IpAddr;
 
 use tidegate_filters::{
@@ -9,6 +11,7 @@ use tidegate_filters::{
     rule::sale_window::{Phase, Sale},
     sabotage::{self, Bug},
     seats::{
+        hold::Held,
         queue::Place,
         room::{Claim, Entrance, GivenBack, Room, RoomStatus, Stage, Waiting},
         seat::SeatRef,
@@ -57,7 +60,7 @@ pub(super) struct Incoming<'a> {
 #[derive(Clone, Debug)]
 pub(super) enum Ruling {
     Answer(Answer, Option<Gift>),
-    Forward { route: usize, entrance: Entrance, gift: Option<Gift> },
+    Forward { route: usize, entrance: Entrance, gift: Option<Gift>, hold: Option<Held> },
     Claiming { room: usize, place: Place },
 }
 
@@ -127,10 +130,22 @@ impl Gate {
             Some(d) => d,
             None => self.pipeline.admit(&visit, r.score, now, &mut notes),
         };
+        let (decision, hold) = match decision.verdict {
+            Verdict::Forward(entrance) => match self.pipeline.hold(&visit, &decision, now) {
+                Ok(hold) => (decision, hold),
+                // The pass was honoured all the same.
+                Err(denied) => (denied, self.entered(at_us, entrance).and(None)),
+            },
+            _ => (decision, None),
+        };
         match decision.verdict {
             Verdict::Forward(entrance) => {
                 let gift = self.entered(at_us, entrance);
-                Ruling::Forward { route: route.unwrap_or(0), entrance, gift }
+                if let (Entrance::Inside { room, .. }, Some(held)) = (entrance, &hold) {
+                    self.add(at_us, room, What::HoldSent { hold: held.id.0, units: 1 });
+                    self.count_units(at_us, room);
+                }
+                Ruling::Forward { route: route.unwrap_or(0), entrance, gift, hold }
             }
             Verdict::Wait(w) => {
                 let gift = w.place.filter(|_| w.fresh).map(|p| {
@@ -280,21 +295,6 @@ impl Gate {
         }
         self.show_plans(at_us);
         plans.in_flight_limit
-    }
-
-    pub(super) fn sold(&mut self, at_us: u64, entrance: Entrance, units: u32) {
-        self.sales(at_us);
-        let room = match entrance {
-            Entrance::Inside { room, .. } | Entrance::Seated { room, .. } => room,
-            Entrance::Free => 0,
-        };
-        let now = self.now(at_us);
-        if let Some(r) = self.pipeline.rooms().get(room) {
-            r.sold(units, now);
-            if current(&self.settings.sales, r.name(), now).is_some() {
-                self.add(at_us, room, What::Sold(units));
-            }
-        }
     }
 
     /// What operators do; the shop's troubles are not its business.
@@ -452,6 +452,7 @@ fn visit_of<'a>(r: &Incoming<'a>, route: Option<usize>) -> Visit<'a> {
         visitor_by_cookie: r.by_cookie,
         wants: r.wants,
         identity: None,
+        hello: 0,
         prefetch: false,
         tokens: r.tokens,
     }

@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tidegate_filters::{
     pipeline::ClaimOutcome,
-    seats::{queue::Place, token::Keyring},
+    seats::{ledger, queue::Place, room::Entrance, token::Keyring},
 };
 
 use self::{
@@ -109,7 +109,7 @@ impl<'w> Sim<'w> {
         Sim {
             world,
             gate: Gate::new(&world.policy, keyring(seed, 1), seed, world.start_unix_ms),
-            backend: Backend::new(world.shop, &world.policy, rng(seed, 4)),
+            backend: Backend::new(world, rng(seed, 4)),
             clients,
             agenda: Agenda::default(),
             claims: Vec::new(),
@@ -277,6 +277,7 @@ impl<'w> Sim<'w> {
             tokens: &tokens,
         };
         let room = room_of(&request.path, request.body.as_deref()).and_then(|name| self.gate.room(name));
+        let mut twice = None;
         let ruling = match (request.action, room) {
             (Action::Poll, Some(room)) => Ruling::Answer(self.gate.status(now_us, room, &incoming), None),
             (Action::Claim, Some(room)) => {
@@ -289,8 +290,24 @@ impl<'w> Sim<'w> {
             }
             (Action::Challenge, _) => self.gate.challenge(now_us),
             (Action::Poll | Action::Claim, None) => Ruling::Answer(Answer::of(AnswerKind::NoTicket, 404), None),
+            (Action::Checkout, _) => {
+                let ruling = self.gate.visit(now_us, &incoming);
+                if self.rng.random_range(0..1_000) < self.world.habits.double_claim {
+                    // Pressed twice: nobody waits for the second answer.
+                    let again = self.gate.visit(now_us, &incoming);
+                    twice = Some(again);
+                }
+                ruling
+            }
             _ => self.gate.visit(now_us, &incoming),
         };
+        if let Some(Ruling::Forward { route, entrance, hold, .. }) = twice {
+            let mut job = Job::new(None, route, Action::Checkout, entrance);
+            job.hold = hold;
+            if let Err(job) = self.backend.offer(job, now_us, &mut self.agenda) {
+                self.turned_away(now_us, *job);
+            }
+        }
         let action = request.action;
         self.clients[client].open = Some(request);
         self.ruled(now_us, client, serial, action, ruling);
@@ -300,8 +317,9 @@ impl<'w> Sim<'w> {
         match ruling {
             Ruling::Answer(answer, gift) => self.deliver(now_us, client, serial, answer, gift),
             Ruling::Claiming { room, place } => self.claims.push((room, place, client, serial)),
-            Ruling::Forward { route, entrance, gift } => {
-                let job = Job::new(Some((client, serial)), route, action, entrance, gift);
+            Ruling::Forward { route, entrance, gift, hold } => {
+                let mut job = Job::new(Some((client, serial)), route, action, entrance);
+                (job.gift, job.hold) = (gift, hold);
                 if let Err(job) = self.backend.offer(job, now_us, &mut self.agenda) {
                     self.turned_away(now_us, *job);
                 }
@@ -311,6 +329,7 @@ impl<'w> Sim<'w> {
 
     /// The line in front of the shop is full or too slow; a seat that came with the visit is kept.
     fn turned_away(&mut self, now_us: u64, job: Job) {
+        self.hold_ended(now_us, &job, ledger::Outcome::NotSent);
         let busy = Answer {
             verdict: Some(GateVerdict::Refuse),
             retry_after_s: Some(self.rng.random_range(1..4)),
@@ -322,12 +341,19 @@ impl<'w> Sim<'w> {
     }
 
     fn finished(&mut self, now_us: u64, finished: Option<Finished>) {
-        let Some(Finished { job, answer, sold }) = finished else { return };
-        if sold > 0 {
+        let Some(Finished { job, answer, sold, heard }) = finished else { return };
+        self.hold_ended(now_us, &job, heard);
+        if sold > 0 && job.hold.is_none() && heard != ledger::Outcome::Lost {
             self.gate.sold(now_us, job.entrance, sold);
         }
         if let Some((client, serial)) = job.asked {
             self.deliver(now_us, client, serial, answer, job.gift);
+        }
+    }
+
+    fn hold_ended(&mut self, now_us: u64, job: &Job, outcome: ledger::Outcome) {
+        if let (Some(held), Entrance::Inside { room, .. }) = (&job.hold, job.entrance) {
+            self.gate.hold_ended(now_us, room, held, outcome);
         }
     }
 
@@ -385,7 +411,7 @@ impl<'w> Sim<'w> {
                 tokens: &tokens,
             };
             if let Ruling::Forward { route, entrance, .. } = self.gate.visit(now_us, &incoming) {
-                let job = Job::new(None, route, Action::Asset, entrance, None);
+                let job = Job::new(None, route, Action::Asset, entrance);
                 drop(self.backend.offer(job, now_us, &mut self.agenda));
             }
         }

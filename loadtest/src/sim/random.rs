@@ -26,8 +26,16 @@ pub fn random_world(seed: u64) -> World {
     let shop = ShopModel {
         pool: rng.random_range(2..8),
         work_ms: rng.random_range(2..30),
-        checkout_ms: rng.random_range(5..60),
-        stock: rng.random_range(3..150),
+        // In a quarter of them the payment provider takes its time.
+        checkout_ms: match rng.random_range(5..60) {
+            n if n % 4 == 0 => n * 25,
+            n => n,
+        },
+        // In half of them so few that they run out.
+        stock: match rng.random_range(3..150) {
+            n if n % 2 == 0 => 2 + n / 15,
+            n => n,
+        },
         waiting_max: rng.random_range(20..200),
         ..ShopModel::default()
     };
@@ -42,6 +50,7 @@ pub fn random_world(seed: u64) -> World {
         replay: pick(&mut rng, &[0, 200, 800]),
         forge: 1_000,
         unscored: pick(&mut rng, &[0, 50, 500]),
+        shop_forgets: pick(&mut rng, &[0, 20, 200]),
     };
     world.upheavals = upheavals(&mut rng, &world);
     world
@@ -133,13 +142,17 @@ fn policy(rng: &mut ChaCha8Rng, two_rooms: bool, shop: &ShopModel, scenario: &Sc
         opens_ms,
         closes_ms: rng.random_range(opens_ms + 1_000..ends_ms + 60_000),
         stock: rng.random_bool(0.7).then_some(u64::from(shop.stock)),
+        per_visitor_max: rng.random_bool(0.3).then_some(1),
+        ..Sale::default()
     };
+    let sale = rng.random_bool(0.6).then_some(sale);
+    let hold = sale.as_ref().filter(|s| s.stock.is_some() && rng.random_bool(0.7)).map(|_| "sale");
     let ceiling = if rng.random_bool(0.5) { 10_000 } else { rng.random_range(20..400) };
     PipelineSettings {
-        routes: routes(checkouts),
+        routes: routes(checkouts.filter(|_| hold.is_none()), hold, rng.random_range(1..5)),
         filters: filters(&texts),
         rooms,
-        sales: rng.random_bool(0.6).then_some(sale).into_iter().collect(),
+        sales: sale.into_iter().collect(),
         capacity: CapacitySettings { floor: Rate::per_s(rng.random_range(1..20)), ceiling: Rate::per_s(ceiling) },
         ..PipelineSettings::default()
     }

@@ -9,7 +9,7 @@ use crate::checkers::{CHECKERS, Checker, judge};
 const SEEDS: u64 = 60;
 
 /// A bug, and the rule that it breaks.
-const MUST_SEE: [(Bug, &str); 22] = [
+const MUST_SEE: [(Bug, &str); 25] = [
     (Bug::BucketMintsTwice, "admissions_within_refill"),
     (Bug::BurstOutlivesPlan, "admissions_within_refill"),
     (Bug::SeatsIgnoreMax, "live_seats_within_max"),
@@ -32,6 +32,9 @@ const MUST_SEE: [(Bug, &str); 22] = [
     (Bug::SoldOutStillSeats, "nobody_seated_when_nothing_is_left"),
     (Bug::RowVanishes, "every_request_has_a_row"),
     (Bug::RefusedHeadNotCounted, "every_request_has_a_row"),
+    (Bug::StockNotChecked, "stock_is_never_oversold"),
+    (Bug::HoldSentTwice, "stock_is_never_oversold"),
+    (Bug::LostAnswerFrees, "stock_is_never_oversold"),
 ];
 
 fn checker(name: &str) -> Checker {

@@ -65,6 +65,8 @@ pub struct Habits {
     pub forge: u16,
     /// A request comes without a score.
     pub unscored: u16,
+    /// The shop's answer to a checkout breaks off after the order was written.
+    pub shop_forgets: u16,
 }
 
 /// Something that operators or machines do.
@@ -99,9 +101,11 @@ impl World {
             opens_ms: START_UNIX_MS + scenario.opens_at.ms(),
             closes_ms: START_UNIX_MS + 3_600_000,
             stock: Some(u64::from(shop.stock)),
+            per_visitor_max: Some(1),
+            ..Sale::default()
         };
         let policy = PipelineSettings {
-            routes: routes(Some(1)),
+            routes: routes(None, Some("sneaker-42"), 10),
             filters: filters(&[
                 r#"{"visitor_rate":{"name":"per-visitor","key":"visitor","rate":"5/s","burst":20,"keys_max":20000}}"#,
                 r#"{"bot_gate":{"to_the_back_at":0.85,"when_unscored":"wait"}}"#,
@@ -127,7 +131,16 @@ impl World {
             scenario: scenario.clone(),
             policy,
             shop,
-            habits: Habits { vanish: 10, leave: 2, double_claim: 50, lose_answer: 2, replay: 50, forge: 500, unscored: 20 },
+            habits: Habits {
+                vanish: 10,
+                leave: 2,
+                double_claim: 50,
+                lose_answer: 2,
+                replay: 50,
+                forge: 500,
+                unscored: 20,
+                shop_forgets: 0,
+            },
             upheavals: Vec::new(),
             start_unix_ms: START_UNIX_MS,
         }
@@ -140,11 +153,16 @@ impl World {
 }
 
 /// The routes of the demo shop.
-pub(super) fn routes(checkouts_in_flight: Option<u32>) -> Vec<tidegate_filters::route::RouteSettings> {
+pub(super) fn routes(
+    checkouts_in_flight: Option<u32>,
+    hold_of: Option<&str>,
+    expires_s: u32,
+) -> Vec<tidegate_filters::route::RouteSettings> {
     let limit = checkouts_in_flight.map_or(String::new(), |n| format!(r#","in_flight_max":{n}"#));
+    let hold = hold_of.map_or(String::new(), |sale| format!(r#","needs":{{"hold":"{sale}","expires":"{expires_s}s"}}"#));
     let texts = [
         r#"{"name":"assets","match":{"prefix":"/static/"},"filters":"none"}"#.to_owned(),
-        format!(r#"{{"name":"checkout","match":{{"prefix":"/checkout"}}{limit}}}"#),
+        format!(r#"{{"name":"checkout","match":{{"prefix":"/checkout"}}{limit}{hold}}}"#),
         r#"{"name":"product","match":{"prefix":"/product"}}"#.to_owned(),
         r#"{"name":"shop","match":{"prefix":"/"}}"#.to_owned(),
     ];

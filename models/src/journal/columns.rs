@@ -58,7 +58,7 @@ const fn column(name: &'static str, unit: &'static str, cell: Cell, doc: &'stati
 }
 
 /// Every column, in file order.
-pub static COLUMNS: [Column; 31] = [
+pub static COLUMNS: [Column; 33] = [
     column("at_ms", "unix ms", Cell::U64(|r| r.at_ms, |r, v| r.at_ms = v, None), "arrival, wall clock"),
     column(
         "mono_ns",
@@ -124,11 +124,24 @@ pub static COLUMNS: [Column; 31] = [
     column("total_us", "us", Cell::U32(|r| r.total_us, |r, v| r.total_us = v, None), "from parsed head to the end of the answer"),
     column("bytes", "bytes", Cell::U64(|r| r.bytes, |r, v| r.bytes = v, None), "body sent to the client"),
     column("sold", "units", Cell::U32(|r| r.sold, |r, v| r.sold = v, None), "units the shop reported sold in this answer"),
+    column(
+        "hold",
+        "-",
+        Cell::U64(|r| r.hold, |r, v| r.hold = v, Some(u64::MAX)),
+        "number of the unit of stock that went to the shop with it; null when none",
+    ),
+    column(
+        "hold_end",
+        "-",
+        Cell::Text(|r| r.hold_end, |r, v| known(&mut r.hold_end, &HOLD_ENDS, v)),
+        "what became of it: `sold`, `not_sold`, `not_sent` or `lost`; empty when none",
+    ),
     column("policy", "hex", Cell::Text(|r| &r.policy, |r, v| keep(&mut r.policy, v)), "first 8 bytes of the policy's SHA-256"),
 ];
 
 const KINDS: [Kind; 5] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own];
 const VERDICTS: [&str; 8] = ["", "forward", "wait", "challenge", "throttle", "refuse", "sold_out", "own"];
+const HOLD_ENDS: [&str; 5] = ["", "sold", "not_sold", "not_sent", "lost"];
 const CLASSES: [&str; 4] = ["", "human", "unsure", "suspect"];
 
 fn keep(field: &mut impl From<String>, v: &str) -> bool {

@@ -37,9 +37,11 @@ fn extremes() -> Vec<Row> {
         total_us: 2,
         bytes: u64::MAX,
         sold: 3,
+        hold: u64::MAX - 1,
+        hold_end: "lost",
         policy: "8899aabbccddeeff".into(),
     };
-    let empty = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, ..Row::default() };
+    let empty = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, hold: u64::MAX, ..Row::default() };
     let one = Row { features: vec![1.0], score: 0.0, place: 0, seat: 0, verdict: "own", ..Row::default() };
     vec![full.clone(), empty.clone(), one, empty, full]
 }

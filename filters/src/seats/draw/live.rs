@@ -275,7 +275,14 @@ mod tests {
     use super::*;
 
     fn sale() -> Sale {
-        Sale { name: "s".into(), room: "r".into(), prequeue_opens_ms: 1_000, opens_ms: 61_000, closes_ms: 100_500, stock: None }
+        Sale {
+            name: "s".into(),
+            room: "r".into(),
+            prequeue_opens_ms: 1_000,
+            opens_ms: 61_000,
+            closes_ms: 100_500,
+            ..Sale::default()
+        }
     }
 
     fn pledged(draw: SaleDraw) -> SaleDraw {

@@ -1,0 +1,163 @@
+//! Stock: how sales are reported, which routes need a unit, which sale a route sells from.
+
+use tidegate_filters::{
+    FilterSettings,
+    route::{Needs, RouteFilters},
+    seats::ledger::{HOLD_S_MAX, UNITS_MAX},
+    units::Span,
+};
+
+use super::{Checker, rooms::hours};
+use crate::policy::keep::SaleSettings;
+
+/// Headers that mean something to HTTP itself.
+const NOT_FOR_SALES: &[&str] =
+    &["content-length", "content-type", "connection", "transfer-encoding", "set-cookie", "location", "date", "server", "host"];
+/// Most units one request can sell.
+const LOT_MAX: u64 = 100;
+
+impl Checker<'_> {
+    pub(super) fn reports(&mut self) {
+        let policy = self.policy;
+        let Some(reports) = &policy.shop.reports_sales_by else { return };
+        let at = |key: &str| format!("shop.reports_sales_by.{key}");
+        let by_route = reports.route.is_some() || reports.status.is_some() || reports.location.is_some();
+        match (&reports.header, by_route) {
+            (None, false) => {
+                let instead = "write `{ header: Tidegate-Sold }`, or `{ route: checkout, status: 302, location: /thanks }`";
+                self.error("shop.reports_sales_by", "nothing says how", instead);
+            }
+            (Some(_), true) => {
+                self.error("shop.reports_sales_by", "two ways at once: a unit would count twice", "keep `header`, or the rule");
+            }
+            (Some(header), false) => {
+                let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+                let reserved = NOT_FOR_SALES.contains(&header.to_ascii_lowercase().as_str());
+                if header.is_empty() || !header.chars().all(token) || reserved {
+                    let what = format!("`{header}` cannot carry sales");
+                    self.error(at("header"), what, "write a header of your own, such as Tidegate-Sold");
+                }
+            }
+            (None, true) => {
+                let routes: Vec<&str> = policy.routes.iter().map(|r| r.name.as_str()).collect();
+                match &reports.route {
+                    Some(route) => drop(self.known(at("route"), "route", route, &routes)),
+                    None => self.error("shop.reports_sales_by", "no `route` is named", "write `route: checkout`"),
+                }
+                match reports.status {
+                    Some(status) => self.within(at("status"), status.into(), 200, 499, ""),
+                    None => {
+                        let what = "no `status` tells a sale from the rest";
+                        self.error("shop.reports_sales_by", what, "write `status: 302`");
+                    }
+                }
+                if reports.location.as_ref().is_some_and(|l| !l.starts_with('/')) {
+                    self.error(at("location"), "it is compared with a path", "write the beginning of the path, such as /thanks");
+                }
+            }
+        }
+    }
+
+    pub(super) fn needs(&mut self) {
+        let policy = self.policy;
+        for (i, route) in policy.routes.iter().enumerate() {
+            let Some(needs) = &route.needs else { continue };
+            self.hold(i, needs);
+            if route.filters == RouteFilters::None {
+                let what = "its requests are asked nothing, so nobody has a pass that could hold a unit";
+                self.error(format!("routes[{i}].needs"), what, "remove `filters: none`");
+            }
+        }
+        for (i, sale) in policy.sales.iter().enumerate() {
+            self.stock(i, sale);
+        }
+    }
+
+    fn hold(&mut self, i: usize, needs: &Needs) {
+        let policy = self.policy;
+        let at = |key: &str| format!("routes[{i}].needs.{key}");
+        let sales: Vec<&str> = policy.sales.iter().map(|s| s.name.as_str()).collect();
+        if !self.known(at("hold"), "sale", &needs.hold, &sales) {
+            return;
+        }
+        let Some(sale) = policy.sales.iter().find(|s| s.name == needs.hold) else { return };
+        if sale.stock.is_none() {
+            let what = format!("sale `{}` has no `stock` to hold a unit of", sale.name);
+            self.error(at("hold"), what, "write `stock: 500` in the sale, or remove `needs`");
+        }
+        if !self.leads_through(&sale.room, &policy.routes[i].name) {
+            let what =
+                format!("nobody has a pass here: no filter sends `{}` through room `{}`", policy.routes[i].name, sale.room);
+            self.error(at("hold"), what, format!("add the route to `waiting_room: {{ room: {} }}`", sale.room));
+        }
+        if needs.take_on.is_empty() {
+            self.error(at("take_on"), "no method takes a unit, so nobody can buy", "write `take_on: [POST]`");
+        }
+        for (k, method) in needs.take_on.iter().enumerate() {
+            if !Needs::asks(method) {
+                let what = format!("a `{method}` never takes anything: browsers send it on their own");
+                self.error(format!("{}[{k}]", at("take_on")), what, "write `take_on: [POST]`");
+            } else if method.is_empty() || !method.chars().all(|c| c.is_ascii_uppercase() || c == '-' || c == '_') {
+                self.error(format!("{}[{k}]", at("take_on")), format!("`{method}` is not a method"), "write POST, PUT, …");
+            }
+        }
+        self.within(at("units"), needs.units.into(), 1, LOT_MAX, " units");
+        if sale.per_visitor_max.is_some_and(|max| max < needs.units) {
+            let what = format!("one request takes {} units, more than a visitor may buy", needs.units);
+            self.error(at("units"), what, "write at most `per_visitor_max` of the sale");
+        }
+        self.some_time(at("expires"), needs.expires);
+        let longest = Span::secs(HOLD_S_MAX.into());
+        if needs.expires > longest {
+            let what = format!("a unit would be kept for {} for somebody who left", needs.expires);
+            self.error(at("expires"), what, format!("write at most {longest}"));
+        }
+    }
+
+    fn stock(&mut self, i: usize, sale: &SaleSettings) {
+        let policy = self.policy;
+        let at = |key: &str| format!("sales[{i}].{key}");
+        let held = policy.routes.iter().any(|r| r.needs.as_ref().is_some_and(|n| n.hold == sale.name));
+        if sale.per_visitor_max == Some(0) {
+            self.error(at("per_visitor_max"), "nobody may buy anything", "write at least 1, or remove it");
+        }
+        if sale.per_visitor_max.is_some() && !held {
+            let what = "no route takes a unit of this sale, so nothing counts what a visitor buys";
+            let instead = format!("add `needs: {{ hold: {} }}` to the route that sells", sale.name);
+            self.error(at("per_visitor_max"), what, instead);
+        }
+        let Some(stock) = sale.stock else { return };
+        if stock > UNITS_MAX {
+            self.within(at("stock"), stock, 1, UNITS_MAX, " units");
+        }
+        if !held {
+            let what = "nothing keeps the shop from selling more: requests that sell go to it without a unit";
+            let instead = format!("add `needs: {{ hold: {} }}` to the route that sells", sale.name);
+            self.warning(at("stock"), what, instead);
+        } else if policy.shop.reports_sales_by.is_none() {
+            let what = "the shop's answers do not tell what was sold: every unit stays uncertain until the admin API is told";
+            self.warning(at("stock"), what, "add `reports_sales_by: { header: Tidegate-Sold }` to `shop`");
+        }
+        let limited = |s: &&SaleSettings| s.stock.is_some() && s.room != sale.room && overlap(s, sale);
+        for other in policy.sales[..i].iter().filter(limited) {
+            let both = |r: &&str| self.leads_through(&sale.room, r) && self.leads_through(&other.room, r);
+            let Some(route) = policy.routes.iter().map(|r| r.name.as_str()).find(both) else { continue };
+            let what = format!("route `{route}` sells from sale `{}` as well: a sale there could be of either", other.name);
+            self.error(at("stock"), what, "give each its own route, or move one in time");
+        }
+    }
+
+    /// A filter, not in shadow, sends the route through the room.
+    fn leads_through(&self, room: &str, route: &str) -> bool {
+        self.policy.filters.iter().any(|f| match f {
+            FilterSettings::WaitingRoom(w) => {
+                w.room == room && !w.shadow && (w.routes.is_empty() || w.routes.iter().any(|r| r == route))
+            }
+            _ => false,
+        })
+    }
+}
+
+fn overlap(a: &SaleSettings, b: &SaleSettings) -> bool {
+    hours(a).0 < hours(b).1 && hours(b).0 < hours(a).1
+}

@@ -1,0 +1,70 @@
+//! What else the holder of a ticket or pass may ask, and to whom it belongs.
+
+use super::{Binding, Room, RoomStatus};
+use crate::{
+    rule::pass::{cleared, token_for},
+    sabotage::{self, Bug},
+    seats::{
+        line::CLAIM_WINDOW_S_MAX,
+        token::{Kind, Token},
+    },
+    time::Now,
+    visit::Visit,
+};
+
+impl Room {
+    /// A called visitor asks for more time, as one who reads slowly or cannot see may: a whole claim window from now.
+    pub fn extend(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
+        if let Some(place) = self.place_of(visit, now) {
+            let window_s = (self.settings.claim_window.secs_ceil() as u32).clamp(1, CLAIM_WINDOW_S_MAX - 1);
+            self.state.line.extend(place, self.clock_s(now) + window_s);
+        }
+        self.status(visit, now)
+    }
+
+    /// What a ticket or pass given to this visit is bound to; 0 when to nothing.
+    pub fn binding_of(&self, visit: &Visit<'_>) -> u64 {
+        let bound = match self.settings.binding {
+            Binding::None => None,
+            Binding::Network => visit.network.map(|n| n.subscriber()),
+            Binding::Tls => Some(visit.hello).filter(|h| *h != 0),
+            Binding::Key => visit.identity,
+        };
+        // One bit is set, so that what is bound never looks like what is not.
+        bound.map_or(0, |b| b | 1 << 63)
+    }
+
+    /// The token, bound to this visit as the policy says.
+    pub fn bound(&self, visit: &Visit<'_>, token: Token) -> Token {
+        Token { binding: self.binding_of(visit), ..token }
+    }
+
+    /// The visit's token of a kind for this room and the sale that is on, where it may be used from: whoever passed a
+    /// challenge may use it from anywhere.
+    pub(in crate::seats) fn token_of<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
+        self.token_anywhere(visit, kind, now).filter(|t| !self.is_elsewhere(t, visit, now))
+    }
+
+    /// The visit brings a good token that was given to somebody else, or to somebody who has moved: it must show that
+    /// somebody is there. Nothing is lost: the same token is good afterwards.
+    pub(super) fn must_show(&self, visit: &Visit<'_>, now: Now) -> bool {
+        self.settings.binding != Binding::None
+            && [Kind::Pass, Kind::Ticket]
+                .into_iter()
+                .any(|kind| self.token_anywhere(visit, kind, now).is_some_and(|t| self.is_elsewhere(t, visit, now)))
+    }
+
+    fn token_anywhere<'v>(&self, visit: &Visit<'v>, kind: Kind, now: Now) -> Option<&'v Token> {
+        let sale = self.current_sale(now).map(|(s, _)| &*s.name);
+        token_for(visit, kind, self.name(), self.state.epoch, sale, now)
+    }
+
+    fn is_elsewhere(&self, token: &Token, visit: &Visit<'_>, now: Now) -> bool {
+        // A room that stopped binding honours what was bound before.
+        self.settings.binding != Binding::None
+            && token.binding != 0
+            && token.binding != self.binding_of(visit)
+            && !cleared(visit, now)
+            && !sabotage::is(Bug::BindingNotChecked)
+    }
+}

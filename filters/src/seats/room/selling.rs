@@ -1,0 +1,78 @@
+//! The stock of a room's sales: units for requests, what the shop sold, seats that give theirs back.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::Room;
+use crate::{
+    route::Needs,
+    rule::sale_window::{Phase, Sale},
+    seats::{
+        hold::Held,
+        ledger::{Buyer, Holder},
+        seat::SeatRef,
+        stock::Stock,
+    },
+    time::Now,
+    verdict::{Reason, Verdict},
+    visit::{Visit, VisitorId},
+};
+
+impl Room {
+    /// The shop reported units sold by a request that held none.
+    pub fn sold(&self, units: u32, now: Now) {
+        if let Some((_, stock)) = self.current_sale(now) {
+            stock.with(|l| l.elsewhere(u64::from(units)));
+        }
+    }
+
+    /// The units of one of its sales.
+    pub fn stock(&self, sale: &str) -> Option<&Arc<Stock>> {
+        self.sales.iter().find(|(s, _)| *s.name == *sale).map(|(_, stock)| stock)
+    }
+
+    /// Its sales.
+    pub fn sales(&self) -> impl Iterator<Item = &Sale> {
+        self.sales.iter().map(|(s, _)| s)
+    }
+
+    /// A unit of a sale for a visit of this holder that is about to be sent to the shop.
+    pub fn hold(&self, visit: &Visit<'_>, holder: Holder, needs: &Needs, now: Now) -> Result<Held, (Verdict, Reason)> {
+        let Some(sale) = self.sales.iter().find(|(s, _)| *s.name == *needs.hold) else {
+            return Err((Verdict::Refuse { retry_after_s: None }, Reason::NoHold));
+        };
+        // The shop's own name for somebody says more than our cookie.
+        let buyer = Buyer { holder, visitor: visit.identity.map(VisitorId).or(visit.visitor) };
+        Held::take(sale, buyer, needs, visit.method, (now, self.clock_s(now)))
+    }
+
+    /// Revokes a seat at once; a unit it held is free again.
+    pub fn revoke(&self, seat: SeatRef) -> bool {
+        let released = self.state.seats.release(seat);
+        if released {
+            self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.leave(Holder::seat(seat))));
+        }
+        released
+    }
+
+    /// Holds run out, and what passes come to is measured anew.
+    pub(super) fn stock_second(&self, now: Now) {
+        let seats = &self.state.seats;
+        let now_s = self.clock_s(now);
+        let gone = |h: Holder| matches!(h, Holder::Seat(bits) if !seats.is_live(SeatRef::from_bits(bits), now_s));
+        self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.expire(now_s, gone)));
+        if let Some((sale, stock)) = self.current_sale(now).filter(|(s, _)| s.phase(now) == Phase::Open)
+            && sale.stock.is_some()
+        {
+            let given = self.state.line.counts().1 + self.state.walk_ins.load(Ordering::Acquire);
+            stock.foresee(given, seats.live().into());
+        }
+    }
+
+    pub(in crate::seats) fn current_sale(&self, now: Now) -> Option<&(Sale, Arc<Stock>)> {
+        self.sales.iter().find(|(s, _)| matches!(s.phase(now), Phase::Prequeue | Phase::Open))
+    }
+
+    pub(super) fn sold_out(&self, now: Now) -> bool {
+        self.current_sale(now).is_some_and(|(sale, stock)| sale.stock.is_some() && stock.is_gone())
+    }
+}
