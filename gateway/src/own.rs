@@ -338,9 +338,7 @@ async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
         Some(GivenBack::Place(place)) => trace.place(place, false),
         None => {}
     }
-    if left.is_some() {
-        shared.keep_left(room).await;
-    }
+    shared.keep_left(room, left.is_some()).await;
     for name in ["ticket", "pass"] {
         let gone = cookie_text(trace.intake.https, &format!("{name}-{}", room.name()), "", 0);
         trace.cookies.push(gone);

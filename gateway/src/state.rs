@@ -306,8 +306,8 @@ impl Shared {
     }
 
     /// Waits until it is durable that somebody left. When it cannot be, it is written later: they are gone all the same.
-    pub async fn keep_left(&self, room: &Room) {
-        if let Some(written) = room.keeps().then(|| self.rooms.write(room, self.clock.now(), Why::Answer)).flatten() {
+    pub async fn keep_left(&self, room: &Room, left: bool) {
+        if let Some(written) = (left && room.keeps()).then(|| self.rooms.write(room, self.clock.now(), Why::Answer)).flatten() {
             let _ = written.commit.durable().await;
         }
     }
