@@ -36,7 +36,7 @@ shop: { upstreams: [ { address: "{shop}" } ] }
 connections: { per_network_max: 10000 }
 filters: [ { waiting_room: { room: drop } } ]
 rooms:
-  - { name: drop, seats: { max: 12, pass_idle: 4s, pass_age_max: 60s }, admission: { fixed: 60/s }, arm: {arm}, on_failure: freeze }
+  - { name: drop, seats: { max: 12, pass_idle: 4s, pass_age_max: 8s }, admission: { fixed: 60/s }, arm: {arm}, on_failure: freeze }
 journal: { directory: "{dir}/journal" }
 keys: { directory: "{dir}/keys" }
 state: { directory: "{dir}/state", budget: 3s }

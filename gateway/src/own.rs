@@ -66,7 +66,7 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
         (_, Err(answer)) => answer,
         ("claim", Ok(form)) => claim(shared, trace, &form).await,
         ("extend", Ok(form)) => extend(shared, trace, &form),
-        ("leave", Ok(form)) => leave(shared, trace, &form),
+        ("leave", Ok(form)) => leave(shared, trace, &form).await,
         ("challenge", Ok(form)) => take_challenge(shared, trace, &form),
         (_, Ok(form)) => return draw::answer(shared, session, trace, path, &form).await,
     };
@@ -324,7 +324,7 @@ fn extend(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answ
     }
 }
 
-fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
+async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
     trace.own(RowKind::Leave, "own", Reason::Own);
     let active = trace.active.clone();
     let index = room_index(trace, get(form, "room"));
@@ -338,6 +338,7 @@ fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answe
         Some(GivenBack::Place(place)) => trace.place(place, false),
         None => {}
     }
+    shared.keep_left(room, left.is_some()).await;
     for name in ["ticket", "pass"] {
         let gone = cookie_text(trace.intake.https, &format!("{name}-{}", room.name()), "", 0);
         trace.cookies.push(gone);

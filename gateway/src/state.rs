@@ -305,6 +305,13 @@ impl Shared {
         false
     }
 
+    /// Waits until it is durable that somebody left. When it cannot be, it is written later: they are gone all the same.
+    pub async fn keep_left(&self, room: &Room, left: bool) {
+        if let Some(written) = (left && room.keeps()).then(|| self.rooms.write(room, self.clock.now(), Why::Answer)).flatten() {
+            let _ = written.commit.durable().await;
+        }
+    }
+
     /// Waits until the rooms are durable as they are: with numbers to give out before the first visit, without any at the end.
     pub async fn keep_rooms(&self, why: Why) -> Result<(), StoreError> {
         let active = self.active.load_full();

@@ -68,6 +68,15 @@ enum Grant {
     WalkIn(SeatRef),
 }
 
+/// How far the news that somebody left the shop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    No,
+    InMemory,
+    HandedOver,
+    OnDisk,
+}
+
 struct World {
     room: Room,
     disk: Disk,
@@ -78,7 +87,7 @@ struct World {
     life_ms: u64,
     /// What people hold, and whether a call was told.
     tickets: Vec<(Token, Place, bool)>,
-    passes: Vec<(Token, SeatRef, bool)>,
+    passes: Vec<(Token, SeatRef, Gone)>,
     burnt: BTreeSet<Place>,
     seats_told: BTreeSet<(u32, u32)>,
 }
@@ -169,7 +178,9 @@ impl World {
                 let n = self.passes.len();
                 let now = self.now();
                 let (pass, _, gone) = &mut self.passes[i % n];
-                *gone |= self.room.leave(&visit("POST", std::slice::from_ref(pass)), now).is_some();
+                if self.room.leave(&visit("POST", std::slice::from_ref(pass)), now).is_some() {
+                    *gone = Gone::InMemory;
+                }
             }
             Step::Tick => self.tick(),
             Step::Write => self.write(),
@@ -228,9 +239,11 @@ impl World {
             kept.head.reserved[i] = reserve_ahead(kept.head.taken[i], kept.head.reserved[i], 0, settings().entries_max);
         }
         self.on_the_way.push((kept, std::mem::take(&mut self.granted)));
+        self.news(Gone::InMemory, Gone::HandedOver);
     }
 
     fn disk(&mut self, works: bool) -> Result<(), TestCaseError> {
+        self.news(Gone::HandedOver, if works { Gone::OnDisk } else { Gone::InMemory });
         for (kept, grants) in std::mem::take(&mut self.on_the_way) {
             if works {
                 self.room.reserve(kept.head.reserved);
@@ -252,19 +265,26 @@ impl World {
         Ok(())
     }
 
+    fn news(&mut self, from: Gone, to: Gone) {
+        self.passes.iter_mut().filter(|p| p.2 == from).for_each(|p| p.2 = to);
+    }
+
     fn told(&mut self, grant: Grant) -> Result<(), TestCaseError> {
         let (Grant::Claim(_, seat) | Grant::WalkIn(seat)) = grant;
         if let Grant::Claim(place, _) = grant {
             prop_assert!(self.burnt.insert(place), "{:?} got two passes", place);
         }
         prop_assert!(self.seats_told.insert((seat.index, seat.generation)), "{:?} was given twice", seat);
-        self.passes.push((self.room.pass_token(seat, HOST, self.now()), seat, false));
+        self.passes.push((self.room.pass_token(seat, HOST, self.now()), seat, Gone::No));
         Ok(())
     }
 
     fn kill(&mut self) -> Result<(), TestCaseError> {
         self.granted.clear();
         self.on_the_way.clear();
+        // A seat that a kill brings back is its holder's again.
+        self.news(Gone::InMemory, Gone::No);
+        self.news(Gone::HandedOver, Gone::No);
         self.life_ms = self.ms;
         let kept = self.disk.read();
         let mut room = Room::new(0, &settings(), &[], 99, self.now());
@@ -278,7 +298,9 @@ impl World {
         self.disk(true)?;
         for (pass, seat, gone) in self.passes.clone() {
             let inside = self.room.visit(&visit("POST", &[pass]), Class::Human, self.now()).0;
-            prop_assert!(gone || matches!(inside, Verdict::Forward(Entrance::Inside { .. })), "the pass of {:?} is lost", seat);
+            let inside = matches!(inside, Verdict::Forward(Entrance::Inside { .. }));
+            prop_assert!(inside || gone != Gone::No, "the pass of {:?} is lost", seat);
+            prop_assert!(!inside || gone != Gone::OnDisk, "the pass of {:?} was given back and is good again", seat);
         }
         for i in 0..self.tickets.len() {
             self.poll(i)?;
