@@ -212,6 +212,11 @@ pub fn visitor(address: SocketAddr, i: usize, book: &Book, stop: &AtomicBool) {
             }
             Some(place) => {
                 let Some(status) = ask(address, "GET", "/.tidegate/status?room=drop", &mut cookies, book) else { continue };
+                if status.status == 429 {
+                    // Asked before it was told to: no news.
+                    std::thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
                 match status.state().as_str() {
                     "waiting" => book.told_at(status.asked, Told::Waiting(place)),
                     "called" | "next" => book.told_at(status.answered, Told::Called(place)),

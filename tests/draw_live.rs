@@ -142,7 +142,7 @@ fn a_drawn_sale_from_promise_to_claim_over_a_restart() {
     assert_eq!((&frozen["frozen"]["n"], &frozen["frozen"]["places"]), (&40.into(), &40.into()));
     assert_eq!(frozen["frozen"]["by_class"]["crowded"], 10, "thirty of one network, then the rest weighs less: {frozen}");
     let mut late = enter(&second, "late");
-    assert_eq!(late.get("/.tidegate/status").json()["place"], 40, "later visitors follow the drawn");
+    assert_eq!(late.get("/").json()["place"], 40, "later visitors follow the drawn");
     ahead(&second, 12);
     let drawn = until(&second, "drawn", "");
     assert_eq!(drawn["operator_could_have_chosen"], false);
@@ -155,8 +155,8 @@ fn a_drawn_sale_from_promise_to_claim_over_a_restart() {
     let report: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{}", text(&out)));
     assert_eq!((&report["ok"], &report["randomness"]), (&true.into(), &"proven".into()), "{report}");
     let place = report["receipts"][0]["place"].clone();
-    assert_eq!(people[3].get("/.tidegate/status").json()["place"], place, "the page shows the place that was drawn");
-    let mut places: Vec<_> = people.iter_mut().map(|p| p.get("/.tidegate/status").json()["place"].as_u64().unwrap()).collect();
+    assert_eq!(people[3].get("/").json()["place"], place, "the page shows the place that was drawn");
+    let mut places: Vec<_> = people.iter_mut().map(|p| p.get("/").json()["place"].as_u64().unwrap()).collect();
     assert!(!places.is_sorted(), "not the order of arrival");
     places.sort_unstable();
     assert_eq!(places, (0..40).collect::<Vec<u64>>(), "everyone knows a place of their own before the opening");

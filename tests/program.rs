@@ -106,3 +106,55 @@ fn serve_without_a_policy_forwards_and_stops_gracefully() {
     Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(child.wait().unwrap().success(), "{:?}", rx.iter().collect::<Vec<_>>());
 }
+
+#[test]
+fn pages_are_printed_changed_checked_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    std::fs::create_dir(file("words")).unwrap();
+    let words = String::from_utf8(run(&["page", "words"]).stdout).unwrap();
+    std::fs::write(file("words/pt.json"), words.replace("You are in line", "Está na fila")).unwrap();
+    let template = String::from_utf8(run(&["page", "template"]).stdout).unwrap();
+    let own = template.replace("<main>", "<main><p>Sneakers &amp; Co</p>");
+    std::fs::write(file("own.html"), &own).unwrap();
+    let path = dir.path().display().to_string();
+    let policy = format!(
+        "version: 1\nlisten: [ {{ address: 127.0.0.1:0 }} ]\nshop: {{ upstreams: [ {{ address: \"{{shop}}\" }} ] }}\n\
+         filters: [ {{ waiting_room: {{ room: drop }} }} ]\nrooms:\n  - name: drop\n    arm: always\n    \
+         page: {{ languages: [pt], translations: {path}/words, template: {path}/own.html }}\n"
+    );
+    let shop = Shop::start();
+    let written = policy.replace("{shop}", &shop.address.to_string());
+    std::fs::write(file("policy.yaml"), &written).unwrap();
+    let check = || run(&["check", &file("policy.yaml").display().to_string()]);
+    assert!(check().status.success(), "{}", text(&check()));
+    let running = crate::support::gate(&policy, shop.address, dir.path());
+    let page = Client::browser(running.addresses()[0]).get("/").body;
+    assert!(page.contains("<html lang=\"pt\"") && page.contains("Está na fila") && page.contains("Sneakers &amp; Co"), "{page}");
+    // A template that would let a value out is refused, with its line.
+    std::fs::write(file("own.html"), own.replace("<main>", "<main><a href=\"{{ message }}\">more</a>")).unwrap();
+    let refused = text(&check());
+    assert!(refused.contains("rooms[0].page") && refused.contains("own.html: line ") && refused.contains("urls."), "{refused}");
+    assert_eq!(run(&["page", "words", "xx"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_bypass_from_the_command_line_goes_past_the_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys").display().to_string();
+    let make = |more: &[&str]| run(&[&["keys", "bypass", &keys, "--host", "shop.example"], more].concat());
+    let made: serde_json::Value = serde_json::from_slice(&make(&["--room", "drop", "--for", "1h", "--json"]).stdout).unwrap();
+    let policy = "version: 1\nlisten: [ { address: 127.0.0.1:0 } ]\nshop: { upstreams: [ { address: \"{shop}\" } ] }\n\
+                  filters: [ { waiting_room: { room: drop } } ]\nrooms: [ { name: drop, arm: always } ]\nkeys: { directory: \"{dir}/keys\" }\n";
+    let shop = Shop::start();
+    let gate = crate::support::gate(policy, shop.address, dir.path());
+    let address = gate.addresses()[0];
+    assert_eq!(Client::app(address).get("/").json()["state"], "waiting");
+    let mut staff = Client::app(address);
+    assert_eq!(staff.get(made["path"].as_str().unwrap()).status, 303);
+    assert!(staff.get("/stock").body.starts_with("hello") && shop.seen().len() == 1);
+    assert!(!shop.seen()[0].headers.iter().any(|(_, v)| v.contains("tidegate")), "the token stops at the gate");
+    let said = text(&make(&[]));
+    assert!(said.contains("https://shop.example/.tidegate/bypass?token=") && said.contains("id "), "{said}");
+    assert_eq!(make(&["--for", "100d"]).status.code(), Some(2));
+}

@@ -20,7 +20,7 @@ use tidegate_filters::{
 use crate::{
     check::{Checks, check},
     place::Places,
-    policy::{Policy, keep::SaleSettings, listen::Underscores, shop::HostHeader},
+    policy::{Policy, keep::SaleSettings, listen::Underscores, schedule::Scheduled, shop::HostHeader},
 };
 
 /// What a policy does, one paragraph a part, and what is doubtful about it.
@@ -29,6 +29,7 @@ pub fn explain(policy: &Policy) -> String {
     parts.push(filters(policy));
     parts.extend(policy.rooms.iter().map(|r| room(policy, r)));
     parts.extend(policy.sales.iter().map(sale));
+    parts.extend((!policy.schedule.is_empty()).then(|| schedule(policy)));
     parts.push(requests(policy));
     parts.push(kept(policy));
     let (_, warnings) = check(policy, &Places::default(), &Checks { skip_files: true, ..Checks::default() });
@@ -250,7 +251,11 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
         Binding::Tls => "A ticket or pass used by another program than it was given to is challenged. ",
         Binding::Key => "A ticket or pass used under another login than it was given to is challenged. ",
     });
-    let _ = write!(s, "The waiting page has status {}. ", r.status_while_waiting);
+    let _ = write!(
+        s,
+        "The waiting page has status {}; crawlers and probes get {} meanwhile. ",
+        r.status_while_waiting, r.status_for_crawlers
+    );
     s.push_str(match r.on_failure {
         OnFailure::Closed => "If the room cannot decide, newcomers are told to come back, the line stands still and those inside stay.",
         OnFailure::Freeze => "If the room cannot decide, newcomers still get places, the line stands still and those inside stay.",
@@ -312,7 +317,7 @@ fn drawn(r: &RoomSettings) -> String {
 fn sale(s: &SaleSettings) -> String {
     let hours = between(s.opens_at.unix_ms(), s.closes_at.unix_ms());
     let mut text = format!("Sale {} in room {}: ", s.name, s.room);
-    if let Some(prequeue) = s.prequeue_opens_at {
+    if let Some(prequeue) = &s.prequeue_opens_at {
         let _ = write!(text, "places from {prequeue}, {} before it opens. ", between(prequeue.unix_ms(), s.opens_at.unix_ms()));
     }
     let _ = write!(text, "It opens at {} and closes at {}, {hours} later. ", s.opens_at, s.closes_at);
@@ -326,6 +331,16 @@ fn sale(s: &SaleSettings) -> String {
         let _ = write!(text, " A visitor may buy {max}.");
     }
     text
+}
+
+fn schedule(policy: &Policy) -> String {
+    let mut steps: Vec<_> = policy.schedule.iter().collect();
+    steps.sort_by_key(|s| s.at.unix_ms());
+    let one = |s: &&Scheduled| {
+        let what = s.sale.as_ref().map(|n| format!("sale {n}")).or(s.room.as_ref().map(|n| format!("room {n}")));
+        format!("- {}: {}: {}", s.at, what.unwrap_or_default(), s.action)
+    };
+    format!("By itself, and in the journal:\n{}", steps.iter().map(one).collect::<Vec<_>>().join("\n"))
 }
 
 fn requests(policy: &Policy) -> String {

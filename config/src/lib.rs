@@ -21,6 +21,7 @@ pub use policy::{
     Policy,
     keep::{Journal, Keys, Log, LogFormat, LogLevel, SaleSettings, State},
     listen::{Admin, Connections, Listen, ProxyProtocol, Redirect, RequestLimits, Tls, Underscores},
+    schedule::Scheduled,
     shop::{Health, HostHeader, ReportsSalesBy, Shop, Timeouts, Upstream, UpstreamTls},
     values::{ByteRate, Timestamp},
 };

@@ -26,7 +26,6 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str], many: &str) -> String {
 const LATER_KEYS: &[(&str, &str, &str)] = &[
     ("state", "valkey", "write `state: { directory: … }`; one gate keeps its own state"),
     ("", "cluster", "one gate stands alone; remove `cluster`"),
-    ("rooms[]", "page", "remove `page`; the built-in page is used"),
 ];
 
 /// Values that come later: (path of the value, value, what to write).

@@ -99,7 +99,8 @@ impl Pipeline {
             };
             Some((filter, s.shadow()))
         };
-        let filters = settings.filters.iter().filter_map(compile).collect();
+        let mut filters: Vec<(Filter, bool)> = settings.filters.iter().filter_map(compile).collect();
+        specific_rooms_win(&mut filters, &routes);
         let plans = Planner::new(settings).first();
         rooms.iter().zip(&plans.rooms).for_each(|(room, plan)| room.open(plan, now));
         Pipeline { routes, filters, rooms }
@@ -256,6 +257,32 @@ impl Pipeline {
     fn is_filtered(&self, route: Option<usize>) -> bool {
         route.and_then(|r| self.routes.get(r)).is_some_and(|r| r.filtered)
     }
+}
+
+/// A room that names its routes wins over one that covers all of them, wherever it stands.
+fn specific_rooms_win(filters: &mut Vec<(Filter, bool)>, routes: &Routes) {
+    let named: Vec<usize> = filters
+        .iter()
+        .filter_map(|(f, shadow)| match f {
+            Filter::WaitingRoom { routes, .. } if !shadow => Some(routes.as_slice()),
+            _ => None,
+        })
+        .flatten()
+        .copied()
+        .collect();
+    let rest: Vec<usize> = (0..routes.iter().count()).filter(|r| !named.contains(r)).collect();
+    if named.is_empty() {
+        return;
+    }
+    for (filter, _) in filters.iter_mut() {
+        if let Filter::WaitingRoom { routes, .. } = filter
+            && routes.is_empty()
+        {
+            routes.clone_from(&rest);
+        }
+    }
+    // What is left without a route covers none, not all.
+    filters.retain(|(f, _)| !matches!(f, Filter::WaitingRoom { routes, .. } if routes.is_empty()));
 }
 
 fn covers(routes: &[usize], route: Option<usize>) -> bool {

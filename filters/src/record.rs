@@ -19,6 +19,8 @@ pub enum Kind {
     Leave,
     /// Any other page or API of ours.
     Own,
+    /// What an operator or the schedule did; no request of a visitor.
+    Operator,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Kind::Claim => "claim",
             Kind::Leave => "leave",
             Kind::Own => "own",
+            Kind::Operator => "operator",
         }
     }
 }

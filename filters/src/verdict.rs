@@ -125,6 +125,16 @@ pub enum Reason {
     Own,
     /// A plain request on a listener that only redirects.
     Redirect,
+    /// A poll before the time the last answer named.
+    PolledEarly,
+    /// An operator closed the room, or drains it.
+    RoomClosed,
+    /// A probe, a crawler or a prefetch came while people wait.
+    PeopleWait,
+    /// Staff or a partner with a bypass.
+    Bypass,
+    /// Done by an operator.
+    Operator,
 }
 
 impl Reason {
@@ -167,6 +177,11 @@ impl Reason {
             Reason::Stopping => "STOPPING",
             Reason::Own => "OWN",
             Reason::Redirect => "REDIRECT",
+            Reason::PolledEarly => "POLLED_EARLY",
+            Reason::RoomClosed => "ROOM_CLOSED",
+            Reason::PeopleWait => "PEOPLE_WAIT",
+            Reason::Bypass => "BYPASS",
+            Reason::Operator => "OPERATOR",
         }
     }
 }

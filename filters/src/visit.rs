@@ -86,13 +86,18 @@ pub struct Visit<'a> {
     pub hello: u64,
     /// What it can use as an answer.
     pub wants: Wants,
-    /// `Sec-Purpose: prefetch` and the like: never joins, never spends.
+    /// `Sec-Purpose: prefetch`, a crawler or a health check: never joins, never spends.
     pub prefetch: bool,
     /// Tokens whose MAC is right, at most [`crate::seats::token::TOKENS_MAX`]. Room, host, epoch and times are not yet checked.
     pub tokens: &'a [Token],
 }
 
 impl Visit<'_> {
+    /// A method that only looks.
+    pub fn is_safe(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS")
+    }
+
     /// `GET`: the one method that may give a first ticket. `HEAD` and `OPTIONS` are safe but never join.
     pub fn may_join(&self) -> bool {
         self.method == "GET" && !self.prefetch

@@ -10,11 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use thiserror::Error;
 use tidegate_config::{Checks, Loaded, Policy, PolicyErrors, Problem, diff_needs_restart, load_with, parse_with};
-use tidegate_filters::{
-    Pipeline, Rate,
-    pipeline::Seed,
-    seats::room::{Room, RoomStats},
-};
+use tidegate_filters::{Pipeline, pipeline::Seed, seats::room::RoomStats};
 
 use crate::{
     deep::Deep,
@@ -114,14 +110,6 @@ pub enum LoadError {
     Store(#[from] StoreError),
 }
 
-/// There is no such room.
-#[derive(Debug, Error)]
-#[error("there is no room `{name}`; rooms of this policy: {known}")]
-pub struct NoRoom {
-    name: String,
-    known: String,
-}
-
 /// What [`Control::new`] is made of.
 pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
@@ -211,24 +199,6 @@ impl Control {
         self.shared.active.load().pipeline.rooms().iter().map(|r| r.stats(now)).collect()
     }
 
-    /// Stops calling and seating in a room, or goes on.
-    pub fn pause(&self, room: &str, paused: bool) -> Result<RoomStats, NoRoom> {
-        tracing::info!(room, paused, "operator");
-        self.with_room(room, |r| r.pause(paused))
-    }
-
-    /// Caps the refill of a room, or lifts the cap.
-    pub fn slow(&self, room: &str, rate: Option<Rate>) -> Result<RoomStats, NoRoom> {
-        tracing::info!(room, rate = rate.map(|r| r.to_string()), "operator slows");
-        self.with_room(room, |r| r.slow(rate))
-    }
-
-    /// Says something to those who wait, or takes it back.
-    pub fn message(&self, room: &str, text: Option<String>) -> Result<RoomStats, NoRoom> {
-        tracing::info!(room, text, "operator says");
-        self.with_room(room, |r| r.message(text))
-    }
-
     /// Prometheus text.
     pub fn metrics_text(&self) -> String {
         self.metrics.counts(&self.shared.counts);
@@ -243,18 +213,6 @@ impl Control {
 
     pub(crate) fn saw(&self, seen: Seen) {
         *self.seen.write() = seen;
-    }
-
-    fn with_room(&self, name: &str, act: impl FnOnce(&Room)) -> Result<RoomStats, NoRoom> {
-        let active = self.shared.active.load();
-        let rooms = active.pipeline.rooms();
-        let Some(room) = rooms.iter().find(|r| r.name() == name) else {
-            let known: Vec<_> = rooms.iter().map(Room::name).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(NoRoom { name: name.chars().take(64).collect(), known });
-        };
-        act(room);
-        Ok(room.stats(self.shared.clock.now()))
     }
 
     fn checks(&self) -> Checks<'_> {

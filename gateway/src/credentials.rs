@@ -58,6 +58,7 @@ fn cookie_kind(name: &str) -> Option<Kind> {
     match name {
         "visitor" => Some(Kind::Visitor),
         "clearance" => Some(Kind::Clearance),
+        "bypass" => Some(Kind::Bypass),
         _ if name.starts_with("ticket-") => Some(Kind::Ticket),
         _ if name.starts_with("pass-") => Some(Kind::Pass),
         _ => None,

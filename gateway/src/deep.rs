@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use tidegate_config::{DeepCheck, Tls};
-use tidegate_filters::rule::bot_gate::BotGateSettings;
+use tidegate_filters::{rule::bot_gate::BotGateSettings, seats::page::PageSettings};
 use tidegate_models::{
     scorer::BUILTIN,
     trial::{TRIAL_DEADLINE, trial_in_child},
 };
 
-use crate::{keys::Keys, tls};
+use crate::{keys::Keys, pages, tls};
 
 /// Where models are tried before they are used.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,10 @@ impl DeepCheck for Deep {
 
     fn authorities(&self, file: &Path) -> Result<(), String> {
         tls::read_authorities(file).map(drop).map_err(|e| e.to_string())
+    }
+
+    fn page(&self, settings: &PageSettings) -> Result<(), String> {
+        pages::check(settings).map_err(|e| e.to_string())
     }
 
     fn keys(&self, directory: &Path) -> Result<(), String> {

@@ -1,10 +1,10 @@
 //! What goes wrong between the visitor and the shop, as an answer.
 
 use pingora::{Error, ErrorSource, ErrorType};
-use tidegate_filters::{Reason, Wants};
+use tidegate_filters::Reason;
 
 use crate::{
-    pages,
+    pages::Refusal,
     reply::{self, Answer},
     trace::Trace,
 };
@@ -43,16 +43,14 @@ impl Failure {
 
     /// A page or a problem for whoever asked.
     pub fn answer(&self, trace: &Trace) -> Answer {
-        let words = match self.status {
-            413 => pages::words(Reason::BodyTooLarge),
-            502 => pages::SHOP_RUBBISH,
-            503 => pages::words(Reason::ShopDown),
-            504 => pages::SHOP_SLOW,
-            _ => pages::BAD_REQUEST,
+        let refusal = match self.status {
+            413 => Refusal::Of(Reason::BodyTooLarge),
+            502 => Refusal::Of(Reason::ShopFailed),
+            503 => Refusal::Of(Reason::ShopDown),
+            504 => Refusal::ShopSlow,
+            _ => Refusal::Of(Reason::BadRequest),
         };
-        // Before its head was read nothing is known about what the client wants.
-        let wants = if trace.intake.method.is_empty() { Wants::Json } else { trace.intake.wants };
-        let answer = reply::failure(wants, self.status, "refuse", self.reason.code(), words);
+        let answer = reply::failure(trace, self.status, "refuse", self.reason.code(), refusal);
         match self.status {
             502..=504 => answer.with("retry-after", reply::retry_after(3, trace.intake.visitor)),
             _ => answer,

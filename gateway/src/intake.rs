@@ -17,6 +17,7 @@ use tidegate_filters::{
 };
 
 use crate::{
+    client::{AcceptLanguage, is_probe},
     counts::Counts,
     credentials,
     head::{Fields, Head},
@@ -56,6 +57,8 @@ pub struct Intake {
     pub hello: u64,
     /// What answer it can use.
     pub wants: Wants,
+    /// The languages it would like.
+    pub accept_language: AcceptLanguage,
     /// Nobody looks at the answer yet.
     pub prefetch: bool,
     /// Signed by us.
@@ -100,7 +103,8 @@ pub fn read(head: &Head<'_>, cx: &Context<'_>) -> Intake {
         fingerprint: fingerprint(fields, head.version, cx.hello),
         hello: cx.hello,
         wants: wants(fields),
-        prefetch: is_prefetch(fields),
+        accept_language: AcceptLanguage::read(fields),
+        prefetch: is_prefetch(fields) || is_probe(fields),
         ..Intake::default()
     };
     intake.tokens = credentials::read(fields, intake.https, cx.keyring, cx.counts);

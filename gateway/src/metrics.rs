@@ -30,7 +30,7 @@ const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 const SCORE_BUCKETS: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0];
 const METADATA: Metadata<'static> = Metadata::new("tidegate", Level::INFO, None);
 
-const KINDS: [Kind; 5] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own];
+const KINDS: [Kind; 6] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own, Kind::Operator];
 const VERDICTS: [&str; 7] = ["forward", "wait", "challenge", "throttle", "refuse", "sold_out", "own"];
 const CLASSES: [&str; 4] = ["human", "unsure", "suspect", "unknown"];
 /// What shadow filters can say is bounded by the policy; after many reloads, old handles are let go.

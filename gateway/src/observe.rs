@@ -130,7 +130,7 @@ struct Open {
     rows: [u64; KINDS.len()],
 }
 
-const KINDS: [Kind; 5] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own];
+const KINDS: [Kind; 6] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own, Kind::Operator];
 
 fn index(kind: Kind) -> usize {
     KINDS.iter().position(|k| *k == kind).unwrap_or(0)

@@ -1,10 +1,10 @@
-//! What lives below the gate's own prefix: status, claim, leave, challenge, health.
+//! What lives below the gate's own prefix: status, events, claim, extend, leave, challenge, health.
 
 use std::hash::Hasher as _;
 
 use http::header;
 use pingora::proxy::Session;
-use serde_json::{Value, json};
+use serde_json::json;
 use siphasher::sip::SipHasher13;
 use tidegate_filters::{
     Now, Reason, Wants,
@@ -13,7 +13,7 @@ use tidegate_filters::{
     seats::{
         draw::live::EntryRef,
         queue::Place,
-        room::{Claim, GivenBack, Room, RoomStatus, Waiting},
+        room::{Claim, GivenBack, Room, RoomStatus},
         seat::SeatRef,
         token::{Kind, Token},
     },
@@ -23,8 +23,10 @@ use crate::{
     canonical,
     claims::CLAIM_WAIT,
     credentials::{COOKIE_PREFIX, HOST_PREFIX},
-    draw, pages,
+    draw, events,
+    pages::Refusal,
     reply::{self, Answer},
+    standing::State,
     state::Shared,
     trace::Trace,
 };
@@ -46,9 +48,11 @@ pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer>
     Some(match (path, &*trace.intake.method) {
         ("status", "GET" | "HEAD") => status(shared, trace),
         ("health", "GET" | "HEAD") => health(shared),
+        ("bypass", "GET") => take_bypass(shared, trace),
+        ("events", "GET") => return None,
         ("draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", "GET" | "HEAD") => return None,
         ("claim" | "extend" | "leave" | "challenge" | "draw/proof", "POST") => return None,
-        ("status" | "health" | "draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", _) => {
+        ("status" | "health" | "events" | "bypass" | "draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", _) => {
             problem(405, "answers GET only").with("allow", "GET, HEAD")
         }
         ("claim" | "extend" | "leave" | "challenge" | "draw/proof", _) => problem(405, "answers POST only").with("allow", "POST"),
@@ -65,6 +69,7 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
     let answer = match (path, form) {
         (_, Err(answer)) => answer,
         ("claim", Ok(form)) => claim(shared, trace, &form).await,
+        ("events", Ok(_)) => return events::stream(shared, session, trace).await,
         ("extend", Ok(form)) => extend(shared, trace, &form),
         ("leave", Ok(form)) => leave(shared, trace, &form).await,
         ("challenge", Ok(form)) => take_challenge(shared, trace, &form),
@@ -76,46 +81,6 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
 /// The URL of one of our pages.
 pub fn url(trace: &Trace, page: &str) -> String {
     format!("{}{page}", trace.active.policy.own_prefix)
-}
-
-/// Where somebody stands in a room, for page and JSON.
-pub struct State<'a> {
-    /// The request.
-    pub trace: &'a Trace,
-    /// The room.
-    pub room: &'a Room,
-    /// The place, where there is one.
-    pub waiting: Option<&'a Waiting>,
-    /// Stable name of the state.
-    pub name: &'static str,
-}
-
-impl State<'_> {
-    /// As scripts and apps read it.
-    pub fn json(&self) -> Value {
-        let w = self.waiting;
-        let opens_in_s = w.and_then(|w| match w.stage {
-            tidegate_filters::seats::room::Stage::Prequeue { opens_in_s } => Some(opens_in_s),
-            _ => None,
-        });
-        let claim = w.and_then(|w| reply::claimable(w.stage)).map(|expires_in_s| {
-            json!({ "method": "POST", "url": url(self.trace, "claim"), "expires_in_s": expires_in_s,
-                "extend": { "method": "POST", "url": url(self.trace, "extend") } })
-        });
-        json!({
-            "state": self.name,
-            "room": self.room.name(),
-            "place": w.and_then(|w| w.place).map(|p| p.number),
-            "ahead": w.map(|w| w.ahead),
-            "wait_s": w.and_then(|w| w.wait_s).map(|(low, high)| [low, high]),
-            "stock_percent": w.and_then(|w| w.stock_percent),
-            "poll_after_s": w.map(|w| w.poll_after_s.max(1)),
-            "opens_in_s": opens_in_s,
-            "claim": claim,
-            "restarted": w.is_some_and(|w| w.restarted),
-            "message": self.room.current_message(),
-        })
-    }
 }
 
 /// The cookie that carries a token; `name` without prefix.
@@ -212,9 +177,22 @@ fn room_index(trace: &Trace, name: Option<&str>) -> Option<usize> {
 
 fn status(shared: &Shared, trace: &mut Trace) -> Answer {
     trace.own(RowKind::Poll, "own", Reason::Own);
-    let query = fields(trace.intake.query.as_deref().unwrap_or_default());
-    let Some(index) = room_index(trace, get(&query, "room")) else { return none() };
+    let Some(index) = room_of_query(trace) else { return none() };
+    let active = trace.active.clone();
+    let early = active.pipeline.rooms().get(index).and_then(|r| r.early(&trace.intake.visit(None), shared.clock.now()));
+    if let Some(seconds) = early {
+        trace.room(index);
+        trace.own(RowKind::Poll, "throttle", Reason::PolledEarly);
+        let why = "asked before the time that `poll_after_s` named";
+        return Answer::problem(429, "throttle", Reason::PolledEarly.code(), why).with("retry-after", seconds);
+    }
     state_answer(shared, trace, index, 200)
+}
+
+/// The room that `?room=` names, or the only one.
+pub fn room_of_query(trace: &Trace) -> Option<usize> {
+    let query = fields(trace.intake.query.as_deref().unwrap_or_default());
+    room_index(trace, get(&query, "room"))
 }
 
 /// Where the visitor stands, as JSON; `status` is for those who wait.
@@ -227,6 +205,9 @@ fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -
         RoomStatus::Seated(seat) => {
             trace.seat(index, seat, false);
             Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "seated", "room": room.name() }))
+        }
+        RoomStatus::Closed => {
+            Answer::json(status, "own", Reason::RoomClosed.code(), &json!({ "state": "closed", "room": room.name() }))
         }
         RoomStatus::SoldOut => {
             Answer::json(status, "own", Reason::StockGone.code(), &json!({ "state": "sold_out", "room": room.name() }))
@@ -350,12 +331,24 @@ async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
     }
 }
 
+/// The link of a bypass: its token becomes a cookie of this browser.
+fn take_bypass(shared: &Shared, trace: &mut Trace) -> Answer {
+    let query = fields(trace.intake.query.as_deref().unwrap_or_default());
+    let token = get(&query, "token").and_then(|t| shared.keyring.load().open(t).ok());
+    let now_ms = shared.clock.now().wall_ms;
+    let good = |t: &Token| t.kind == Kind::Bypass && *t.host == *trace.intake.host && now_ms < t.expires_at_ms;
+    let Some(token) = token.filter(good) else {
+        return problem(403, "this link is no bypass of this shop, or its time is over: ask for a new one");
+    };
+    trace.cookies.push(cookie(shared, trace.intake.https, "bypass", &token));
+    Answer::see(303, "own", Reason::Own.code(), destination(get(&query, "to")))
+}
+
 fn take_challenge(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
     let given = get(form, "proof").unwrap_or_default();
     let good = (0..2).any(|ago| bool::from(subtle::ConstantTimeEq::ct_eq(proof(trace, ago).as_bytes(), given.as_bytes())));
     if !good {
-        let words = pages::STALE_CHALLENGE;
-        return reply::failure(trace.intake.wants, 403, "own", Reason::Own.code(), words);
+        return reply::failure(trace, 403, "own", Reason::Own.code(), Refusal::StaleChallenge);
     }
     let now = shared.clock.now();
     let token = gate_token(trace, Kind::Clearance, 0, CLEARANCE_MS, now);

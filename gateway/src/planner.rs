@@ -57,6 +57,8 @@ struct Steering {
     active: Arc<Active>,
     bounds: (CapacitySettings, InFlightSettings),
     planned_at_ms: u64,
+    /// Wall milliseconds up to which the schedule was followed; 0 at the start, so that a restart does what was due before.
+    followed_ms: u64,
     /// Of each room: is anybody let in? A change is worth a line in the log.
     open: Vec<bool>,
 }
@@ -69,13 +71,22 @@ impl Steering {
         let planner = Planner::new(&settings);
         shared.in_flight.set_limit(planner.first().in_flight_limit);
         let planned_at_ms = shared.clock.now().mono_ms();
-        Steering { planner, active, bounds: (settings.capacity, settings.in_flight), planned_at_ms, open: Vec::new() }
+        Steering {
+            planner,
+            active,
+            bounds: (settings.capacity, settings.in_flight),
+            planned_at_ms,
+            followed_ms: 0,
+            open: Vec::new(),
+        }
     }
 
     fn second(&mut self, control: &Control) {
         let shared = &control.shared;
         self.follow(&shared.active.load_full());
         let now = shared.clock.now();
+        control.follow_schedule(self.followed_ms, now.wall_ms);
+        self.followed_ms = now.wall_ms;
         let in_flight = shared.in_flight.observe();
         let window = ShopWindow {
             span_ms: now.mono_ms().saturating_sub(self.planned_at_ms).max(1),
@@ -132,6 +143,7 @@ fn gauge_all(control: &Control, plans: &Plans, stats: &[RoomStats]) {
     metrics.gauge(gauges::BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     metrics.gauge(gauges::READY, &[], yes(!shared.is_stopping()));
     metrics.gauge(gauges::CONNECTIONS, &[], f64::from(shared.caps.open()));
+    metrics.gauge(gauges::STREAMS, &[], f64::from(shared.live.open()));
     metrics.gauge(gauges::CLOCK_DOUBT, &[], shared.clock.doubt_ms() as f64 / 1_000.0);
     metrics.gauge(gauges::STORE_WELL, &[], yes(shared.store.trouble().is_none()));
     metrics.store(&shared.store.counts());
@@ -161,6 +173,8 @@ fn gauge_room(metrics: &Metrics, room: &RoomStats, refill: f64, burst: f64) {
         (gauges::ROOM_BURST, burst),
         (gauges::ROOM_ARMED, yes(room.armed)),
         (gauges::ROOM_PAUSED, yes(room.paused)),
+        (gauges::ROOM_PROMISES, room.promises_made as f64),
+        (gauges::ROOM_PROMISES_KEPT, room.promises_kept as f64),
     ];
     for (name, value) in values {
         metrics.gauge(name, &[("room", &room.name)], value);

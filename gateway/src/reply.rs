@@ -13,7 +13,13 @@ use tidegate_filters::{
     verdict::{Notes, Quota},
 };
 
-use crate::{counts::HeadFault, own, pages, trace::Trace};
+use crate::{
+    counts::HeadFault,
+    own,
+    pages::{self, Page, Refusal},
+    standing::State,
+    trace::Trace,
+};
 
 /// Declared bodies up to this size are read and thrown away after an early answer, so that the connection can stay.
 pub const DRAIN_BYTES_MAX: u64 = 64 << 10;
@@ -21,9 +27,6 @@ pub const DRAIN_BYTES_MAX: u64 = 64 << 10;
 pub const DRAIN_WAIT: Duration = Duration::from_secs(2);
 /// Room for the head of most answers.
 const HEAD_BYTES_USUAL: usize = 512;
-/// No third party, nothing stored, no frame of strangers around our buttons.
-const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                                form-action 'self'; frame-ancestors 'self'; base-uri 'none'";
 
 /// An answer of the gate itself.
 #[derive(Clone, Debug)]
@@ -44,8 +47,9 @@ pub struct Answer {
 
 impl Answer {
     /// A page.
-    pub fn html(status: u16, verdict: &'static str, reason: &'static str, page: String) -> Self {
-        Answer { status, verdict, reason, content_type: "text/html; charset=utf-8", body: page.into(), headers: Vec::new() }
+    pub fn page(status: u16, verdict: &'static str, reason: &'static str, page: Page) -> Self {
+        let headers = vec![("content-security-policy", page.policy), ("content-language", page.language)];
+        Answer { status, verdict, reason, content_type: "text/html; charset=utf-8", body: page.html.into(), headers }
     }
 
     /// JSON.
@@ -91,7 +95,8 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
         Verdict::Refuse { retry_after_s } => {
             let status = match (reason, retry_after_s) {
                 (Reason::NoRoute, _) => 404,
-                (Reason::SaleClosed, _) => 410,
+                (Reason::SaleClosed | Reason::RoomClosed, _) => 410,
+                (Reason::PeopleWait, _) => status_for_crawlers(trace, decision),
                 (Reason::HoldInFlight | Reason::NoHold, _) => 409,
                 (_, Some(_)) => 503,
                 (_, None) => 403,
@@ -111,16 +116,28 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
     }
 }
 
+/// What the room that decided says to programs that only look.
+fn status_for_crawlers(trace: &Trace, decision: &Decision) -> u16 {
+    let pipeline = &trace.active.pipeline;
+    let filter = decision.filter.and_then(|f| pipeline.filters().nth(usize::from(f)));
+    let room = match filter {
+        Some((Filter::WaitingRoom { room, .. }, _)) => pipeline.rooms().get(*room),
+        _ => None,
+    };
+    room.map_or(503, |r| r.settings().status_for_crawlers)
+}
+
 /// The gate's own limits: the shop is busy, down, wrong; a body is too large; the gate stops.
 pub fn refusal(trace: &Trace, status: u16, verdict: &'static str, reason: Reason) -> Answer {
-    failure(trace.intake.wants, status, verdict, reason.code(), pages::words(reason))
+    failure(trace, status, verdict, reason.code(), Refusal::Of(reason))
 }
 
 /// A refusal for which there is no reason code of the filters.
-pub fn failure(wants: Wants, status: u16, verdict: &'static str, code: &'static str, words: pages::Words) -> Answer {
-    match wants {
-        Wants::Html => Answer::html(status, verdict, code, pages::message(&words, code)),
-        Wants::Json | Wants::Other => Answer::problem(status, verdict, code, words.text),
+pub fn failure(trace: &Trace, status: u16, verdict: &'static str, code: &'static str, refusal: Refusal) -> Answer {
+    match trace.intake.wants {
+        Wants::Html => Answer::page(status, verdict, code, pages::message(trace.intake.accept_language.as_str(), refusal, code)),
+        // Programs are told in English, as they always were.
+        Wants::Json | Wants::Other => Answer::problem(status, verdict, code, pages::in_english(refusal)),
     }
 }
 
@@ -128,9 +145,12 @@ pub fn failure(wants: Wants, status: u16, verdict: &'static str, code: &'static 
 pub fn waiting(trace: &Trace, w: &Waiting, reason: Reason) -> Answer {
     let Some(room) = trace.active.pipeline.rooms().get(w.room) else { return refusal(trace, 503, "refuse", reason) };
     let status = room.settings().status_while_waiting;
-    let state = own::State { trace, room, waiting: Some(w), name: w.stage.name() };
+    let state = State { trace, room, waiting: Some(w), name: w.stage.name() };
     let answer = match trace.intake.wants {
-        Wants::Html => Answer::html(status, "wait", reason.code(), pages::waiting(&state)),
+        Wants::Html => match pages::waiting(&state) {
+            Some(page) => Answer::page(status, "wait", reason.code(), page),
+            None => refusal(trace, 503, "refuse", reason),
+        },
         Wants::Json => Answer::json(status, "wait", reason.code(), &state.json()),
         // An image or a style sheet: nobody sees the answer, and 200 would break the page quietly.
         Wants::Other => Answer::problem(503, "wait", reason.code(), "waiting for a place in the shop"),
@@ -142,7 +162,10 @@ fn challenge(trace: &Trace, reason: Reason) -> Answer {
     let url = own::url(trace, "challenge");
     let proof = own::proof(trace, 0);
     match trace.intake.wants {
-        Wants::Html => Answer::html(403, "challenge", reason.code(), pages::challenge(&url, &trace.intake.target(), &proof)),
+        Wants::Html => {
+            let page = pages::challenge(trace.intake.accept_language.as_str(), &url, &trace.intake.target(), &proof);
+            Answer::page(403, "challenge", reason.code(), page)
+        }
         Wants::Json | Wants::Other => {
             let mut value = json!({ "type": "about:blank", "title": "Forbidden", "status": 403, "reason": reason.code(),
                 "detail": "confirm that somebody is there, then ask again" });
@@ -188,10 +211,9 @@ fn each_header(trace: &Trace, answer: &Answer, mut tell: impl FnMut(&'static str
     say("tidegate-reason", answer.reason);
     say("x-content-type-options", "nosniff");
     if answer.content_type.starts_with("text/html") {
-        say("content-security-policy", CONTENT_SECURITY);
         // Our forms need an Origin that says where they stood.
         say("referrer-policy", "same-origin");
-        say("vary", "Accept, Cookie");
+        say("vary", "Accept, Accept-Language, Cookie");
     }
     answer.headers.iter().for_each(|(name, value)| tell(name, value));
     trace.cookies.iter().for_each(|cookie| tell("set-cookie", cookie));

@@ -28,8 +28,10 @@ use crate::{
     counts::Counts,
     door::caps::Caps,
     draw::Draws,
+    events::Live,
     head::Fields,
     in_flight::InFlight,
+    pages::Pages,
     shop::ShopMeter,
     store::{self, Holds, Rooms, Store, StoreError, TIME_EVERY_MS, Why, Written},
     upstream::Upstreams,
@@ -65,6 +67,8 @@ pub struct Shared {
     pub caps: Arc<Caps>,
     /// What was refused before there was a visit, and other counts of the data plane.
     pub counts: Counts,
+    /// Live pages.
+    pub live: Arc<Live>,
     /// When the time was last written down, monotonic milliseconds.
     time_kept_ms: AtomicU64,
     /// Readiness is gone; connections are closed after their answer.
@@ -87,6 +91,8 @@ pub struct Active {
     pub route_limits: Vec<Option<Arc<InFlight>>>,
     /// What the shop's answers say; drained each second by the planner.
     pub meter: ShopMeter,
+    /// What visitors see.
+    pub pages: Pages,
 }
 
 /// What rows name over and over: kept for ever, so that a row takes no copy and no count. Few: names of policies.
@@ -229,6 +235,7 @@ impl Shared {
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
             claims: ClaimDesk::default(),
             counts: Counts::default(),
+            live: Arc::default(),
             time_kept_ms: AtomicU64::new(0),
             store,
             stopping: AtomicBool::new(false),
@@ -270,6 +277,7 @@ impl Shared {
             }
         }
         answers.into_iter().for_each(|a| self.claims.answer(a.room, a.place, a.outcome));
+        self.live.tick(active.pipeline.rooms(), now);
         self.holds.tick(&active.pipeline);
     }
 
@@ -374,6 +382,7 @@ impl Active {
         };
         let route_limits: Vec<_> = pipeline.routes().iter().map(limit).collect();
         let names = Names::of(&pipeline, &sha256);
-        Active { meter: ShopMeter::new(route_limits.len()), policy, pipeline, sha256, names, upstreams, route_limits }
+        let pages = Pages::of(&policy);
+        Active { pages, meter: ShopMeter::new(route_limits.len()), policy, pipeline, sha256, names, upstreams, route_limits }
     }
 }

@@ -116,6 +116,18 @@ pub(crate) fn call(to: SocketAddr, method: &str, path: &str, headers: &str, body
     stream.write_all(head.as_bytes()).unwrap();
     // A server that refuses early may close before the body is through.
     let _ = stream.write_all(body);
+    read(stream)
+}
+
+/// Sends bytes on one connection, reads the answer.
+pub(crate) fn raw(to: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(bytes).unwrap();
+    read(stream)
+}
+
+fn read(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -90,7 +90,7 @@ impl Checker<'_> {
     pub(super) fn drawn_sale(&mut self, i: usize, sale: &SaleSettings) {
         let Some(room) = self.policy.rooms.iter().find(|r| r.name == sale.room).filter(|r| r.order.is_drawn()) else { return };
         let opens = sale.opens_at.unix_ms();
-        let early = opens.saturating_sub(sale.prequeue_opens_at.unwrap_or(sale.opens_at).unix_ms());
+        let early = opens.saturating_sub(sale.prequeue_opens_at.as_ref().unwrap_or(&sale.opens_at).unix_ms());
         match room.order {
             Order::DrawThenFifo if early <= room.freeze_before.ms() => {
                 let what = format!(

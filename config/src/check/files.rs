@@ -48,6 +48,15 @@ impl Checker<'_> {
                 self.error(at, why, "write `builtin`, or the path of a model with the documented input");
             }
         }
+        for (i, room) in policy.rooms.iter().enumerate() {
+            if let Some(Err(why)) = self.checks.deep.map(|d| d.page(&room.page)) {
+                self.error(
+                    format!("rooms[{i}].page"),
+                    why,
+                    "`tidegate page template` and `tidegate page words` print what is shipped",
+                );
+            }
+        }
         if let Some(token) = policy.admin.as_ref().and_then(|a| a.token_file.as_ref()) {
             self.token(token);
         }

@@ -6,6 +6,7 @@ use tidegate_filters::{
     rule::{
         bot_gate::BotGateSettings,
         visitor_rate::{FILL_S_MAX, KEYS_MAX, VisitorRateSettings},
+        waiting_room::WaitingRoomSettings,
     },
 };
 
@@ -144,7 +145,7 @@ impl Checker<'_> {
         let mut taken: Vec<(usize, String)> = Vec::new();
         for (i, filter) in policy.filters.iter().enumerate() {
             let FilterSettings::WaitingRoom(s) = filter else { continue };
-            for route in self.covered(&s.routes) {
+            for route in self.waits(s) {
                 if let Some((first, _)) = taken.iter().find(|(by, r)| *r == route && *by != i) {
                     let what = format!("route `{route}` already waits in the room of filters[{first}]");
                     self.error(format!("filters[{i}].waiting_room"), what, "one room a route: name other `routes`");
@@ -166,6 +167,16 @@ impl Checker<'_> {
         }
     }
 
+    /// The routes that wait in a room: those it names, or those that no other room names.
+    fn waits(&self, s: &WaitingRoomSettings) -> Vec<String> {
+        let named = |r: &String| {
+            let names = |f: &FilterSettings| matches!(f, FilterSettings::WaitingRoom(o) if !o.shadow && o.routes.contains(r));
+            self.policy.filters.iter().any(names)
+        };
+        let all = self.covered(&s.routes);
+        if s.routes.is_empty() { all.into_iter().filter(|r| !named(r)).collect() } else { all }
+    }
+
     /// A room answers every visit of its routes: what stands below it is never asked.
     fn scores_come_before_rooms(&mut self) {
         let policy = self.policy;
@@ -173,7 +184,7 @@ impl Checker<'_> {
             let FilterSettings::BotGate(gate) = filter else { continue };
             let scored = self.covered(&gate.routes);
             let room = policy.filters[..i].iter().position(|f| match f {
-                FilterSettings::WaitingRoom(w) if !w.shadow => self.covered(&w.routes).iter().any(|r| scored.contains(r)),
+                FilterSettings::WaitingRoom(w) if !w.shadow => self.waits(w).iter().any(|r| scored.contains(r)),
                 _ => false,
             });
             if let Some(room) = room {

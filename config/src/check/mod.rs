@@ -11,7 +11,7 @@ mod stock;
 
 use std::path::Path;
 
-use tidegate_filters::{ByteSize, rule::bot_gate::BotGateSettings};
+use tidegate_filters::{ByteSize, rule::bot_gate::BotGateSettings, seats::page::PageSettings};
 
 use crate::{
     error::Problem,
@@ -37,6 +37,11 @@ pub trait DeepCheck {
     /// The authorities of an upstream; the file is readable PEM.
     fn authorities(&self, file: &Path) -> Result<(), String> {
         let _ = file;
+        Ok(())
+    }
+    /// The waiting page of a room: template and languages.
+    fn page(&self, settings: &PageSettings) -> Result<(), String> {
+        let _ = settings;
         Ok(())
     }
     /// The keys in a directory that exists.
@@ -81,6 +86,7 @@ pub(crate) fn check(policy: &Policy, places: &Places, checks: &Checks<'_>) -> (V
         c.filters();
         c.rooms();
         c.sales();
+        c.schedule();
         c.needs();
         c.kept();
         if !checks.skip_files {
@@ -115,6 +121,7 @@ impl Checker<'_> {
             ("filters", "filters", p.filters.len()),
             ("rooms", "rooms", p.rooms.len()),
             ("sales", "sales", p.sales.len()),
+            ("schedule", "steps", p.schedule.len()),
         ];
         for (path, what, n) in parts {
             if n > PARTS_MAX {

@@ -5,6 +5,7 @@ use tidegate_filters::{
     plan::Admission,
     seats::{
         line::CLAIM_WINDOW_S_MAX,
+        operate::{Action, MESSAGE_MAX},
         queue::PLACES_MAX,
         room::{Binding, OnFailure, RoomSettings, TICKET_AGE_MAX_MS},
         seat::SEATS_MAX,
@@ -63,6 +64,21 @@ impl Checker<'_> {
             let what = format!("{} is not a status of the waiting page", room.status_while_waiting);
             self.error(at("status_while_waiting"), what, "write 200, 202, 429 or 503");
         }
+        if !WAITING_STATUSES.contains(&room.status_for_crawlers) {
+            let what = format!("{} is not a status that crawlers and probes understand", room.status_for_crawlers);
+            self.error(at("status_for_crawlers"), what, "write 503, 429, 202 or 200");
+        }
+        for (k, id) in room.revoked_bypasses.iter().enumerate() {
+            if id.len() != 16 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+                let what = format!("`{id}` is not the id of a bypass");
+                self.error(format!("rooms[{i}].revoked_bypasses[{k}]"), what, "16 hexadecimal digits, as making it printed");
+            }
+        }
+        for (k, tag) in room.page.languages.iter().enumerate() {
+            if room.page.languages[..k].contains(tag) {
+                self.error(format!("rooms[{i}].page.languages[{k}]"), format!("`{tag}` is listed twice"), "remove one of them");
+            }
+        }
         self.binding(at("binding"), room);
         let stock = self.policy.sales.iter().find(|s| s.room == room.name && s.stock.is_some());
         if let (OnFailure::OpenBounded, Some(sale)) = (room.on_failure, stock) {
@@ -108,6 +124,33 @@ impl Checker<'_> {
         }
     }
 
+    pub(super) fn schedule(&mut self) {
+        let policy = self.policy;
+        let rooms: Vec<&str> = policy.rooms.iter().map(|r| r.name.as_str()).collect();
+        let sales: Vec<&str> = policy.sales.iter().map(|s| s.name.as_str()).collect();
+        for (i, step) in policy.schedule.iter().enumerate() {
+            let at = |key: &str| format!("schedule[{i}].{key}");
+            match (&step.room, &step.sale) {
+                (Some(room), None) => drop(self.known(at("room"), "room", room, &rooms)),
+                (None, Some(sale)) => drop(self.known(at("sale"), "sale", sale, &sales)),
+                (Some(_), Some(_)) => self.error(at("sale"), "one step is for a room or for a sale", "remove `room` or `sale`"),
+                (None, None) => self.error(format!("schedule[{i}]"), "nothing is named", "write `room: NAME` or `sale: NAME`"),
+            }
+            match &step.action {
+                Action::AsWritten if step.sale.is_none() => {
+                    self.error(at("do"), "only a sale has written times", "write `sale: NAME`, or `do: open`");
+                }
+                Action::Slow(Some(rate)) if rate.events == 0 => {
+                    self.error(at("do.slow"), "nobody would be let in", "write a rate above zero, or `do: pause`");
+                }
+                Action::Message(Some(text)) if text.chars().count() > MESSAGE_MAX => {
+                    self.error(at("do.message"), "longer than 500 characters", "people read it while they wait: be short");
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn sale(&mut self, i: usize, sale: &SaleSettings) {
         let at = |key: &str| format!("sales[{i}].{key}");
         if sale.opens_at.unix_ms() >= sale.closes_at.unix_ms() {
@@ -117,13 +160,13 @@ impl Checker<'_> {
                 "write a later instant",
             );
         }
-        if let Some(prequeue) = sale.prequeue_opens_at
+        if let Some(prequeue) = &sale.prequeue_opens_at
             && prequeue.unix_ms() > sale.opens_at.unix_ms()
         {
             let what = format!("the pre-queue opens at {prequeue}, after the sale ({})", sale.opens_at);
             self.error(at("prequeue_opens_at"), what, "write an instant before `opens_at`, or remove it");
         }
-        let early = sale.prequeue_opens_at.map_or(0, |p| sale.opens_at.unix_ms().saturating_sub(p.unix_ms()));
+        let early = sale.prequeue_opens_at.as_ref().map_or(0, |p| sale.opens_at.unix_ms().saturating_sub(p.unix_ms()));
         if early > TICKET_AGE_MAX_MS {
             let what = format!(
                 "the pre-queue opens {} before the sale, and a ticket is good for {}",
@@ -151,5 +194,5 @@ impl Checker<'_> {
 
 /// From the first place given to the end.
 pub(super) fn hours(sale: &SaleSettings) -> (u64, u64) {
-    (sale.prequeue_opens_at.unwrap_or(sale.opens_at).unix_ms(), sale.closes_at.unix_ms())
+    (sale.prequeue_opens_at.as_ref().unwrap_or(&sale.opens_at).unix_ms(), sale.closes_at.unix_ms())
 }

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_filters::{ByteSize, Span, rule::sale_window::Sale};
+use tidegate_filters::{
+    ByteSize, Span,
+    rule::sale_window::{Moved, Sale},
+};
 
 use super::values::Timestamp;
 
@@ -37,10 +40,11 @@ impl SaleSettings {
         Sale {
             name: self.name.as_str().into(),
             room: self.room.as_str().into(),
-            prequeue_opens_ms: self.prequeue_opens_at.unwrap_or(self.opens_at).unix_ms(),
+            prequeue_opens_ms: self.prequeue_opens_at.as_ref().unwrap_or(&self.opens_at).unix_ms(),
             opens_ms: self.opens_at.unix_ms(),
             closes_ms: self.closes_at.unix_ms(),
             stock: self.stock,
+            moved: Moved::default(),
             per_visitor_max: self.per_visitor_max,
             lot,
         }

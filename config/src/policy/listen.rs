@@ -120,6 +120,8 @@ pub struct Connections {
     pub max: u32,
     /// At most this many from one network (IPv4 address, IPv6 /64). Trusted proxies are not counted.
     pub per_network_max: u32,
+    /// At most this many of them listen to live waiting pages at the same time; the pages of others ask now and then.
+    pub streams_max: u32,
     /// An idle connection is kept this long.
     pub keepalive: Span,
     /// When the gate stops, requests in flight get this long to end.
@@ -128,6 +130,12 @@ pub struct Connections {
 
 impl Default for Connections {
     fn default() -> Self {
-        Connections { max: 10_000, per_network_max: 1_000, keepalive: Span::secs(60), drain_max: Span::secs(30) }
+        Connections {
+            max: 10_000,
+            per_network_max: 1_000,
+            streams_max: 2_000,
+            keepalive: Span::secs(60),
+            drain_max: Span::secs(30),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod keep;
 pub mod listen;
+pub mod schedule;
 pub mod shop;
 pub mod values;
 mod zero;
@@ -16,6 +17,8 @@ use tidegate_filters::{
 };
 
 use keep::{Journal, Keys, Log, SaleSettings, State};
+use schedule::Scheduled;
+
 use listen::{Admin, Connections, Listen, RequestLimits};
 use shop::Shop;
 
@@ -57,6 +60,9 @@ pub struct Policy {
     /// Scheduled events.
     #[serde(default)]
     pub sales: Vec<SaleSettings>,
+    /// What is to happen to rooms and sales, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<Scheduled>,
     /// The log of decisions; none when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<Journal>,

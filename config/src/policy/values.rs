@@ -2,50 +2,87 @@
 
 use std::{borrow::Cow, fmt, net::SocketAddr, str::FromStr};
 
-use jiff::{fmt::temporal::Pieces, tz::Offset};
+use jiff::{
+    fmt::temporal::{DateTimeParser, Pieces},
+    tz::{Disambiguation, Offset, OffsetConflict},
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// An instant with the offset it was written in: `2026-12-01T10:00:00+08:00`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An instant with the offset or time zone it was written in: `2026-12-01T10:00:00+08:00`, or
+/// `2026-12-01T10:00:00 Asia/Shanghai`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     instant: jiff::Timestamp,
     offset: Offset,
+    /// IANA name, where it was written.
+    zone: Option<Box<str>>,
 }
 
 impl Timestamp {
     /// Unix milliseconds; 0 for instants before 1970.
-    pub fn unix_ms(self) -> u64 {
+    pub fn unix_ms(&self) -> u64 {
         u64::try_from(self.instant.as_millisecond()).unwrap_or(0)
+    }
+
+    /// As people read it: `2026-12-01 10:00 (+08:00)`, `2026-12-01 10:00 Asia/Shanghai (+08:00)`.
+    pub fn for_people(&self) -> String {
+        let local = self.offset.to_datetime(self.instant);
+        let zone = self.zone.as_deref().map_or(String::new(), |z| format!(" {z}"));
+        format!("{}{zone} ({})", local.strftime("%Y-%m-%d %H:%M"), self.offset_text())
     }
 
     /// An instant in UTC.
     pub fn from_unix_ms(ms: u64) -> Option<Self> {
         let instant = jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
-        Some(Timestamp { instant, offset: Offset::UTC })
+        Some(Timestamp { instant, offset: Offset::UTC, zone: None })
+    }
+
+    /// `+08:00`
+    fn offset_text(&self) -> String {
+        let seconds = self.offset.seconds();
+        let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 60);
+        format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+
+    /// A local time in a named zone. A time that the clocks there skip or show twice needs its offset.
+    fn in_zone(s: &str) -> Result<Self, String> {
+        let parser = DateTimeParser::new().disambiguation(Disambiguation::Reject).offset_conflict(OffsetConflict::Reject);
+        let zoned = parser.parse_zoned(s).map_err(|e| first_line(&e.to_string()).to_owned())?;
+        let zone = zoned.time_zone().iana_name().map(Into::into);
+        Ok(Timestamp { instant: zoned.timestamp(), offset: zoned.offset(), zone })
     }
 }
 
 impl FromStr for Timestamp {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        let bad = |why: String| format!("`{s}` is not an instant{why}; write date, time and offset: 2026-12-01T10:00:00+08:00");
+        let bad = |why: String| {
+            format!(
+                "`{s}` is not an instant{why}; write date, time and offset or time zone: 2026-12-01T10:00:00+08:00 or 2026-12-01T10:00:00 Asia/Shanghai"
+            )
+        };
+        // Brackets mean something in YAML: after a blank the zone needs none.
+        let bracketed =
+            s.split_once(' ').filter(|(t, zone)| t.contains('T') && zone.starts_with(|c: char| c.is_ascii_alphabetic()));
+        let bracketed = bracketed.map(|(time, zone)| format!("{time}[{zone}]"));
+        let s = bracketed.as_deref().unwrap_or(s);
         let pieces = Pieces::parse(s).map_err(|e| bad(format!(" ({})", first_line(&e.to_string()))))?;
         if pieces.time().is_none() {
             return Err(bad(" (the time of day is missing)".into()));
         }
-        let offset = match pieces.to_numeric_offset() {
-            Some(offset) => offset,
-            None => return Err(bad(" (the offset from UTC is missing)".into())),
+        let stamp = match (pieces.time_zone_annotation(), pieces.to_numeric_offset()) {
+            (Some(_), _) => Timestamp::in_zone(s).map_err(|why| bad(format!(" ({why})")))?,
+            (None, Some(offset)) => {
+                let instant = s.parse::<jiff::Timestamp>().map_err(|e| bad(format!(" ({})", first_line(&e.to_string()))))?;
+                Timestamp { instant, offset, zone: None }
+            }
+            (None, None) => return Err(bad(" (the offset from UTC is missing)".into())),
         };
-        if pieces.time_zone_annotation().is_some() {
-            return Err(bad(" (a time zone name in brackets is not understood)".into()));
-        }
-        let instant = s.parse::<jiff::Timestamp>().map_err(|e| bad(format!(" ({})", first_line(&e.to_string()))))?;
-        if instant.as_millisecond() < 0 {
+        if stamp.instant.as_millisecond() < 0 {
             return Err(bad(" after 1970".into()));
         }
-        Ok(Timestamp { instant, offset })
+        Ok(stamp)
     }
 }
 
@@ -55,7 +92,11 @@ fn first_line(s: &str) -> &str {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.instant.display_with_offset(self.offset))
+        write!(f, "{}", self.instant.display_with_offset(self.offset))?;
+        match &self.zone {
+            Some(zone) => write!(f, "[{zone}]"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -105,8 +146,8 @@ macro_rules! as_text {
 as_text!(
     Timestamp,
     "Timestamp",
-    "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}.*([Zz]|[+-][0-9]{2}:?[0-9]{2})$",
-    "An instant with its offset from UTC: 2026-12-01T10:00:00+08:00"
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}.*([Zz]|[+-][0-9]{2}:?[0-9]{2}|\\[[A-Za-z0-9_+/-]+\\]| [A-Za-z0-9_+/-]+)$",
+    "An instant with its offset from UTC or its time zone: 2026-12-01T10:00:00+08:00, 2026-12-01T10:00:00 Asia/Shanghai"
 );
 as_text!(ByteRate, "ByteRate", "^[0-9]+ ?(B|KiB|MiB|GiB) ?/s$", "Bytes per second: 1KiB/s");
 
@@ -149,10 +190,31 @@ mod tests {
     }
 
     #[test]
+    fn time_zones_have_names() {
+        let t: Timestamp = "2026-12-01T10:00:00[Asia/Shanghai]".parse().unwrap();
+        assert_eq!((t.unix_ms(), t.to_string()), (1_796_090_400_000, "2026-12-01T10:00:00+08:00[Asia/Shanghai]".into()));
+        assert_eq!(t.to_string().parse::<Timestamp>().unwrap(), t, "what is written is read again");
+        assert_eq!("2026-12-01T10:00:00 Asia/Shanghai".parse::<Timestamp>().unwrap(), t, "without brackets, which YAML reads");
+        assert_eq!(t.for_people(), "2026-12-01 10:00 Asia/Shanghai (+08:00)");
+        assert_eq!("2026-12-01T10:00:00-03:30".parse::<Timestamp>().unwrap().for_people(), "2026-12-01 10:00 (-03:30)");
+        let summer: Timestamp = "2026-07-01T10:00:00[Europe/Berlin]".parse().unwrap();
+        let winter: Timestamp = "2026-12-01T10:00:00[Europe/Berlin]".parse().unwrap();
+        assert!(summer.to_string().contains("+02:00") && winter.to_string().contains("+01:00"));
+        // Clocks are put back at 03:00: half past two comes twice, and half past two in March does not come at all.
+        for doubtful in ["2026-10-25T02:30:00[Europe/Berlin]", "2026-03-29T02:30:00[Europe/Berlin]"] {
+            assert!(doubtful.parse::<Timestamp>().unwrap_err().contains("not an instant"), "{doubtful}");
+        }
+        assert!("2026-10-25T02:30:00+01:00[Europe/Berlin]".parse::<Timestamp>().is_ok(), "the offset says which");
+        let conflict = "2026-12-01T10:00:00+08:00[Europe/Berlin]".parse::<Timestamp>().unwrap_err();
+        assert!(conflict.contains("Europe/Berlin"), "{conflict}");
+        assert!("2026-12-01T10:00:00[Mars/Olympus]".parse::<Timestamp>().unwrap_err().contains("Mars/Olympus"));
+    }
+
+    #[test]
     fn instants_need_all_their_parts() {
         for s in ["2026-12-01", "2026-12-01T10:00:00", "10:00", "tomorrow", "", "2026-13-01T10:00:00Z", "1960-01-01T00:00:00Z"] {
             let e = s.parse::<Timestamp>().unwrap_err();
-            assert!(e.contains("write date, time and offset") || e.contains("1970"), "{s}: {e}");
+            assert!(e.contains("write date, time and offset or time zone") || e.contains("1970"), "{s}: {e}");
         }
     }
 

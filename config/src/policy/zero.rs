@@ -10,7 +10,7 @@ use tidegate_filters::{
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
         waiting_room::WaitingRoomSettings,
     },
-    seats::room::{Arm, Binding, OnFailure, Order, RoomSettings, SeatSettings},
+    seats::room::{Arm, Binding, OnFailure, Order, PageSettings, RoomSettings, SeatSettings},
 };
 
 use super::{
@@ -69,10 +69,14 @@ impl Policy {
                 entries_max: 1_000_000,
                 slow_lane_percent: 5,
                 status_while_waiting: 200,
+                status_for_crawlers: 503,
+                revoked_bypasses: Vec::new(),
+                page: PageSettings::default(),
                 on_failure: OnFailure::Closed,
                 binding: Binding::None,
             }],
             sales: Vec::new(),
+            schedule: Vec::new(),
             journal: None,
             keys: None,
             state: None,

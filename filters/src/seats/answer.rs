@@ -8,6 +8,7 @@ use super::{
     queue::Place,
     seat::SeatRef,
 };
+pub use super::{operate::Doors, pace::Cause};
 use crate::{plan::Plan, rule::bot_gate::Class, verdict::Reason};
 
 /// How a forwarded visit got in.
@@ -50,6 +51,8 @@ pub struct Waiting {
     pub ahead: u64,
     /// Seconds until the turn, from P10 to P90; `None` while nobody is called.
     pub wait_s: Option<(u32, u32)>,
+    /// Why that is longer than usual.
+    pub because: Option<Cause>,
     /// The chance that stock lasts until then, percent; `None` where stock is not counted.
     pub stock_percent: Option<u8>,
     /// When to ask again, seconds, ≥ 1.
@@ -118,6 +121,27 @@ impl Stage {
     }
 }
 
+/// What all live pages of a room are sent, once a tick at most.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Frame {
+    /// Its name.
+    pub room: Box<str>,
+    /// `prequeue`, `waiting`, `paused` or `sold_out`: for places from the frontier on.
+    pub stage: &'static str,
+    /// Every place below was called: main lane, slow lane.
+    pub frontier: [u32; 2],
+    /// People called a second, by lane.
+    pub rate: [f64; 2],
+    /// Share of places that have somebody.
+    pub present: f64,
+    /// How far off the rate may be: 0.2 is a fifth.
+    pub spread: f64,
+    /// Why the wait is longer than usual.
+    pub because: Option<Cause>,
+    /// The operator's word.
+    pub message: Option<String>,
+}
+
 /// Where the holder of a ticket or pass stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RoomStatus {
@@ -129,6 +153,8 @@ pub enum RoomStatus {
     Waiting(Waiting),
     /// In the line of a sale that has nothing left.
     SoldOut,
+    /// In the line of a room that an operator closed.
+    Closed,
 }
 
 /// The start of a claim.
@@ -157,6 +183,8 @@ pub struct RoomStats {
     pub armed: bool,
     /// Paused by an operator.
     pub paused: bool,
+    /// Who may come in.
+    pub doors: Doors,
     /// Places given out.
     pub arrived: u64,
     /// Waiting or called, not seated, not gone.
@@ -181,6 +209,10 @@ pub struct RoomStats {
     pub frontier: [u32; 2],
     /// People called a second.
     pub call_rate: f64,
+    /// Visitors who were shown an interval and have been called since.
+    pub promises_made: u64,
+    /// Those of them whose real wait fell into the interval first shown.
+    pub promises_kept: u64,
     /// Units reported sold in the current sale.
     pub sold: u64,
     /// Name of the current sale.

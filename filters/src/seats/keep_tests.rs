@@ -109,6 +109,9 @@ fn settings() -> RoomSettings {
         status_while_waiting: 200,
         binding: Binding::None,
         on_failure: OnFailure::Freeze,
+        status_for_crawlers: 503,
+        revoked_bypasses: vec![],
+        page: PageSettings::default(),
     }
 }
 

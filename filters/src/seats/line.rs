@@ -7,8 +7,10 @@ use crossbeam_queue::ArrayQueue;
 
 use super::{
     keep::Kept,
+    pace::{Moves, Pace},
+    promise::Promises,
     queue::{Lane, Place, Queue, State},
-    response::{Response, SHARE_MIN},
+    response::Response,
     seat::{SeatRef, Seats},
     sync::{AtomicU32, AtomicU64, Mutex, Ordering},
 };
@@ -72,6 +74,8 @@ pub struct Terms {
     pub keeps: bool,
 }
 
+mod calling;
+
 /// The line.
 #[derive(Debug)]
 pub struct Line {
@@ -88,8 +92,9 @@ pub struct Line {
     void: AtomicU64,
     /// Calls below are written down, so people may be told.
     announced: [AtomicU32; 2],
-    /// Call rate and present share of the last tick, as bits: read by every waiting visit, so not behind the lock.
-    pace: [AtomicU64; 2],
+    /// [`Pace`] of the last tick, as bits: read by every waiting visit, so not behind the lock.
+    pace: [AtomicU64; 4],
+    promises: Promises,
     /// How often calls were extended. Looked at when somebody extends, and once a second.
     extended: Mutex<BTreeMap<Place, u8>>,
     tick: Mutex<Tick>,
@@ -101,8 +106,7 @@ struct Tick {
     pending: BTreeMap<Place, u64>,
     last_s: u32,
     response: Response,
-    /// Present people called a second, smoothed over about 10 s.
-    call_rate: f64,
+    moves: Moves,
     calls_this_s: u32,
     /// Share of the places passed that had somebody present, smoothed.
     present_share: Option<f64>,
@@ -120,7 +124,8 @@ impl Default for Line {
             seated: AtomicU64::new(0),
             void: AtomicU64::new(0),
             announced: [AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX)],
-            pace: [AtomicU64::new(0f64.to_bits()), AtomicU64::new(1f64.to_bits())],
+            pace: [0f64, 1.0, 0.0, 0.0].map(|x| AtomicU64::new(x.to_bits())),
+            promises: Promises::default(),
             extended: Mutex::new(BTreeMap::new()),
             tick: Mutex::new(Tick::default()),
         }
@@ -234,19 +239,38 @@ impl Line {
                 t.response.claim(window_s.saturating_sub(deadline_s - now_s) as usize);
             }
         }
-        self.each_second(&mut t, now_s, window_s);
+        self.each_second(&mut t, now_s, window_s, terms.closed);
         let answers = self.serve(&mut t, now, terms, seats, bucket);
         if !terms.closed {
             self.call(&mut t, now_s, terms, seats, bucket);
         }
-        self.pace[0].store(t.call_rate.to_bits(), Ordering::Relaxed);
-        self.pace[1].store(t.present_share.unwrap_or(1.0).to_bits(), Ordering::Relaxed);
+        t.moves.tick(seats.live() >= terms.seats_max);
+        let pace = t.moves.pace(terms.refill_per_s / t.response.share(), t.present_share.unwrap_or(1.0), now_s);
+        for (slot, x) in self.pace.iter().zip([pace.rate, pace.present, pace.calls, f64::from(pace.moving_s)]) {
+            slot.store(x.to_bits(), Ordering::Relaxed);
+        }
         answers
     }
 
-    /// People called a second, and the share of places that have somebody: for waiting times.
-    pub fn pace(&self) -> (f64, f64) {
-        (f64::from_bits(self.pace[0].load(Ordering::Relaxed)), f64::from_bits(self.pace[1].load(Ordering::Relaxed)))
+    /// How fast the line moves: for waiting times.
+    pub fn pace(&self) -> Pace {
+        let [rate, present, calls, moving_s] = [0, 1, 2, 3].map(|i: usize| f64::from_bits(self.pace[i].load(Ordering::Relaxed)));
+        Pace { rate, present, calls, moving_s: moving_s as u32 }
+    }
+
+    /// The interval a visitor is shown; the first one counts.
+    pub fn promise(&self, place: Place, now_s: u32, wait_s: (u32, u32)) {
+        self.promises.make(place, now_s, wait_s);
+    }
+
+    /// Promised waits whose end is known, and those of them that were kept.
+    pub fn promises(&self) -> (u64, u64) {
+        self.promises.counts()
+    }
+
+    /// Everybody below was called, and may be told.
+    pub fn told_frontier(&self, lane: Lane) -> u32 {
+        self.lane(lane).frontier().min(self.announced[lane as usize].load(Ordering::Acquire))
     }
 
     /// Numbers that a restart left behind and nobody has shown a ticket of.
@@ -307,7 +331,7 @@ impl Line {
         }
     }
 
-    fn each_second(&self, t: &mut Tick, now_s: u32, window_s: u32) {
+    fn each_second(&self, t: &mut Tick, now_s: u32, window_s: u32, closed: bool) {
         if now_s == t.last_s {
             return;
         }
@@ -323,9 +347,8 @@ impl Line {
         let mut extended = self.extended.lock().unwrap_or_else(PoisonError::into_inner);
         extended.retain(|place, _| matches!(self.state(*place), State::Called { .. }));
         drop(extended);
-        let span = f64::from((now_s - t.last_s).min(60));
-        let keep = 0.9f64.powf(span);
-        t.call_rate = t.call_rate * keep + f64::from(t.calls_this_s) / span * (1.0 - keep);
+        let waits = !closed && self.lanes.iter().any(|l| l.frontier() < l.taken());
+        t.moves.second(now_s, now_s - t.last_s, t.calls_this_s, waits);
         (t.calls_this_s, t.last_s) = (0, now_s);
     }
 
@@ -363,92 +386,6 @@ impl Line {
             bucket.put_back();
         }
         seat
-    }
-
-    fn call(&self, t: &mut Tick, now_s: u32, terms: Terms, seats: &Seats, bucket: &Bucket) {
-        let mut calls = self.wanted(t, now_s, terms, seats, bucket);
-        let deadline_s = now_s + window(terms);
-        let mut scans = SCAN_MAX;
-        while calls > 0 && scans > 0 {
-            t.slow_credit = (t.slow_credit + f64::from(terms.slow_lane_percent) / 100.0).min(1.0);
-            let slow_first = t.slow_credit >= 1.0;
-            let order = if slow_first { [Lane::Slow, Lane::Main] } else { [Lane::Main, Lane::Slow] };
-            let Some(lane) = order.into_iter().find(|l| self.call_one(t, *l, now_s, deadline_s, &mut scans)) else { return };
-            if lane == Lane::Slow {
-                t.slow_credit = 0.0;
-            }
-            calls -= 1;
-        }
-    }
-
-    /// How many to call: so that those who will claim find a token and a seat, and no token waits for them. A claim takes
-    /// a while, so the tokens that come meanwhile are given away as well; and of those called only some will come.
-    fn wanted(&self, t: &Tick, now_s: u32, terms: Terms, seats: &Seats, bucket: &Bucket) -> usize {
-        let seats = f64::from(terms.seats_max.saturating_sub(seats.live()));
-        let tokens = bucket.available() as f64;
-        let meanwhile = terms.refill_per_s.max(0.0) * t.response.delay_s();
-        let room = seats.min(tokens + meanwhile + SPARE * meanwhile.sqrt());
-        let window_s = window(terms);
-        let silent = |age: u32| f64::from(self.silent(now_s, window_s, age as usize)) * t.response.still(age as usize);
-        let mut coming: f64 = (0..=window_s).map(silent).sum();
-        if sabotage::is(Bug::CallsNeverExpire) {
-            coming = f64::from(self.outstanding());
-        }
-        let more = (room - coming - t.pending.len() as f64) / t.response.share();
-        // Never more than would be called if only the least share came.
-        let under_way = self.outstanding() as usize + t.pending.len();
-        let most = (((tokens + seats) / SHARE_MIN) as usize).saturating_sub(under_way);
-        // A hair below a whole person is a person: 0.8 tokens a second times 1.25 s.
-        ((more + 1e-6).max(0.0) as usize).min(most)
-    }
-
-    /// People called `age` seconds ago who have not claimed.
-    fn silent(&self, now_s: u32, window_s: u32, age: usize) -> u32 {
-        let Some(left_s) = window_s.checked_sub(age as u32) else { return 0 };
-        self.outstanding[(now_s + left_s) as usize % self.outstanding.len()].load(Ordering::Acquire)
-    }
-
-    /// Calls the next present visitor of a lane; absent ones on the way are passed over but stay called.
-    fn call_one(&self, t: &mut Tick, lane: Lane, now_s: u32, deadline_s: u32, scans: &mut u32) -> bool {
-        let queue = self.lane(lane);
-        while *scans > 0 && queue.frontier() < queue.taken() {
-            *scans -= 1;
-            let mut n = queue.frontier();
-            if sabotage::is(Bug::CallsOutOfOrder) && n | 7 < queue.taken() {
-                n ^= 7;
-            }
-            if sabotage::is(Bug::FrontierSkipsPresent) && n % 16 == 3 {
-                queue.advance();
-                continue;
-            }
-            let slot = &self.outstanding[deadline_s as usize % self.outstanding.len()];
-            let present = match queue.state(n) {
-                // The number is taken and its word will be there in nanoseconds: the next tick sees it.
-                State::Unwritten => return false,
-                State::Waiting { present_until_s } if present_until_s >= now_s => {
-                    // Counted first: whoever claims or leaves at once takes this count back, not one that is not there yet.
-                    slot.fetch_add(1, Ordering::AcqRel);
-                    let called = queue.call(n, deadline_s);
-                    if !called {
-                        slot.fetch_sub(1, Ordering::AcqRel);
-                    }
-                    called
-                }
-                State::Waiting { .. } => {
-                    queue.call(n, 0);
-                    false
-                }
-                _ => false,
-            };
-            queue.advance();
-            let old = t.present_share.unwrap_or(1.0);
-            t.present_share = Some(old + 0.02 * (f64::from(u8::from(present)) - old));
-            if present {
-                t.calls_this_s += 1;
-                return true;
-            }
-        }
-        false
     }
 }
 

@@ -14,7 +14,10 @@ mod line_tests;
 pub mod marks;
 #[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
 mod model_tests;
+pub mod operate;
 mod pace;
+pub mod page;
+mod promise;
 pub mod queue;
 pub mod response;
 pub mod room;
@@ -28,6 +31,8 @@ pub mod settings;
 mod state;
 pub mod stock;
 pub mod sync;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod telling_tests;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod throughput_tests;
 pub mod token;

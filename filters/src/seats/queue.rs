@@ -80,8 +80,8 @@ const SEGMENT: usize = 8;
 pub const PLACES_MAX: u32 = 1 << 24;
 /// Places that are written down together: with key and header one page of 4 KiB.
 pub const CHUNK: usize = 960;
-/// Bytes of room state a waiting visitor costs.
-pub const BYTES_A_PLACE: usize = size_of::<u32>();
+/// Bytes of room state a waiting visitor costs: the place's word, and the waiting time that was promised.
+pub const BYTES_A_PLACE: usize = size_of::<u32>() + size_of::<u64>();
 
 /// A lane.
 #[derive(Debug)]

@@ -5,11 +5,13 @@ mod selling;
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
+use self::operating::turned_away;
+pub use self::operating::{LOOK_AGAIN_S, bypass_id};
 pub use super::{answer::*, settings::*};
 use super::{
     draw::live::SaleDraw,
     line::{Claimed, ClaimsFull, Terms},
-    pace::{clock_s, poll_after, wait_interval},
+    pace::clock_s,
     queue::{Lane, PLACES_MAX, Place, State, TIME_MAX_S},
     seat::SeatRef,
     state::{Operator, RoomState},
@@ -29,6 +31,9 @@ use crate::{
     verdict::{Reason, Verdict},
     visit::{Visit, Wants},
 };
+
+mod operating;
+mod telling;
 
 /// How long a ticket is good, milliseconds. The place itself lives as long as the room's state.
 pub const TICKET_AGE_MAX_MS: u64 = 24 * 3_600_000;
@@ -64,7 +69,8 @@ impl Room {
     pub fn carry_over(&mut self, old: &Room) {
         self.state = old.state.clone();
         for (sale, stock) in &mut self.sales {
-            if let Some((_, was)) = old.sales.iter().find(|(s, _)| s.name == sale.name) {
+            if let Some((before, was)) = old.sales.iter().find(|(s, _)| s.name == sale.name) {
+                sale.carry_over(before);
                 *stock = was.clone();
                 stock.with(|l| l.rewrite(sale.stock, sale.lot));
             }
@@ -89,8 +95,15 @@ impl Room {
 
     /// Answers a visit of a covered route.
     pub fn visit(&self, visit: &Visit<'_>, class: Class, now: Now) -> (Verdict, Reason) {
+        if self.lets_pass(visit, now) {
+            return (Verdict::Forward(Entrance::Free), Reason::Bypass);
+        }
         if let Some(seat) = self.seated(visit, now) {
             return (Verdict::Forward(Entrance::Inside { room: self.index, seat }), Reason::Pass);
+        }
+        let doors = self.doors();
+        if doors == Doors::Closed {
+            return (Verdict::Refuse { retry_after_s: None }, Reason::RoomClosed);
         }
         if self.must_show(visit, now) {
             return (Verdict::Challenge, Reason::TokenElsewhere);
@@ -101,7 +114,7 @@ impl Room {
         let (ticket, restarted) = self.ticket(visit, now);
         if let Some(place) = ticket {
             if !visit.may_join() {
-                return (Verdict::Refuse { retry_after_s: None }, Reason::NoPass);
+                return turned_away(visit);
             }
             let w = self.waiting(place, false, false, now);
             return (Verdict::Wait(w), w.stage.reason());
@@ -110,13 +123,16 @@ impl Room {
         if failing && self.settings.on_failure == OnFailure::Closed && self.entry_of(visit, now).is_none() {
             return self.down();
         }
-        let waits = self.closed(now) || self.armed(now) || class != Class::Human || failing;
+        let waits = doors != Doors::Open || self.closed(now) || self.armed(now) || class != Class::Human || failing;
         if !visit.may_join() || visit.wants == Wants::Other {
             // While nobody waits, probes, assets and posts of people without cookies pass and cost no seat.
             return match waits {
                 false => (Verdict::Forward(Entrance::Free), Reason::WalkIn),
-                true => (Verdict::Refuse { retry_after_s: None }, Reason::NoPass),
+                true => turned_away(visit),
             };
+        }
+        if doors == Doors::Draining {
+            return (Verdict::Refuse { retry_after_s: None }, Reason::RoomClosed);
         }
         if let Some(w) = self.draw_answer(visit, class, restarted, now) {
             return (Verdict::Wait(w), w.stage.reason());
@@ -139,6 +155,7 @@ impl Room {
             return RoomStatus::Seated(seat);
         }
         match self.ticket(visit, now).0 {
+            Some(_) if self.doors() == Doors::Closed => RoomStatus::Closed,
             None => self.entry_status(visit, now).map_or(RoomStatus::None, RoomStatus::Waiting),
             Some(_) if self.sold_out(now) => RoomStatus::SoldOut,
             Some(place) => RoomStatus::Waiting(self.waiting(place, false, false, now)),
@@ -213,7 +230,8 @@ impl Room {
         let mut op = self.operator();
         let slow = op.slow.map_or(f64::INFINITY, Rate::as_per_s);
         let mut plan = plan.clone();
-        if plan.refill_per_s > slow {
+        let slowed = plan.refill_per_s > slow;
+        if slowed {
             plan.reason = format!("refill {slow:.2}/s: slowed by an operator; without it {}", plan.reason);
             (plan.refill_per_s, plan.burst) = (slow, 1.0);
         }
@@ -222,6 +240,7 @@ impl Room {
         if plan.armed {
             self.state.armed.store(true, Ordering::Release);
         }
+        self.note_cause(&plan, slowed);
         op.plan = Some(plan);
     }
 
@@ -231,30 +250,11 @@ impl Room {
         self.state.bucket.fill();
     }
 
-    /// Stops calling and seating; places are kept.
-    pub fn pause(&self, paused: bool) {
-        self.state.paused.store(paused, Ordering::Release);
-    }
-
-    /// Caps the refill until called with `None`; in force with the next plan.
-    pub fn slow(&self, rate: Option<Rate>) {
-        self.operator().slow = rate;
-    }
-
-    /// The operator's word to those who wait, at most 500 characters.
-    pub fn message(&self, text: Option<String>) {
-        self.operator().message = text.map(|t| t.chars().take(500).collect());
-    }
-
-    /// The operator's word to those who wait.
-    pub fn current_message(&self) -> Option<String> {
-        self.operator().message.clone()
-    }
-
     /// Numbers.
     pub fn stats(&self, now: Now) -> RoomStats {
         let s = &self.state;
         let (arrived, seated, left) = s.line.counts();
+        let (promises_made, promises_kept) = s.line.promises();
         let op = self.operator();
         let sale = self.current_sale(now);
         let units = sale.map(|(_, stock)| stock.units());
@@ -262,6 +262,7 @@ impl Room {
             name: self.name().to_owned(),
             armed: self.armed(now),
             paused: s.paused.load(Ordering::Acquire),
+            doors: self.doors(),
             arrived,
             waiting: arrived.saturating_sub(seated + left + s.line.void()),
             called: s.line.outstanding(),
@@ -273,7 +274,9 @@ impl Room {
             tokens: s.bucket.available(),
             minted: s.bucket.minted(),
             frontier: [Lane::Main, Lane::Slow].map(|l| s.line.lane(l).frontier()),
-            call_rate: s.line.pace().0,
+            call_rate: s.line.pace().rate,
+            promises_made,
+            promises_kept,
             sold: units.map_or(0, |u| u.sold),
             sale: sale.map(|(s, _)| s.name.to_string()),
             stock: units.filter(|u| u.stock.is_some()),
@@ -403,42 +406,10 @@ impl Room {
             stage,
             ahead: 0,
             wait_s: None,
+            because: None,
             stock_percent: None,
             poll_after_s,
         }
-    }
-
-    /// The stage before the opening of a sale whose pre-queue is open.
-    pub(super) fn prequeue(&self, now: Now) -> Option<Stage> {
-        let (sale, _) = self.current_sale(now).filter(|(s, _)| s.phase(now) == Phase::Prequeue)?;
-        let opens_in_s = (sale.opens_ms - now.wall_ms).div_ceil(1000).min(u64::from(u32::MAX)) as u32;
-        Some(Stage::Prequeue { opens_in_s })
-    }
-
-    /// What to tell the holder of a place; refreshes its presence.
-    fn waiting(&self, place: Place, fresh: bool, restarted: bool, now: Now) -> Waiting {
-        let line = &self.state.line;
-        let queue = line.lane(place.lane);
-        let now_s = self.clock_s(now);
-        let ahead = u64::from(place.number.saturating_sub(queue.frontier()));
-        let (rate, present) = line.pace();
-        let share = if place.lane == Lane::Slow { f64::from(self.settings.slow_lane_percent.max(1)) / 100.0 } else { 1.0 };
-        let wait_s = wait_interval(ahead as f64 * present, rate * share);
-        let stage = match line.told(place) {
-            State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
-            State::Seated => Stage::Called { expires_in_s: 0 },
-            State::Claiming => Stage::Next,
-            _ => match self.prequeue(now) {
-                Some(stage) => stage,
-                None if self.state.paused.load(Ordering::Acquire) || self.failing() => Stage::Paused,
-                None => Stage::Waiting,
-            },
-        };
-        let poll_after_s = poll_after(stage, wait_s, place.number);
-        let stock_percent = self.current_sale(now).and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
-        line.touch(place, now_s + poll_after_s + PRESENCE_GRACE_S);
-        let told = Waiting { place: Some(place), fresh, restarted, ahead, wait_s, ..self.without_place(stage, poll_after_s) };
-        Waiting { stock_percent, ..told }
     }
 
     fn armed(&self, now: Now) -> bool {
@@ -447,7 +418,10 @@ impl Room {
 
     fn closed(&self, now: Now) -> bool {
         let before = self.prequeue(now).is_some() || self.draw_is_pending(now);
-        before || self.state.paused.load(Ordering::Acquire) || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
+        before
+            || self.state.paused.load(Ordering::Acquire)
+            || self.doors() == Doors::Closed
+            || (self.sold_out(now) && !sabotage::is(Bug::SoldOutStillSeats))
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
         live::{EntryRef, Frozen, SaleDraw, Window},
         register::{Entering, Person, Standing},
     },
+    pace::OPENING_SPREAD_S,
     queue::Lane,
     room::{PRESENCE_GRACE_S, Room, RoomSettings},
     token::{Kind, Token},
@@ -20,7 +21,9 @@ use crate::{
 };
 
 /// Longest time between two polls of somebody who entered, seconds.
-const POLL_S_MAX: u32 = 120;
+const POLL_S_MAX: u32 = 720;
+/// So shortly before the freeze the next poll is for after it, seconds.
+const FREEZE_POLL_S: u32 = 60;
 
 impl Room {
     /// The draws of its sales.
@@ -124,7 +127,8 @@ impl Room {
         // Shortly after the list is frozen the places are there; a beacon takes its delay more.
         let poll_after_s = match left_s {
             0 => 2,
-            left => (left + 1 + entry.index % 8).min(POLL_S_MAX - entry.index % 16),
+            left @ ..=FREEZE_POLL_S => left + 1 + entry.index % OPENING_SPREAD_S,
+            left => (left / 2).min(POLL_S_MAX),
         };
         if let Some(window) = draw.window(u64::from(entry.window)) {
             window.register.seen(entry.index, class, self.clock_s(now) + poll_after_s + PRESENCE_GRACE_S);

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{
+    operate::Action,
     queue::{Lane, Place},
     room::*,
     seat::SeatRef,
-    token::Token,
+    token::{Kind, Token},
 };
 use crate::{
     plan::Plan,
@@ -38,6 +39,9 @@ fn settings() -> RoomSettings {
         entries_max: 1000,
         slow_lane_percent: 20,
         status_while_waiting: 200,
+        status_for_crawlers: 503,
+        revoked_bypasses: vec![],
+        page: PageSettings::default(),
         on_failure: OnFailure::Closed,
         binding: Binding::None,
     }
@@ -281,6 +285,99 @@ fn when_nothing_is_left_nobody_is_seated_and_places_are_kept() {
     let (_, reason) = room.visit(&visit("GET", std::slice::from_ref(&ticket)), Class::Human, at(250_000));
     assert_eq!(reason, Reason::Queued, "a ticket of another sale is foreign: a new place");
     assert_eq!(room.stats(at(250_000)).arrived, 2);
+}
+
+#[test]
+fn a_room_is_drained_then_closed_then_open_again() {
+    let room = room(&settings(), &[]);
+    let ticket = join(&room, Class::Human, at(0));
+    let ask = |method: &str, tokens: &[Token], ms| room.visit(&visit(method, tokens), Class::Human, at(ms));
+    assert!(room.operate(&Action::Drain));
+    assert_eq!(ask("GET", &[], 100), (Verdict::Refuse { retry_after_s: None }, Reason::RoomClosed));
+    room.tick(at(100));
+    let seat = claim(&room, &ticket, at(200)).expect("who has a place is served");
+    let pass = room.pass_token(seat, HOST, at(200));
+    assert!(room.operate(&Action::Open));
+    let second = join(&room, Class::Human, at(300));
+    assert!(room.operate(&Action::Close));
+    room.tick(at(400));
+    assert_eq!(ask("GET", std::slice::from_ref(&second), 400).1, Reason::RoomClosed, "those who wait are told");
+    assert_eq!(room.status(&visit("GET", std::slice::from_ref(&second)), at(401)), RoomStatus::Closed);
+    assert_eq!(ask("POST", &[pass], 402).1, Reason::Pass, "those inside stay");
+    assert_eq!(room.frame(at(403)).stage, "closed");
+    assert!(room.operate(&Action::Open) && !room.operate(&Action::AsWritten));
+    assert_eq!(ask("GET", &[second], 500).1, Reason::Queued, "the place is the same");
+}
+
+#[test]
+fn an_operator_opens_a_sale_early_and_ends_it() {
+    let sale = Sale {
+        name: "s".into(),
+        room: "drop".into(),
+        prequeue_opens_ms: START_MS,
+        opens_ms: START_MS + 600_000,
+        closes_ms: START_MS + 900_000,
+        ..Sale::default()
+    };
+    let mut old = room(&settings(), std::slice::from_ref(&sale));
+    let ticket = join(&old, Class::Human, at(0));
+    old.tick(at(100));
+    assert!(claim(&old, &ticket, at(100)).is_none(), "not before it opens");
+    assert!(!old.operate_sale("other", &Action::Open, at(200)) && old.operate_sale("s", &Action::Open, at(200)));
+    assert!(!old.operate_sale("s", &Action::Open, at(201)), "it is open");
+    // A reload with the same times keeps what the operator did.
+    let mut new = Room::new(0, &settings(), &[Sale { moved: Default::default(), ..sale.clone() }], 9, at(250));
+    new.carry_over(&old);
+    old = new;
+    old.tick(at(300));
+    assert!(claim(&old, &ticket, at(300)).is_some());
+    assert!(old.operate_sale("s", &Action::Close, at(400)) && old.sale_now(at(401)).is_none());
+    assert!(old.operate_sale("s", &Action::AsWritten, at(500)) && old.sale_now(at(501)).is_some());
+}
+
+#[test]
+fn a_bypass_goes_past_the_room_and_can_be_taken_back() {
+    let bypass = |room: &str, host: &str| Token {
+        kind: Kind::Bypass,
+        room: room.into(),
+        sale: "".into(),
+        host: host.into(),
+        epoch: 0,
+        number: 0xab,
+        binding: 0,
+        issued_at_ms: START_MS,
+        not_before_ms: START_MS,
+        expires_at_ms: START_MS + 1_000,
+    };
+    let open = room(&settings(), &[]);
+    let says = |room: &Room, token: &Token, ms| room.visit(&visit("POST", std::slice::from_ref(token)), Class::Human, at(ms)).1;
+    assert_eq!(says(&open, &bypass("drop", HOST), 10), Reason::Bypass);
+    assert_eq!(says(&open, &bypass("", HOST), 10), Reason::Bypass, "for all rooms");
+    for (token, ms) in [(bypass("other", HOST), 10), (bypass("drop", "evil.example"), 10), (bypass("drop", HOST), 1_000)] {
+        assert_eq!(says(&open, &token, ms), Reason::NoPass, "{token:?} at {ms}");
+    }
+    let ticket = Token { kind: Kind::Ticket, ..bypass("drop", HOST) };
+    assert_eq!(says(&open, &ticket, 10), Reason::NoPass);
+    let revoked = RoomSettings { revoked_bypasses: vec![bypass_id(0xab)], ..settings() };
+    assert_eq!(says(&room(&revoked, &[]), &bypass("drop", HOST), 10), Reason::NoPass);
+    assert_eq!(open.stats(at(20)).seats_live, 0, "it takes no seat");
+}
+
+#[test]
+fn probes_are_told_that_people_wait() {
+    let room = room(&settings(), &[]);
+    let says = |method: &str| room.visit(&visit(method, &[]), Class::Human, at(0));
+    assert_eq!(says("HEAD"), (Verdict::Refuse { retry_after_s: Some(LOOK_AGAIN_S) }, Reason::PeopleWait));
+    assert_eq!(says("POST").1, Reason::NoPass);
+    let crawler = Visit { prefetch: true, ..visit("GET", &[]) };
+    assert_eq!(room.visit(&crawler, Class::Human, at(0)).1, Reason::PeopleWait);
+    assert_eq!(room.stats(at(0)).arrived, 0, "none of them has a place");
+    let idle = self::room(&RoomSettings { arm: Arm::Auto, ..settings() }, &[]);
+    assert_eq!(
+        idle.visit(&crawler, Class::Human, at(0)).0,
+        Verdict::Forward(Entrance::Free),
+        "while nobody waits they see the shop"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::draw::{beacon::BeaconSettings, weights::Weights};
+pub use super::page::PageSettings;
 use crate::{plan::Admission, units::Span};
 
 /// One room of the policy.
@@ -48,6 +49,15 @@ pub struct RoomSettings {
     /// Status of the waiting page: 200, 202, 429 or 503.
     #[serde(default = "status_while_waiting")]
     pub status_while_waiting: u16,
+    /// Status for crawlers, `HEAD`, `OPTIONS` and prefetches while people wait: 503 (default), 429, 202 or 200.
+    #[serde(default = "status_for_crawlers")]
+    pub status_for_crawlers: u16,
+    /// Bypasses that are not good any more, by the id that making them printed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked_bypasses: Vec<String>,
+    /// The waiting page.
+    #[serde(default)]
+    pub page: PageSettings,
     /// What a ticket or pass is bound to: used from elsewhere it is challenged, never lost.
     #[serde(default)]
     pub binding: Binding,
@@ -97,6 +107,9 @@ fn freeze_before() -> Span {
 }
 fn slow_lane_percent() -> u8 {
     5
+}
+fn status_for_crawlers() -> u16 {
+    503
 }
 fn status_while_waiting() -> u16 {
     200

@@ -2,10 +2,10 @@
 
 use std::sync::{
     Mutex,
-    atomic::{AtomicBool, AtomicU32, AtomicU64},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64},
 };
 
-use super::{line::Line, seat::Seats};
+use super::{line::Line, pace::Polls, seat::Seats};
 use crate::{bucket::Bucket, plan::Plan, time::Now, units::Rate};
 
 #[derive(Debug)]
@@ -28,6 +28,13 @@ pub(super) struct RoomState {
     pub(super) walk_ins: AtomicU64,
     pub(super) operator: Mutex<Operator>,
     pub(super) paused: AtomicBool,
+    /// [`super::operate::Doors`].
+    pub(super) doors: AtomicU8,
+    /// When each place was told to ask again.
+    pub(super) polls: Polls,
+    /// A [`super::pace::Cause`], 0 for none; and the refill of the last minutes it is judged by, as bits.
+    pub(super) cause: AtomicU8,
+    pub(super) usual_refill: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +61,10 @@ impl RoomState {
             walk_ins: AtomicU64::new(0),
             operator: Mutex::default(),
             paused: AtomicBool::new(false),
+            doors: AtomicU8::new(0),
+            polls: Polls::default(),
+            cause: AtomicU8::new(0),
+            usual_refill: AtomicU64::new(0),
         }
     }
 }

@@ -11,15 +11,25 @@ use axum::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidegate_config::Problem;
-use tidegate_filters::{Rate, seats::room::RoomStats};
+use tidegate_filters::{
+    Rate, Span,
+    seats::{
+        operate::{Action, MESSAGE_MAX},
+        room::RoomStats,
+    },
+};
 
 use super::App;
-use crate::control::{Applied, Control, InForce, LoadError, NoRoom};
+use crate::{
+    control::{Applied, Control, InForce, LoadError},
+    operate::{By, Bypass, OperateError, SaleStatus, Target},
+};
 
 /// Largest body, bytes: as large as a policy file may be.
 pub const BODY_MAX: usize = 1 << 20;
-/// Longest message to those who wait, characters.
-const MESSAGE_MAX: usize = 500;
+/// How a bypass is asked for.
+const BYPASS_INSTEAD: &str =
+    r#"send {"host": "shop.example", "room": "drop", "for": "8h"}; without a room it is for all of them"#;
 
 pub(super) type Answer<T> = Result<T, Fault>;
 
@@ -54,9 +64,16 @@ impl IntoResponse for Fault {
     }
 }
 
-impl From<NoRoom> for Fault {
-    fn from(e: NoRoom) -> Self {
-        Fault::new(StatusCode::NOT_FOUND, "NO_ROOM", &e.to_string(), "GET /v1/rooms lists the rooms")
+impl From<OperateError> for Fault {
+    fn from(e: OperateError) -> Self {
+        let (status, code, instead) = match &e {
+            OperateError::Unknown { what: "sale", .. } => (StatusCode::NOT_FOUND, "NO_SALE", "GET /v1/sales lists the sales"),
+            OperateError::Unknown { .. } => (StatusCode::NOT_FOUND, "NO_ROOM", "GET /v1/rooms lists the rooms"),
+            OperateError::Useless { .. } => (StatusCode::CONFLICT, "USELESS", "GET /v1/rooms and /v1/sales say how they are"),
+            OperateError::Bypass(_) => (StatusCode::BAD_REQUEST, "BYPASS", BYPASS_INSTEAD),
+            OperateError::Entropy(_) => (StatusCode::INTERNAL_SERVER_ERROR, "ENTROPY", "mend the system's random source"),
+        };
+        Fault::new(status, code, &e.to_string(), instead)
     }
 }
 
@@ -99,6 +116,7 @@ pub(super) struct Status {
     capacity_per_s: f64,
     upstreams: Vec<Server>,
     rooms: Vec<RoomStats>,
+    sales: Vec<SaleStatus>,
     verdicts: BTreeMap<&'static str, u64>,
 }
 
@@ -163,6 +181,7 @@ fn status_of(control: &Control) -> Status {
         capacity_per_s: seen.capacity_per_s,
         upstreams: servers.map(|s| Server { address: s.address.to_string(), weight: s.weight, healthy: s.healthy }).collect(),
         rooms: control.rooms(),
+        sales: control.sales(),
         verdicts: control.metrics.verdicts().into_iter().collect(),
     }
 }
@@ -179,12 +198,22 @@ pub(super) async fn rooms(State(app): State<App>) -> Json<Vec<RoomStats>> {
     Json(app.control.rooms())
 }
 
-pub(super) async fn pause(State(app): State<App>, Path(room): Path<String>) -> Answer<Json<RoomStats>> {
-    Ok(Json(app.control.pause(&room, true)?))
+pub(super) async fn act_on_room(
+    State(app): State<App>,
+    Path((room, action)): Path<(String, String)>,
+    body: Body,
+) -> Answer<Json<RoomStats>> {
+    let action = action_of(&action, body).await?;
+    Ok(Json(app.control.operate(Target::Room(&room), &action, By::Admin)?))
 }
 
-pub(super) async fn resume(State(app): State<App>, Path(room): Path<String>) -> Answer<Json<RoomStats>> {
-    Ok(Json(app.control.pause(&room, false)?))
+pub(super) async fn act_on_sale(
+    State(app): State<App>,
+    Path((sale, action)): Path<(String, String)>,
+    body: Body,
+) -> Answer<Json<RoomStats>> {
+    let action = action_of(&action, body).await?;
+    Ok(Json(app.control.operate(Target::Sale(&sale), &action, By::Admin)?))
 }
 
 #[derive(Deserialize)]
@@ -193,24 +222,48 @@ struct Slow {
     rate: Option<Rate>,
 }
 
-pub(super) async fn slow(State(app): State<App>, Path(room): Path<String>, body: Body) -> Answer<Json<RoomStats>> {
-    let Slow { rate } = json(body, r#"send {"rate": "10/s"}, or {"rate": null} to lift the cap"#).await?;
-    Ok(Json(app.control.slow(&room, rate)?))
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
     text: Option<String>,
 }
 
-pub(super) async fn message(State(app): State<App>, Path(room): Path<String>, body: Body) -> Answer<Json<RoomStats>> {
-    let instead = r#"send {"text": "at most 500 characters"}, or {"text": null} to take it back"#;
-    let Message { text } = json(body, instead).await?;
-    if text.as_ref().is_some_and(|t| t.chars().count() > MESSAGE_MAX) {
-        return Err(Fault::new(StatusCode::BAD_REQUEST, "TOO_LONG", "the message is longer than 500 characters", instead));
+/// The action a path names, with its value from the body.
+async fn action_of(name: &str, body: Body) -> Answer<Action> {
+    match name {
+        "slow" => {
+            let Slow { rate } = json(body, r#"send {"rate": "10/s"}, or {"rate": null} to lift the cap"#).await?;
+            Ok(Action::Slow(rate))
+        }
+        "message" => {
+            let instead = r#"send {"text": "at most 500 characters"}, or {"text": null} to take it back"#;
+            let Message { text } = json(body, instead).await?;
+            if text.as_ref().is_some_and(|t| t.chars().count() > MESSAGE_MAX) {
+                let what = "the message is longer than 500 characters";
+                return Err(Fault::new(StatusCode::BAD_REQUEST, "TOO_LONG", what, instead));
+            }
+            Ok(Action::Message(text))
+        }
+        name => Action::named(name).ok_or_else(|| {
+            let instead = "actions are: pause, resume, drain, close, open, as_written, slow, message";
+            Fault::new(StatusCode::NOT_FOUND, "NO_ACTION", "there is no such action", instead)
+        }),
     }
-    Ok(Json(app.control.message(&room, text)?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MakeBypass {
+    #[serde(default)]
+    room: String,
+    host: String,
+    #[serde(rename = "for")]
+    for_: Span,
+}
+
+pub(super) async fn bypass(State(app): State<App>, body: Body) -> Answer<Json<Bypass>> {
+    let MakeBypass { room, host, for_ } = json(body, BYPASS_INSTEAD).await?;
+    Ok(Json(app.control.bypass(&room, &host, for_.ms())?))
 }
 
 pub(super) async fn policy(State(app): State<App>) -> impl IntoResponse {
@@ -249,9 +302,9 @@ pub(super) async fn policy_reload(State(app): State<App>) -> Answer<Json<impl Se
 }
 
 pub(super) async fn no_such_path() -> Fault {
-    let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/sales /v1/policy; POST /v1/rooms/NAME/pause resume \
-                   slow message, /v1/sales/NAME/sold restock holds/NUMBER, /v1/beacon \
-                   /v1/policy/check apply reload";
+    let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/sales /v1/policy; POST /v1/rooms/NAME/ACTION, \
+                   /v1/sales/NAME/ACTION (pause resume drain close open as_written slow message), \
+                   /v1/sales/NAME/sold restock holds/NUMBER, /v1/bypass, /v1/beacon, /v1/policy/check apply reload";
     Fault::new(StatusCode::NOT_FOUND, "NO_SUCH_PATH", "there is nothing at this path", instead)
 }
 

@@ -81,6 +81,119 @@ fn rooms_are_paused_slowed_and_spoken_to() {
     assert!(missing.json()["what"].as_str().unwrap().contains("drop"), "{}", missing.body);
 }
 
+/// A sale whose pre-queue is open, written in two ways.
+fn sale() -> String {
+    let hours = |h: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(h);
+    let opens = hours(2).to_zoned(jiff::tz::TimeZone::UTC).datetime().round(jiff::Unit::Second).unwrap();
+    format!(
+        "sales: [{{ name: shoes, room: drop, prequeue_opens_at: {}, opens_at: \"{opens}[UTC]\", closes_at: {} }}]\n",
+        hours(-1),
+        hours(4)
+    )
+}
+
+#[test]
+fn rooms_are_drained_and_closed_and_sales_opened_and_ended() {
+    let bench = Bench::new();
+    let gate = bench.start(&sale());
+    let act = |path: &str| bench.admin(&gate, "POST", path, "");
+    let visit = || call(gate.addresses()[0], "GET", "/", "Accept: application/json\r\n", b"");
+    assert_eq!(visit().json()["state"], "prequeue");
+    assert_eq!(act("/v1/rooms/drop/drain").json()["doors"], "draining");
+    let refused = visit();
+    assert_eq!((refused.status, refused.json()["reason"].as_str()), (410, Some("ROOM_CLOSED")));
+    assert_eq!(act("/v1/rooms/drop/close").json()["doors"], "closed");
+    assert_eq!(act("/v1/rooms/drop/open").json()["doors"], "open");
+    let sale = || bench.admin(&gate, "GET", "/v1/status", "").json()["sales"][0].clone();
+    assert_eq!((&sale()["phase"], &sale()["moved"]), (&"prequeue".into(), &false.into()));
+    assert_eq!(act("/v1/sales/shoes/open").status, 200);
+    assert_eq!((&sale()["phase"], &sale()["moved"]), (&"open".into(), &true.into()));
+    let again = act("/v1/sales/shoes/open");
+    assert_eq!((again.status, again.json()["code"].as_str()), (409, Some("USELESS")));
+    assert_eq!(act("/v1/sales/shoes/close").status, 200);
+    assert_eq!(sale()["phase"], "closed");
+    assert_eq!(act("/v1/sales/shoes/as_written").status, 200);
+    assert_eq!(sale()["phase"], "prequeue");
+    assert_eq!(act("/v1/sales/shoes/pause").json()["paused"], true, "a sale's room");
+    assert_eq!(act("/v1/rooms/drop/as_written").status, 409);
+    assert_eq!(act("/v1/rooms/drop/explode").json()["code"], "NO_ACTION");
+    assert!(act("/v1/sales/boots/open").json()["what"].as_str().unwrap().contains("shoes"));
+    gate.stop().unwrap();
+    // Every one of them is in the journal, once, and what had no effect is not.
+    let mut said = Vec::new();
+    let files = std::fs::read_dir(bench.journal()).unwrap().map(|e| e.unwrap().path());
+    for file in files.filter(|f| f.extension().is_some_and(|e| e == "parquet")) {
+        let rows = tidegate_models::journal::read(&file).unwrap();
+        said.extend(rows.into_iter().filter(|r| r.kind == tidegate_filters::record::Kind::Operator));
+    }
+    let paths: Vec<&str> = said.iter().map(|r| r.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "room drop: drain",
+            "room drop: close",
+            "room drop: open",
+            "sale shoes: open",
+            "sale shoes: close",
+            "sale shoes: as_written",
+            "sale shoes: pause"
+        ]
+    );
+    assert!(said.iter().all(|r| r.method == "ADMIN" && r.room == "drop" && r.reason == Some(tidegate_filters::Reason::Operator)));
+}
+
+#[test]
+fn the_schedule_acts_by_itself_and_a_restart_does_what_was_due() {
+    let bench = Bench::new();
+    let schedule = "schedule:\n  - { at: 2020-01-01T00:00:00Z, room: drop, do: { message: early } }\n  \
+                    - { at: 2020-01-02T00:00:00 Asia/Shanghai, sale: shoes, do: open }\n  \
+                    - { at: 2020-01-03T00:00:00Z, room: drop, do: pause }\n  \
+                    - { at: 2098-01-01T00:00:00Z, room: drop, do: close }\n";
+    let gate = bench.start(&format!("{}{schedule}", sale()));
+    crate::testing::until("what was due is done", || gate.control().rooms()[0].paused);
+    let room = gate.control().rooms()[0].clone();
+    assert_eq!((room.message.as_deref(), room.doors), (Some("early"), tidegate_filters::seats::operate::Doors::Open));
+    assert_eq!(bench.admin(&gate, "GET", "/v1/status", "").json()["sales"][0]["phase"], "open");
+    // What an operator does afterwards stays: nothing is done twice.
+    assert_eq!(bench.admin(&gate, "POST", "/v1/rooms/drop/resume", "").status, 200);
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    assert!(!gate.control().rooms()[0].paused);
+}
+
+#[test]
+fn staff_go_past_the_room() {
+    let bench = Bench::new();
+    let gate = bench.start(&sale());
+    let make = |body: &str| bench.admin(&gate, "POST", "/v1/bypass", body);
+    let made = make(r#"{"host":"shop.example","room":"drop","for":"8h"}"#);
+    assert_eq!(made.status, 200, "{}", made.body);
+    let made = made.json();
+    let (token, path) = (made["token"].as_str().unwrap(), made["path"].as_str().unwrap());
+    let with_host = |path: &str, headers: &str| {
+        let text = format!(
+            "GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\nAccept: application/json\r\n{headers}\r\n"
+        );
+        crate::testing::raw(gate.addresses()[0], text.as_bytes())
+    };
+    assert_eq!(with_host("/", "").json()["state"], "prequeue");
+    let header = format!("Authorization: Tidegate {token}\r\n");
+    assert_eq!(with_host("/", &header).body, "hello\n");
+    let link = with_host(path, "");
+    assert_eq!(link.status, 303, "{}", link.head);
+    assert!(link.head.contains("set-cookie: tidegate-bypass=") && link.head.contains("httponly"), "{}", link.head);
+    assert_eq!(with_host("/", &format!("Cookie: tidegate-bypass={token}\r\n")).body, "hello\n");
+    assert_eq!(with_host("/.tidegate/bypass?token=AAAA", "").status, 403);
+    for bad in [
+        r#"{"host":"shop.example","room":"drip","for":"8h"}"#,
+        r#"{"host":"a b","for":"8h"}"#,
+        r#"{"host":"a","for":"900d"}"#,
+        "{}",
+    ] {
+        let refused = make(bad);
+        assert!((400..500).contains(&refused.status) && !refused.json()["instead"].as_str().unwrap().is_empty(), "{bad}");
+    }
+}
+
 #[test]
 fn a_policy_is_shown_checked_and_applied_in_memory() {
     let bench = Bench::new();

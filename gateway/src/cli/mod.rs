@@ -14,6 +14,7 @@ mod draw;
 mod explain;
 mod journal;
 mod keys;
+mod page;
 mod schema;
 mod serve;
 mod try_model;
@@ -53,6 +54,8 @@ enum Command {
     Journal(journal::Journal),
     /// Looks after the signing keys.
     Keys(keys::Keys),
+    /// Prints the shipped waiting page and its words, to start your own from.
+    Page(page::Page),
     /// Prints the version.
     Version,
     /// Loads a model and scores one row; `check` and `serve` run it in a child process.
@@ -84,6 +87,7 @@ impl Cli {
             Command::Draw(c) => c.run(),
             Command::Journal(c) => c.run(),
             Command::Keys(c) => c.run(),
+            Command::Page(c) => c.run(),
             Command::Version => say(&format!("tidegate {}", env!("CARGO_PKG_VERSION"))),
             Command::TryModel(c) => c.run(),
         };

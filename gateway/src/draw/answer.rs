@@ -122,13 +122,13 @@ fn whole(
     });
     let html = trace.intake.wants == Wants::Html;
     match (proof, html) {
-        (None, true) => Answer::html(200, "own", Reason::Own.code(), page::page(&value, None))
+        (None, true) => Answer::page(200, "own", Reason::Own.code(), page::page(&value, None))
             .with("cache-control", if drawn { "public, max-age=60" } else { FRESH }),
         (None, false) => Answer::json(200, "own", Reason::Own.code(), &value)
             .with("cache-control", if drawn { "public, max-age=60" } else { FRESH }),
         (Some(_), true) => {
             let proven = proven.as_ref().map(|(good, words)| (*good, words.as_str()));
-            Answer::html(200, "own", Reason::Own.code(), page::page(&value, proven))
+            Answer::page(200, "own", Reason::Own.code(), page::page(&value, proven))
         }
         (Some(Ok(p)), false) => Answer::json(200, "own", Reason::Own.code(), &json!(p)),
         (Some(Err(why)), false) => Answer::problem(422, "own", Reason::Own.code(), why),

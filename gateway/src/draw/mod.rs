@@ -109,7 +109,8 @@ impl Draws {
     /// writes them down.
     pub fn amend(&self, old: &Active, new: &Policy, at_s: u64) {
         for draw in old.pipeline.rooms().iter().flat_map(Room::draws).filter(|d| has_entries(d)) {
-            let find = |p: &Policy| p.sales.iter().find(|s| s.name == draw.sale_id()).map(|s| (s.opens_at, s.closes_at));
+            let find =
+                |p: &Policy| p.sales.iter().find(|s| s.name == draw.sale_id()).map(|s| (s.opens_at.clone(), s.closes_at.clone()));
             let (Some(pledge), Some(was), Some(is)) = (draw.pledged(), find(&old.policy), find(new)) else { continue };
             if was != is {
                 let text = format!("opens at {}, closes at {}; before: opens at {}, closes at {}", is.0, is.1, was.0, was.1);

@@ -1,11 +1,16 @@
 //! The page of a draw: what was promised, what came of it, and a place to paste a receipt.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
+use crate::pages::{Page, policy_of};
+
 const PAGE: &str = include_str!("page.html");
+static POLICY: LazyLock<String> = LazyLock::new(|| policy_of(PAGE));
 
 /// The page; `draw` is what the JSON says, `proof` an answer to a pasted receipt: whether it holds, and in words.
-pub(super) fn page(draw: &Value, proof: Option<(bool, &str)>) -> String {
+pub(super) fn page(draw: &Value, proof: Option<(bool, &str)>) -> Page {
     let text = |key: &str| escape(draw[key].as_str().unwrap_or_default());
     let promise = |key: &str| escape(draw["promise"][key].as_str().unwrap_or_default());
     let proof = proof.map_or_else(String::new, |(good, words)| {
@@ -35,7 +40,7 @@ pub(super) fn page(draw: &Value, proof: Option<(bool, &str)>) -> String {
         ),
         _ => "The transcript and the list of entries appear here once places are drawn.".to_owned(),
     };
-    fill(&[
+    let html = fill(&[
         ("sale", &text("sale_id")),
         ("state", &words(draw)),
         ("proof", &proof),
@@ -46,7 +51,8 @@ pub(super) fn page(draw: &Value, proof: Option<(bool, &str)>) -> String {
         ("action", &text("proof_url")),
         ("mine", &text("receipt_url")),
         ("files", &files),
-    ])
+    ]);
+    Page { html, policy: POLICY.clone(), language: "en".into() }
 }
 
 fn words(draw: &Value) -> String {
@@ -123,7 +129,8 @@ mod tests {
             "promise": { "rules_json": "{\"order\":\"fifo\"}</code><script>", "commitment": "c", "public_key": "k" },
             "frozen": null, "transcript": null, "entries_file": null,
         });
-        let page = page(&draw, Some((false, "<img src=x>")));
+        let Page { html: page, policy, .. } = page(&draw, Some((false, "<img src=x>")));
+        assert!(policy.contains("style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
         assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<b>"));
         assert!(page.contains("&lt;b&gt;{proof}") && page.contains("could have chosen"));
         assert!(page.len() < 15 << 10 && !page.contains("http://") && !page.contains("https://"));

@@ -97,6 +97,12 @@ pub mod gauges {
     pub const ROOM_BURST: &str = "tidegate_room_burst";
     /// Newcomers wait.
     pub const ROOM_ARMED: &str = "tidegate_room_armed";
+    /// Promised waits whose end is known.
+    pub const ROOM_PROMISES: &str = "tidegate_room_promises";
+    /// Those that were kept.
+    pub const ROOM_PROMISES_KEPT: &str = "tidegate_room_promises_kept";
+    /// Live pages.
+    pub const STREAMS: &str = "tidegate_streams";
     /// Paused by the operator.
     pub const ROOM_PAUSED: &str = "tidegate_room_paused";
     /// Units of the sale that is on.
@@ -164,6 +170,9 @@ pub const CATALOGUE: &[Described] = &[
     gauge(gauges::ROOM_REFILL, &["room"], "New passes a second, as planned."),
     gauge(gauges::ROOM_BURST, &["room"], "Passes at once after a pause, as planned."),
     gauge(gauges::ROOM_ARMED, &["room"], "1 when newcomers take a place instead of walking in."),
+    gauge(gauges::ROOM_PROMISES, &["room"], "Visitors who were shown a waiting time and have been called since."),
+    gauge(gauges::ROOM_PROMISES_KEPT, &["room"], "Those of them whose wait fell into the interval first shown."),
+    gauge(gauges::STREAMS, &[], "Live waiting pages that listen now."),
     gauge(gauges::ROOM_PAUSED, &["room"], "1 when the operator paused the room."),
     gauge(
         gauges::SALE_UNITS,

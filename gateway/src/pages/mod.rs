@@ -1,213 +1,265 @@
 //! The gate's own pages: small, without any third party, readable without JavaScript and by a screen reader.
 
-use tidegate_filters::{Reason, seats::room::Stage};
-
-use crate::{
-    own::{State, url},
-    reply::claimable,
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
 };
+
+use minijinja::{Value, context};
+use thiserror::Error;
+use tidegate_config::Policy;
+use tidegate_filters::seats::page::{BUILTIN, PageSettings};
+
+mod guard;
+mod language;
+mod template;
+mod waiting;
+
+pub use language::{FILE_BYTES_MAX, Language, LanguageError, Refusal, choose, is_tag};
+pub use template::{TEMPLATE_BYTES_MAX, Template, TemplateError};
+pub use waiting::waiting;
 
 /// No page of ours is longer, bytes.
 pub const PAGE_BYTES_MAX: usize = 15 << 10;
+/// Most languages of a room.
+pub const LANGUAGES_MAX: usize = 64;
 
 const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("waiting.js");
 const WAITING: &str = include_str!("waiting.html");
-const WAITING_SCRIPT: &str = include_str!("waiting.js");
 const MESSAGE: &str = include_str!("message.html");
 
-/// A title and a sentence or two, plain text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Words {
-    /// What it is.
-    pub title: &'static str,
-    /// What it means, and what to do.
-    pub text: &'static str,
+/// The shipped template of the waiting page, to start from.
+pub fn shipped_template() -> &'static str {
+    WAITING
 }
 
-/// A challenge whose page is too old, or that was made elsewhere.
-pub const STALE_CHALLENGE: Words =
-    Words { title: "This page has expired", text: "Go back, load the page again and press the button once more." };
-/// The shop's answer makes no sense or broke off.
-pub const SHOP_RUBBISH: Words =
-    Words { title: "The shop did not answer properly", text: "This is not your fault. Try again in a moment." };
-/// The shop did not answer in time.
-pub const SHOP_SLOW: Words =
-    Words { title: "The shop takes too long", text: "It did not answer in time. Wait a moment before you try again." };
-/// What the client sent cannot be used.
-pub const BAD_REQUEST: Words =
-    Words { title: "This request cannot be understood", text: "Something between you and the shop changed it, or it broke off." };
+/// The pages of a policy's rooms.
+#[derive(Debug, Default)]
+pub struct Pages {
+    rooms: Vec<Arc<RoomPage>>,
+}
 
-/// What a visitor is told about a refusal.
-pub fn words(reason: Reason) -> Words {
-    let (title, text) = match reason {
-        Reason::RateExceeded => {
-            ("Too many requests", "You have asked more often than this shop allows. Wait a moment, then go on.")
+/// The waiting page of a room: its template and its languages.
+#[derive(Debug)]
+pub struct RoomPage {
+    template: Template,
+    languages: Vec<Language>,
+    /// The words of each language as the engine takes them.
+    words: Vec<Value>,
+}
+
+/// A page and the `Content-Security-Policy` it needs.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// HTML.
+    pub html: String,
+    /// Header.
+    pub policy: String,
+    /// Header.
+    pub language: String,
+}
+
+/// Why the pages of a room cannot be used.
+#[derive(Debug, Error)]
+pub enum PageError {
+    /// The template.
+    #[error("{file}: {error}")]
+    Template {
+        /// Its file.
+        file: String,
+        /// What is wrong.
+        error: TemplateError,
+    },
+    /// The template's file.
+    #[error("{file}: {why}; write `template: builtin`, or the path of a template")]
+    File {
+        /// Which.
+        file: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A language file.
+    #[error("{0}")]
+    Language(#[from] LanguageError),
+    /// A language that there is no file for.
+    #[error("there is no language `{tag}`; there are: {known}; others are files in `translations`")]
+    Unknown {
+        /// As written.
+        tag: String,
+        /// What there is.
+        known: String,
+    },
+}
+
+static MESSAGES: LazyLock<Option<RoomPage>> = LazyLock::new(|| RoomPage::new(MESSAGE, Language::all_builtin().to_vec()).ok());
+static SHIPPED: LazyLock<Option<Arc<RoomPage>>> =
+    LazyLock::new(|| RoomPage::new(WAITING, Language::all_builtin().to_vec()).ok().map(Arc::new));
+
+impl Pages {
+    /// The pages of a policy. What was good when the policy was checked and is not any more falls back to what is shipped.
+    pub fn of(policy: &Policy) -> Pages {
+        let room = |settings: &tidegate_filters::seats::room::RoomSettings| match RoomPage::load(&settings.page) {
+            Ok(page) => Some(page),
+            Err(error) => {
+                tracing::error!(room = settings.name, %error, "the waiting page cannot be used; the shipped one is shown");
+                SHIPPED.clone()
+            }
+        };
+        Pages { rooms: policy.rooms.iter().filter_map(room).collect() }
+    }
+
+    /// The page of a room, by index.
+    pub fn room(&self, index: usize) -> Option<&RoomPage> {
+        self.rooms.get(index).map(|p| &**p)
+    }
+}
+
+impl RoomPage {
+    /// What a room's settings name.
+    pub fn load(settings: &PageSettings) -> Result<Arc<RoomPage>, PageError> {
+        if *settings == PageSettings::default()
+            && let Some(shipped) = &*SHIPPED
+        {
+            return Ok(shipped.clone());
         }
-        Reason::SaleNotOpen => ("The sale has not begun", "Come back when it opens."),
-        Reason::SaleClosed => ("The sale is over", "Thank you for your interest."),
-        Reason::StockGone => {
-            ("Sold out", "Everything has been sold. Should something come back, your place in the line is kept.")
-        }
-        Reason::TokenElsewhere => {
-            ("You have moved", "Your place was given to you elsewhere. Press the button to go on with it from here.")
-        }
-        Reason::AllHeld => (
-            "All in other hands",
-            "Every piece is being paid for by somebody. Some of them may not finish: try again in a moment.",
-        ),
-        Reason::HoldInFlight => {
-            ("Your order is on its way", "The shop has not answered it yet. Wait for that; sending it twice buys nothing.")
-        }
-        Reason::NoHold => {
-            ("Nothing is reserved for you", "Start again at the cart: what was reserved for you has been given back.")
-        }
-        Reason::VisitorLimit => {
-            ("No more for one visitor", "You have bought, or may have bought, as much as one may. Look at your orders.")
-        }
-        Reason::NoRoute => ("Not found", "There is nothing at this address."),
-        Reason::NoPass => {
-            ("A pass is needed", "Open the shop's page in your browser first; you will get a place in the line there.")
-        }
-        Reason::RoomFull => ("The line is full", "No more places can be given at the moment. Try again later."),
-        Reason::NotKept => ("One moment", "Your place could not be written down. Try again in a few seconds: nothing is lost."),
-        Reason::RoomPaused => ("The line is paused", "Nobody is let in at the moment. Your place is kept."),
-        Reason::RoomDown => ("No places at the moment", "The line cannot be written down for a moment. Try again soon."),
-        Reason::ShopBusy => ("The shop is busy", "It has as many requests as it can take. Try again in a few seconds."),
-        Reason::ShopDown => ("The shop is not available", "It does not answer at the moment. Try again in a while."),
-        Reason::BodyTooLarge => ("Too large", "What you sent is larger than this shop accepts."),
-        Reason::Stopping => ("Restarting", "Try again in a few seconds."),
-        _ => ("Not allowed", "This request was refused."),
-    };
-    Words { title, text }
+        let languages = languages(settings)?;
+        let source = match settings.template.as_str() {
+            BUILTIN => WAITING.to_owned(),
+            file => read_template(file)?,
+        };
+        let error = |error| PageError::Template { file: settings.template.clone(), error };
+        Ok(Arc::new(RoomPage::new(&source, languages).map_err(error)?))
+    }
+
+    fn new(source: &str, languages: Vec<Language>) -> Result<RoomPage, TemplateError> {
+        let words = languages.iter().map(|l| Value::from_serialize(&l.words)).collect();
+        Ok(RoomPage { template: Template::new(source, &[STYLE, SCRIPT])?, languages, words })
+    }
+
+    /// The language for an `Accept-Language` header, and its words.
+    fn language(&self, accept: &str) -> Option<(&Language, &Value)> {
+        let language = choose(&self.languages, accept)?;
+        let index = self.languages.iter().position(|l| std::ptr::eq(l, language))?;
+        Some((language, self.words.get(index)?))
+    }
+
+    fn render(&self, language: &Language, values: Value) -> Result<Page, TemplateError> {
+        let html = self.template.render(values)?;
+        Ok(Page { html, policy: self.template.policy().to_owned(), language: language.tag.clone() })
+    }
+}
+
+/// Checks the settings of a room's page as deeply as showing it would.
+pub fn check(settings: &PageSettings) -> Result<(), PageError> {
+    let page = RoomPage::load(settings)?;
+    let error = |error| PageError::Template { file: settings.template.clone(), error };
+    waiting::try_all(&page).map_err(error)
 }
 
 /// A refusal.
-pub fn message(words: &Words, code: &str) -> String {
-    let escaped = [escape(words.title), escape(words.text), escape(code)];
-    fill(MESSAGE, &[("title", &escaped[0]), ("style", STYLE), ("text", &escaped[1]), ("form", ""), ("code", &escaped[2])])
+pub fn message(accept: &str, refusal: Refusal, code: &str) -> Page {
+    message_page(accept, code, context! {}, |l| l.refusal(refusal).clone())
+}
+
+/// What programs are told about a refusal.
+pub fn in_english(refusal: Refusal) -> &'static str {
+    Language::all_builtin().first().map_or("refused", |l| l.refusal(refusal).text.as_str())
+}
+
+/// The `Content-Security-Policy` of a fixed page: its own scripts and styles, and nothing else.
+pub fn policy_of(html: &str) -> String {
+    Template::new(html, &[]).map_or_else(|_| "default-src 'none'".into(), |t| t.policy().to_owned())
 }
 
 /// A button that only somebody who is there presses.
-pub fn challenge(action: &str, to: &str, proof: &str) -> String {
-    let form = format!(
-        "<form method=\"post\" action=\"{}\"><input type=\"hidden\" name=\"to\" value=\"{}\">\
-         <input type=\"hidden\" name=\"proof\" value=\"{}\"><button>Continue to the shop</button></form>",
-        escape(action),
-        escape(to),
-        escape(proof)
-    );
-    let text = "Press the button to show that somebody is there. You will not be asked again for a while.";
-    fill(MESSAGE, &[("title", "One moment"), ("style", STYLE), ("text", text), ("form", &form), ("code", "")])
+pub fn challenge(accept: &str, action: &str, to: &str, proof: &str) -> Page {
+    let more = context! { urls => context! { action }, fields => fields(&[("to", to), ("proof", proof)]) };
+    message_page(accept, "", more, |l| l.words.challenge.clone())
 }
 
-/// The place in the line. With JavaScript it updates itself without a reload; without, it reloads.
-pub fn waiting(state: &State<'_>) -> String {
-    let Some(w) = state.waiting else { return message(&words(Reason::RoomFull), state.name) };
-    let (title, text) = waiting_words(w.stage);
-    let place = w.place.map_or("none".to_owned(), |p| format!("#{}", u64::from(p.number) + 1));
-    let wait = w.wait_s.map_or("not known yet".to_owned(), |(low, high)| format!("{} to {}", span(low), span(high)));
-    let room = escape(state.room.name());
-    let message = state.room.current_message();
-    let hidden = |hidden: bool| if hidden { " hidden" } else { "" };
-    let restarted = "<p class=\"note\">The line was restarted, so earlier places are void. This is your new place.</p>";
-    fill(
-        WAITING,
-        &[
-            ("title", title),
-            ("style", STYLE),
-            ("script", WAITING_SCRIPT),
-            ("text", &text),
-            ("room", &room),
-            ("state", state.name),
-            ("status_url", &format!("{}?room={room}", escape(&url(state.trace, "status")))),
-            ("claim_url", &escape(&url(state.trace, "claim"))),
-            ("leave_url", &escape(&url(state.trace, "leave"))),
-            ("to", &escape(&state.trace.intake.target())),
-            ("poll", &w.poll_after_s.max(1).to_string()),
-            ("place", &place),
-            ("ahead", &w.ahead.to_string()),
-            ("wait", &wait),
-            ("message", &escape(message.as_deref().unwrap_or_default())),
-            ("message_hidden", hidden(message.is_none())),
-            ("claim_hidden", hidden(claimable(w.stage).is_none())),
-            ("restarted", if w.restarted { restarted } else { "" }),
-        ],
-    )
+fn message_page(accept: &str, code: &str, more: Value, said: impl Fn(&Language) -> language::Said) -> Page {
+    let shown = MESSAGES.as_ref().and_then(|page| {
+        let (language, t) = page.language(accept)?;
+        let said = said(language);
+        let values = context! {
+            ..more,
+            ..context! {
+                lang => language.tag, dir => language.words.dir.name(), t, title => said.title, text => said.text, code,
+                style => styled(), urls => context! { action => "" }, fields => "",
+            }
+        };
+        page.render(language, values).ok()
+    });
+    // Never: a test renders every one of them.
+    shown.unwrap_or_else(|| Page { html: code.to_owned(), policy: "default-src 'none'".into(), language: "en".into() })
 }
 
-fn waiting_words(stage: Stage) -> (&'static str, String) {
-    match stage {
-        Stage::Prequeue { opens_in_s } => {
-            ("The sale has not begun", format!("It opens in {}. You have a place already.", span(opens_in_s)))
-        }
-        Stage::Waiting => {
-            ("You are in line", "The shop lets people in one after the other, as fast as it can serve them.".into())
-        }
-        Stage::Called { .. } => ("It is your turn", "Enter the shop now.".into()),
-        Stage::Next => ("You are next", "Your turn has come; the next free seat is yours. This takes only moments.".into()),
-        Stage::Paused => ("The line is paused", "Nobody is let in at the moment. Your place is kept.".into()),
-        Stage::Full => ("The line is full", "No more places can be given at the moment. This page tries again by itself.".into()),
+/// Hidden fields of a form, made safe here.
+fn fields(values: &[(&str, &str)]) -> Value {
+    let mut html = String::new();
+    for (name, value) in values {
+        html.push_str("<input type=\"hidden\" name=\"");
+        html.push_str(name);
+        html.push_str("\" value=\"");
+        let _ = template::escape(&mut html, value);
+        html.push_str("\">");
     }
+    Value::from_safe_string(html)
 }
 
-fn span(seconds: u32) -> String {
-    match seconds {
-        0..90 => format!("{seconds} s"),
-        90..7_200 => format!("{} min", (seconds + 30) / 60),
-        _ => format!("{} h", (seconds + 1_800) / 3_600),
+fn styled() -> Value {
+    Value::from_safe_string(format!("<style>{STYLE}</style>"))
+}
+
+fn read_template(file: &str) -> Result<String, PageError> {
+    let wrong = |why: String| PageError::File { file: file.to_owned(), why };
+    let size = std::fs::metadata(file).map_err(|e| wrong(e.to_string()))?.len();
+    if size > TEMPLATE_BYTES_MAX {
+        return Err(wrong(format!("{size} bytes; a template has at most {TEMPLATE_BYTES_MAX}")));
     }
+    std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()))
 }
 
-/// Puts values into `{{name}}`. Values are inserted as they are and never looked into again.
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    let mut out = String::with_capacity(template.len() + STYLE.len() + 2_048);
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        out.push_str(before);
-        let Some((name, after)) = after.split_once("}}") else { break };
-        if let Some((_, value)) = values.iter().find(|(n, _)| *n == name) {
-            out.push_str(value);
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// For text and for quoted attributes.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
+/// The languages of a room in the order of the settings; a file of the operator replaces a shipped one of the same name.
+fn languages(settings: &PageSettings) -> Result<Vec<Language>, PageError> {
+    let mut known: Vec<Language> = Vec::new();
+    if let Some(directory) = &settings.translations {
+        for file in language_files(Path::new(directory))? {
+            known.push(Language::read(&file)?);
         }
     }
-    out
+    let own = known.len();
+    for shipped in Language::all_builtin() {
+        if !known[..own].iter().any(|l| l.tag == shipped.tag) {
+            known.push(shipped.clone());
+        }
+    }
+    if settings.languages.is_empty() {
+        // English is for everybody else unless the policy says otherwise.
+        known.sort_by_key(|l| l.tag != "en");
+        return Ok(known);
+    }
+    let find = |tag: &String| {
+        let found = known.iter().find(|l| l.tag.eq_ignore_ascii_case(tag)).cloned();
+        let list = || known.iter().map(|l| l.tag.as_str()).collect::<Vec<_>>().join(", ");
+        found.ok_or_else(|| PageError::Unknown { tag: tag.clone(), known: list() })
+    };
+    settings.languages.iter().map(find).collect()
+}
+
+fn language_files(directory: &Path) -> Result<Vec<std::path::PathBuf>, LanguageError> {
+    let io = |error| LanguageError::Io { file: directory.display().to_string(), error };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|e| e == "json") && files.len() < LANGUAGES_MAX {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_cannot_break_out() {
-        assert_eq!(escape("\"><script>'&"), "&quot;&gt;&lt;script&gt;&#39;&amp;");
-        assert_eq!(fill("a{{x}}b{{y}}", &[("x", "{{y}}"), ("y", "1")]), "a{{y}}b1");
-        let page = challenge("/.tidegate/challenge", "/x?\"><img src=x>", "p");
-        assert!(!page.contains("<img"));
-    }
-
-    #[test]
-    fn pages_are_small_and_self_contained() {
-        for page in [challenge("/c", "/", "p"), message(&words(Reason::ShopBusy), "SHOP_BUSY")] {
-            assert!(page.len() <= PAGE_BYTES_MAX && page.contains("<h1>") && page.contains("lang=\"en\""));
-            assert!(!page.contains("{{") && !page.contains("http://") && !page.contains("https://"));
-        }
-        assert!(WAITING.len() + STYLE.len() + WAITING_SCRIPT.len() + 4_096 <= PAGE_BYTES_MAX, "with 4 KiB of texts");
-    }
-}
+mod tests;

@@ -9,3 +9,4 @@ mod limits;
 mod room;
 mod support;
 mod tls;
+mod waiting;

@@ -14,10 +14,10 @@ use tidegate_filters::{
 
 use crate::support::{Client, Gate, Reply, Shop, get, once, plain_policy, request};
 
-const HTML: (&str, &str) = ("accept", "text/html");
-const JSON: (&str, &str) = ("accept", "application/json");
+pub const HTML: (&str, &str) = ("accept", "text/html");
+pub const JSON: (&str, &str) = ("accept", "application/json");
 
-fn room_policy(shop: &Shop) -> Policy {
+pub fn room_policy(shop: &Shop) -> Policy {
     let mut policy = plain_policy(shop.addr);
     let zero = Policy::zero_config(vec![], "127.0.0.1:0".parse().unwrap());
     let template: &RoomSettings = &zero.rooms[0];
@@ -31,12 +31,12 @@ fn room_policy(shop: &Shop) -> Policy {
     policy
 }
 
-fn cookie_line(reply: &Reply) -> String {
+pub fn cookie_line(reply: &Reply) -> String {
     reply.cookies().join("; ")
 }
 
 /// Asks for the status until it is `state`.
-async fn until(gate: &Gate, cookies: &str, state: &str) -> Reply {
+pub async fn until(gate: &Gate, cookies: &str, state: &str) -> Reply {
     let mut client = Client::connect(gate.addr()).await;
     for _ in 0..500 {
         let reply = client.ask(get("/.tidegate/status?room=drop", &[JSON, ("cookie", cookies)])).await;
@@ -98,7 +98,7 @@ async fn from_the_first_page_to_the_shop_without_javascript() {
     let cookies = cookie_line(&first);
     until(&gate, &cookies, "called").await;
     let page = once(gate.addr(), get("/drop", &[HTML, ("cookie", &cookies)])).await;
-    assert!(page.body.contains("It is your turn") && page.body.contains("id=\"claim\">"), "the button shows");
+    assert!(page.body.contains("It is your turn") && page.body.contains("<section id=\"turn\">"), "the button shows");
     assert!(page.cookies().is_empty(), "nothing new to tell");
     let form = "room=drop&to=%2Fdrop%3Fa%3D1";
     let origin = ("origin", "http://shop.example");

@@ -145,7 +145,10 @@ impl LiveRun<'_> {
             events.extend(units.map(|u| Event { at_us, room, what: What::Units(u) }));
             events.extend(frontier.map(|f| Event { at_us, room, what: What::Frontier(f) }));
         }
-        let mut accounts = Accounts { rows: Some(self.rows.len() as u64), ..self.accounts.clone() };
+        let mut accounts = Accounts {
+            rows: Some(self.rows.iter().filter(|r| r.kind != Kind::Operator).count() as u64),
+            ..self.accounts.clone()
+        };
         for row in self.rows {
             if let Some(room) = self.room(&row.room) {
                 of_row(row, room, &mut events);

@@ -8,7 +8,7 @@ use tidegate_filters::{
     Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
     pipeline::{ClaimAnswer, ClaimOutcome, Seed},
     plan::{Planner, ShopWindow},
-    rule::sale_window::{Phase, Sale},
+    rule::sale_window::Phase,
     sabotage::{self, Bug},
     seats::{
         hold::Held,
@@ -20,7 +20,7 @@ use tidegate_filters::{
     verdict::Notes,
 };
 
-use super::world::Upheaval;
+use super::world::{Upheaval, current};
 use crate::{
     checkers::{Counts, Event, Log, RoomFacts, What},
     crowd::{Answer, AnswerKind, GateVerdict, Note},
@@ -158,10 +158,7 @@ impl Gate {
                 let proof = Some("to=/&proof=sim".to_owned());
                 Ruling::Answer(Answer { proof, ..own(AnswerKind::Challenged, 403, GateVerdict::Challenge) }, None)
             }
-            Verdict::Throttle(q) => {
-                let retry_after_s = Some(q.wait_ms.div_ceil(1_000).max(1) as u32);
-                Ruling::Answer(Answer { retry_after_s, ..own(AnswerKind::Throttled, 429, GateVerdict::Throttle) }, None)
-            }
+            Verdict::Throttle(q) => Ruling::Answer(throttled(q.wait_ms.div_ceil(1_000).max(1) as u32), None),
             Verdict::Refuse { retry_after_s } => {
                 let kind = if retry_after_s.is_some() { AnswerKind::Busy } else { AnswerKind::Refused };
                 Ruling::Answer(Answer { retry_after_s, ..own(kind, 403, GateVerdict::Refuse) }, None)
@@ -173,9 +170,12 @@ impl Gate {
     /// A poll of a place.
     pub(super) fn status(&mut self, at_us: u64, room: usize, r: &Incoming<'_>) -> Answer {
         self.row(at_us);
+        if let Some(seconds) = self.pipeline.rooms()[room].early(&visit_of(r, None), self.now(at_us)) {
+            return throttled(seconds);
+        }
         match self.pipeline.rooms()[room].status(&visit_of(r, None), self.now(at_us)) {
             RoomStatus::None => own(AnswerKind::NoTicket, 404, GateVerdict::Own),
-            RoomStatus::SoldOut => own(AnswerKind::SoldOut, 200, GateVerdict::Own),
+            RoomStatus::SoldOut | RoomStatus::Closed => own(AnswerKind::SoldOut, 200, GateVerdict::Own),
             RoomStatus::Waiting(w) => self.told(at_us, w),
             RoomStatus::Seated(seat) => {
                 self.add(at_us, room, What::Used(seat));
@@ -433,8 +433,8 @@ impl Gate {
     }
 }
 
-fn current<'s>(sales: &'s [Sale], room: &str, now: Now) -> Option<&'s Sale> {
-    sales.iter().find(|s| *s.room == *room && matches!(s.phase(now), Phase::Prequeue | Phase::Open))
+fn throttled(seconds: u32) -> Answer {
+    Answer { retry_after_s: Some(seconds), ..own(AnswerKind::Throttled, 429, GateVerdict::Throttle) }
 }
 
 fn own(kind: AnswerKind, status: u16, verdict: GateVerdict) -> Answer {

@@ -1,7 +1,11 @@
 //! A world: who comes, what the policy says, what the shop can take, and what goes wrong.
 
 use tidegate_filters::{
-    FilterSettings, PipelineSettings, Rate, plan::Admission, rule::sale_window::Sale, seats::room::RoomSettings, units::Span,
+    FilterSettings, Now, PipelineSettings, Rate,
+    plan::Admission,
+    rule::sale_window::{Phase, Sale},
+    seats::room::RoomSettings,
+    units::Span,
 };
 
 use crate::crowd::Scenario;
@@ -181,6 +185,11 @@ pub(super) fn room(name: &str, max: u32, idle_s: u64, age_s: u64, window_s: u64,
     (room.seats.pass_idle, room.seats.pass_age_max) = (Span::secs(idle_s), Span::secs(age_s));
     (room.claim_window, room.admission) = (Span::secs(window_s), admission);
     Some(room)
+}
+
+/// The sale of a room that is on, pre-queue included.
+pub(super) fn current<'s>(sales: &'s [Sale], room: &str, now: Now) -> Option<&'s Sale> {
+    sales.iter().find(|s| *s.room == *room && matches!(s.phase(now), Phase::Prequeue | Phase::Open))
 }
 
 #[cfg(test)]

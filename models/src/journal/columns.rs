@@ -66,7 +66,7 @@ pub static COLUMNS: [Column; 33] = [
         Cell::U64(|r| r.mono_ns, |r, v| r.mono_ns = v, None),
         "arrival since the gate's start; orders rows exactly",
     ),
-    column("kind", "-", Cell::Text(|r| r.kind.name(), set_kind), "`visit`, `poll`, `claim`, `leave` or `own`"),
+    column("kind", "-", Cell::Text(|r| r.kind.name(), set_kind), "`visit`, `poll`, `claim`, `leave`, `own` or `operator`"),
     column("method", "-", Cell::Text(|r| &r.method, |r, v| keep(&mut r.method, v)), "request method"),
     column("path", "-", Cell::Text(|r| &r.path, |r, v| keep(&mut r.path, v)), "canonical path, cut to 128 bytes, no query"),
     column("route", "-", Cell::Text(|r| &r.route, |r, v| keep(&mut r.route, v)), "route name; empty when none matched"),
@@ -139,7 +139,7 @@ pub static COLUMNS: [Column; 33] = [
     column("policy", "hex", Cell::Text(|r| &r.policy, |r, v| keep(&mut r.policy, v)), "first 8 bytes of the policy's SHA-256"),
 ];
 
-const KINDS: [Kind; 5] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own];
+const KINDS: [Kind; 6] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own, Kind::Operator];
 const VERDICTS: [&str; 8] = ["", "forward", "wait", "challenge", "throttle", "refuse", "sold_out", "own"];
 const HOLD_ENDS: [&str; 5] = ["", "sold", "not_sold", "not_sent", "lost"];
 const CLASSES: [&str; 4] = ["", "human", "unsure", "suspect"];

@@ -1,0 +1,102 @@
+//! What a client says about itself: the languages it would like, and whether it only looks.
+
+use crate::head::Fields;
+
+/// The beginning of an `Accept-Language` header: kept without an allocation, for the few requests that get a page.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptLanguage {
+    bytes: [u8; 63],
+    length: u8,
+}
+
+impl Default for AcceptLanguage {
+    fn default() -> Self {
+        AcceptLanguage { bytes: [0; 63], length: 0 }
+    }
+}
+
+impl AcceptLanguage {
+    /// The whole languages in its first 63 bytes.
+    pub fn read(fields: &Fields<'_>) -> Self {
+        let mut kept = AcceptLanguage::default();
+        let Some(value) = fields.text("accept-language").filter(|v| v.is_ascii()) else { return kept };
+        let whole = match value.get(..kept.bytes.len()) {
+            Some(cut) => cut.rfind(',').map_or("", |i| &cut[..i]),
+            None => value,
+        };
+        kept.bytes[..whole.len()].copy_from_slice(whole.as_bytes());
+        kept.length = whole.len() as u8;
+        kept
+    }
+
+    /// As sent, to the last whole language.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+/// Search engines, link previews and health checks, by what they call themselves. They look and never wait: each is told
+/// the truth with a status. Who says so falsely gains nothing: a probe never gets a place or a seat.
+pub fn is_probe(fields: &Fields<'_>) -> bool {
+    let Some(agent) = fields.first("user-agent") else { return false };
+    let begins = |at: usize, word: &str| agent.get(at..at + word.len()).is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()));
+    // A word ends there, and it is no phone of that name.
+    let bot = |at: usize| {
+        let ends = agent.get(at + 3).is_none_or(|c| !c.is_ascii_alphabetic());
+        begins(at, "bot") && ends && !(at >= 2 && begins(at - 2, "cu"))
+    };
+    (0..agent.len()).any(|at| match agent[at] | 0x20 {
+        b'b' => bot(at),
+        b's' => begins(at, "spider") || begins(at, "slurp") || begins(at, "statuscake"),
+        b'c' => begins(at, "crawler"),
+        b'f' => begins(at, "facebookexternalhit"),
+        b'g' => begins(at, "googlehc"),
+        b'h' => begins(at, "healthcheck"),
+        b'k' => begins(at, "kube-probe"),
+        b'p' => begins(at, "pingdom"),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_known_by_their_names() {
+        let probe = |agent: &str| is_probe(&Fields::new([("user-agent", agent.as_bytes())]));
+        for agent in [
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+            "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; bingbot/2.0)",
+            "Mozilla/5.0 (compatible; Baiduspider/2.0)",
+            "facebookexternalhit/1.1",
+            "kube-probe/1.29",
+            "ELB-HealthChecker/2.0",
+            "UptimeRobot/2.0",
+        ] {
+            assert!(probe(agent), "{agent}");
+        }
+        for agent in [
+            "Mozilla/5.0 (Linux; Android 9; CUBOT X19) AppleWebKit/537.36 Chrome/120.0 Mobile Safari/537.36",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "Abbott-App/3.2",
+            "b",
+            "",
+        ] {
+            assert!(!probe(agent), "{agent}");
+        }
+    }
+
+    #[test]
+    fn languages_are_kept_whole() {
+        let kept = |value: &str| {
+            let kept = AcceptLanguage::read(&Fields::new([("Accept-Language", value.as_bytes())]));
+            kept.as_str().to_owned()
+        };
+        assert_eq!(kept("de-CH,de;q=0.9"), "de-CH,de;q=0.9");
+        let long = "de-CH,".repeat(20);
+        assert!(kept(&long).ends_with("de-CH") && kept(&long).len() <= 63, "{}", kept(&long));
+        assert_eq!(kept(&"x".repeat(100)), "");
+        assert_eq!(AcceptLanguage::default().as_str(), "");
+    }
+}
