@@ -20,7 +20,8 @@ pub struct RouteSettings {
     #[serde(default)]
     pub filters: RouteFilters,
     /// Most requests of this route at the shop at the same time; more wait in the short queue in front of the shop.
-    /// `1` makes a checkout that races with itself safe.
+    /// `1` makes a checkout that races with itself safe. Its requests have bodies of at most 64 KiB, whole before the shop is
+    /// asked: nobody can keep the others out by sending slowly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight_max: Option<u32>,
     /// What a request of this route must have besides a pass; nothing when left out.

@@ -52,6 +52,8 @@ async fn pages_speak_the_language_that_is_asked_for() {
         let page = once(gate.addr(), get("/drop", &[HTML, ("accept-language", asked)])).await;
         assert_eq!((page.status, page.header("content-language")), (200, Some(tag)), "{asked}");
         assert!(page.body.contains(said) && page.body.contains(&format!("lang=\"{tag}\"")), "{asked}: {}", page.body);
+        // Whoever drives a page without its script finds room and state here, in every language.
+        assert!(page.body.contains("<main data-room=\"drop\" data-state=\"paused\">"), "{}", page.body);
         let policy = page.header("content-security-policy").unwrap();
         assert!(policy.contains("script-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
         assert!(page.header("vary").unwrap().contains("Accept-Language"));
