@@ -115,7 +115,7 @@ fn pages_are_printed_changed_checked_and_shown() {
     let words = String::from_utf8(run(&["page", "words"]).stdout).unwrap();
     std::fs::write(file("words/pt.json"), words.replace("You are in line", "Está na fila")).unwrap();
     let template = String::from_utf8(run(&["page", "template"]).stdout).unwrap();
-    let own = template.replace("<main>", "<main><p>Sneakers &amp; Co</p>");
+    let own = template.replace("<body>", "<body><p>Sneakers &amp; Co</p>");
     std::fs::write(file("own.html"), &own).unwrap();
     let path = dir.path().display().to_string();
     let policy = format!(
@@ -132,7 +132,7 @@ fn pages_are_printed_changed_checked_and_shown() {
     let page = Client::browser(running.addresses()[0]).get("/").body;
     assert!(page.contains("<html lang=\"pt\"") && page.contains("Está na fila") && page.contains("Sneakers &amp; Co"), "{page}");
     // A template that would let a value out is refused, with its line.
-    std::fs::write(file("own.html"), own.replace("<main>", "<main><a href=\"{{ message }}\">more</a>")).unwrap();
+    std::fs::write(file("own.html"), own.replace("<body>", "<body><a href=\"{{ message }}\">more</a>")).unwrap();
     let refused = text(&check());
     assert!(refused.contains("rooms[0].page") && refused.contains("own.html: line ") && refused.contains("urls."), "{refused}");
     assert_eq!(run(&["page", "words", "xx"]).status.code(), Some(2));
