@@ -74,8 +74,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Puts a head together. `target` is in origin form; `host_is_target` when it came in absolute form and its path may be
-    /// empty.
+    /// Puts a head together; `origin_form` is the target without scheme and authority, and may then have an empty path.
     pub fn new(
         method: &'a str,
         version: Version,
