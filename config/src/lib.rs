@@ -10,6 +10,7 @@ mod place;
 pub mod policy;
 mod restart;
 mod schema;
+mod unknown;
 mod words;
 
 pub use check::{Checks, DeepCheck};

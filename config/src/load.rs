@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     check::{Checks, check},
-    error::{PolicyErrors, Problem, render},
+    error::{Place, PolicyErrors, Problem, render},
     parse::{FILE_BYTES_MAX, read},
     place::Places,
     policy::Policy,
@@ -68,8 +68,12 @@ pub fn load_with(path: impl AsRef<Path>, checks: &Checks<'_>) -> Result<Loaded, 
     let opened = File::open(path).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     opened.map_err(|e| fail(format!("cannot be read: {e}"), "check the path and its permissions"))?;
     let text = String::from_utf8(bytes).map_err(|e| {
-        let lines = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-        fail(format!("not UTF-8 text: line {} has other bytes", lines + 1), "save the file as UTF-8")
+        let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
+        let column = good.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        let place = Place { line: good.matches('\n').count() + 1, column };
+        let what = "this is not UTF-8 text";
+        let errors = vec![Problem::new(Some(place), "", what, "save the file as UTF-8")];
+        PolicyErrors { file: file.clone(), errors, warnings: vec![], text: String::from_utf8_lossy(e.as_bytes()).into() }
     })?;
     parse_with(&text, &file, checks)
 }

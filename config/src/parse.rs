@@ -1,5 +1,5 @@
-//! Text → [`Policy`]: strict YAML, and structural errors turned into words. They come one at a time; what comes after
-//! (`check`) is collected.
+//! Text → [`Policy`]: strict YAML, and structural errors turned into words. Unknown keys are collected, other errors of
+//! structure come one at a time; what comes after (`check`) is collected.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::{
     error::{Place, PolicyErrors, Problem},
     place::{Kind, Places, Spot, join, parent, place_of},
     policy::{Policy, VERSION},
+    unknown,
     words::{advice, did_you_mean},
 };
 
@@ -55,8 +56,12 @@ pub(crate) fn read(text: &Arc<str>, file: &str) -> Result<(Policy, Places), Poli
     if let Some(problem) = other_version(&places) {
         return Err(fail(problem));
     }
-    let policy = serde_saphyr::from_str_with_options::<Policy>(text, options());
-    policy.map_err(|e| fail(structure(&e, &places, text))).map(|policy| (policy, places))
+    match serde_saphyr::from_str_with_options::<Policy>(text, options()) {
+        Ok(policy) => Ok((policy, places)),
+        Err(e) => {
+            Err(PolicyErrors { errors: unknown::all(e, places, text), file: file.into(), warnings: vec![], text: text.clone() })
+        }
+    }
 }
 
 /// Another version may have other keys: say so before complaining about them.
@@ -154,7 +159,7 @@ fn inside(place: Option<Place>, text: &str) -> Option<Place> {
 }
 
 /// The YAML is fine, the policy is not.
-fn structure(error: &Yaml, places: &Places, text: &str) -> Problem {
+pub(crate) fn structure(error: &Yaml, places: &Places, text: &str) -> Problem {
     let error = error.without_snippet();
     let place = place_of(error);
     let value = place.and_then(|p| places.value_at(p));

@@ -89,6 +89,15 @@ impl Places {
         self.0.iter().rfind(|s| s.value_at <= at)
     }
 
+    /// Where the first thing behind a node and all that is in it begins; `None` at the end of the file.
+    pub(crate) fn behind(&self, spot: &Spot) -> Option<Place> {
+        let within = |s: &&Spot| {
+            s.path.strip_prefix(spot.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let at = self.0.iter().position(|s| s.key_at == spot.key_at && s.path == spot.path)?;
+        self.0[at..].iter().find(|s| !within(s)).map(|s| s.key_at.unwrap_or(s.value_at))
+    }
+
     /// The key at a place.
     pub(crate) fn key_at(&self, at: Place) -> Option<&Spot> {
         self.0.iter().find(|s| s.key_at == Some(at))
@@ -188,7 +197,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Leaf(v.to_string()))
     }
     fn visit_f64<E>(self, v: f64) -> Result<Node, E> {
-        Ok(Node::Leaf(v.to_string()))
+        // `1.0` stays `1.0`: it is no whole number.
+        Ok(Node::Leaf(format!("{v:?}")))
     }
     fn visit_str<E>(self, v: &str) -> Result<Node, E> {
         Ok(Node::Leaf(v.to_owned()))
