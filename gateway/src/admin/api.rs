@@ -244,10 +244,20 @@ async fn action_of(name: &str, body: Body) -> Answer<Action> {
             }
             Ok(Action::Message(text))
         }
-        name => Action::named(name).ok_or_else(|| {
-            let instead = "actions are: pause, resume, drain, close, open, as_written, slow, message";
-            Fault::new(StatusCode::NOT_FOUND, "NO_ACTION", "there is no such action", instead)
-        }),
+        name => {
+            let action = Action::named(name).ok_or_else(|| {
+                let instead = "actions are: pause, resume, drain, close, open, as_written, slow, message";
+                Fault::new(StatusCode::NOT_FOUND, "NO_ACTION", "there is no such action", instead)
+            })?;
+            // A value sent along was meant for something: `pause` with a duration would surprise by never ending.
+            match bytes(body).await?.trim_ascii() {
+                b"" | b"{}" => Ok(action),
+                _ => {
+                    let instead = "send it without a body; only slow and message take one";
+                    Err(Fault::new(StatusCode::BAD_REQUEST, "NO_VALUE", "this action takes no value", instead))
+                }
+            }
+        }
     }
 }
 

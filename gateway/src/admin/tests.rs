@@ -76,6 +76,9 @@ fn rooms_are_paused_slowed_and_spoken_to() {
     assert_eq!(said.json()["message"], "back at noon");
     let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(501));
     assert_eq!(bench.admin(&gate, "POST", "/v1/rooms/drop/message", &long).status, 400);
+    let timed = bench.admin(&gate, "POST", "/v1/rooms/drop/pause", r#"{"for":"5m"}"#);
+    assert_eq!((timed.status, timed.json()["code"].as_str()), (400, Some("NO_VALUE")), "a pause that would not end");
+    assert_eq!(bench.admin(&gate, "GET", "/v1/rooms", "").json()[0]["paused"], false);
     let missing = bench.admin(&gate, "POST", "/v1/rooms/drip/pause", "");
     assert_eq!(missing.status, 404);
     assert!(missing.json()["what"].as_str().unwrap().contains("drop"), "{}", missing.body);
