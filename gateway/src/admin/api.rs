@@ -165,7 +165,7 @@ fn status_of(control: &Control) -> Status {
     let active = shared.active.load();
     let servers = active.upstreams.states().into_iter();
     Status {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("TIDEGATE_VERSION"),
         ready: !shared.is_stopping(),
         uptime_s: shared.clock.now().mono_s(),
         troubles: shared.troubles(),

@@ -22,7 +22,7 @@ mod upstream;
 
 /// A gate for flash sales, put in front of the shop that already exists.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about = "A gate for flash sales, put in front of the shop that already exists.", arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "tidegate", version = env!("TIDEGATE_VERSION"), about = "A gate for flash sales, put in front of the shop that already exists.", arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -88,7 +88,7 @@ impl Cli {
             Command::Journal(c) => c.run(),
             Command::Keys(c) => c.run(),
             Command::Page(c) => c.run(),
-            Command::Version => say(&format!("tidegate {}", env!("CARGO_PKG_VERSION"))),
+            Command::Version => say(&format!("tidegate {}", env!("TIDEGATE_VERSION"))),
             Command::TryModel(c) => c.run(),
         };
         match outcome {

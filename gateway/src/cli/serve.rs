@@ -95,7 +95,7 @@ async fn serve(options: GateOptions) -> Outcome {
         let token = admin.and_then(|a| a.token_file).map_or_else(|| "none".into(), |f| f.display().to_string());
         tracing::info!(%address, token, "operators come in");
     }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    tracing::info!(version = env!("TIDEGATE_VERSION"), "ready");
     let (mut terminate, mut interrupt) = (terminate, interrupt);
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
