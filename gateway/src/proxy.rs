@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -340,9 +340,18 @@ impl ProxyHttp for Gate {
         Ok(None)
     }
 
-    async fn response_filter(&self, _: &mut Session, answer: &mut ResponseHeader, cx: &mut Self::CTX) -> pingora::Result<()> {
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        cx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
         if answer.status.is_informational() {
             return Ok(());
+        }
+        // HTTP/1.0 knows no chunks: such a body ends with its connection.
+        if session.req_header().version <= Version::HTTP_10 && answer.remove_header(&header::TRANSFER_ENCODING).is_some() {
+            session.set_keepalive(None);
         }
         forward::set_cookies(answer, &decided(cx)?.cookies)
     }

@@ -70,6 +70,17 @@ async fn answers_are_cleaned_and_streamed_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_http_1_0_gets_no_chunks() {
+    let chunked = raw_shop(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n").await;
+    let gate = Gate::start(&plain_policy(chunked)).await;
+    let reply = once(gate.addr(), "GET /x HTTP/1.0\r\nhost: shop.example\r\n\r\n").await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "hello"), "{reply:?}");
+    assert_eq!((reply.header("transfer-encoding"), reply.header("connection")), (None, Some("close")));
+    let newer = once(gate.addr(), get("/x", &[("connection", "close")])).await;
+    assert_eq!(newer.header("transfer-encoding"), Some("chunked"), "HTTP/1.1 does");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_are_bounded_declared_or_not() {
     let shop = Shop::start().await;
     let mut policy = plain_policy(shop.addr);
