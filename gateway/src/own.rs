@@ -218,7 +218,7 @@ fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -
             }
             trace.row.reason = Some(w.stage.reason());
             let state = State { trace, room, waiting: Some(&w), name: w.stage.name() };
-            let answer = Answer::json(status, "own", Reason::Own.code(), &state.json());
+            let answer = Answer::json(status, "own", Reason::Own.code(), &state.told());
             answer.with("retry-after", w.poll_after_s.max(1))
         }
     }

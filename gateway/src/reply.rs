@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::{http::ResponseHeader, proxy::Session};
+use serde::Serialize;
 use serde_json::json;
 use tidegate_filters::{
     Decision, Filter, Reason, Verdict, VisitorId, Wants,
@@ -27,6 +28,8 @@ pub const DRAIN_BYTES_MAX: u64 = 64 << 10;
 pub const DRAIN_WAIT: Duration = Duration::from_secs(2);
 /// Room for the head of most answers.
 const HEAD_BYTES_USUAL: usize = 512;
+/// Room for the body of most.
+const JSON_BYTES_USUAL: usize = 1_536;
 
 /// An answer of the gate itself.
 #[derive(Clone, Debug)]
@@ -53,8 +56,11 @@ impl Answer {
     }
 
     /// JSON.
-    pub fn json(status: u16, verdict: &'static str, reason: &'static str, value: &serde_json::Value) -> Self {
-        let body = value.to_string().into();
+    pub fn json(status: u16, verdict: &'static str, reason: &'static str, value: &impl Serialize) -> Self {
+        let mut body = Vec::with_capacity(JSON_BYTES_USUAL);
+        // Numbers, strings and maps keyed by strings: what we tell can always be written.
+        serde_json::to_writer(&mut body, value).unwrap_or_else(|e| tracing::error!(%e, "an answer could not be written as JSON"));
+        let body = body.into();
         Answer { status, verdict, reason, content_type: "application/json", body, headers: Vec::new() }
     }
 
@@ -151,7 +157,7 @@ pub fn waiting(trace: &Trace, w: &Waiting, reason: Reason) -> Answer {
             Some(page) => Answer::page(status, "wait", reason.code(), page),
             None => refusal(trace, 503, "refuse", reason),
         },
-        Wants::Json => Answer::json(status, "wait", reason.code(), &state.json()),
+        Wants::Json => Answer::json(status, "wait", reason.code(), &state.told()),
         // An image or a style sheet: nobody sees the answer, and 200 would break the page quietly.
         Wants::Other => Answer::problem(503, "wait", reason.code(), "waiting for a place in the shop"),
     };

@@ -1,7 +1,7 @@
 //! Where somebody stands in a room: what page, JSON and live page are made from.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 use tidegate_filters::seats::{
     room::{Order, Room, Stage, Waiting},
     token::TOKENS_MAX,
@@ -24,34 +24,128 @@ pub struct State<'a> {
     pub name: &'static str,
 }
 
-impl State<'_> {
+/// What scripts and apps read: `GET …/status` and every visit that waits. Written straight into the body: crowds poll it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Told<'a> {
+    state: &'static str,
+    room: &'a str,
+    /// From 0.
+    place: Option<u32>,
+    ahead: Option<u64>,
+    /// Seconds, soonest and latest.
+    wait_s: Option<(u32, u32)>,
+    stock_percent: Option<u8>,
+    because: Option<&'static str>,
+    poll_after_s: Option<u32>,
+    opens_in_s: Option<u32>,
+    claim: Option<Claim>,
+    restarted: bool,
+    message: Option<String>,
+    events_url: String,
+    #[serde(rename = "waitingRoom")]
+    known: KnownNames,
+}
+
+/// How a call is claimed.
+#[derive(Clone, Debug, Serialize)]
+struct Claim {
+    method: &'static str,
+    url: String,
+    extend: Extend,
+    expires_in_s: u32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Extend {
+    method: &'static str,
+    url: String,
+}
+
+/// The fields app developers know from another waiting room's JSON, under their names and in their units (minutes).
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KnownNames {
+    in_waiting_room: bool,
+    wait_time_known: bool,
+    wait_time: u32,
+    #[serde(rename = "waitTime25Percentile")]
+    wait_time_25: u32,
+    #[serde(rename = "waitTime50Percentile")]
+    wait_time_50: u32,
+    #[serde(rename = "waitTime75Percentile")]
+    wait_time_75: u32,
+    wait_time_formatted: Minutes,
+    queue_is_full: bool,
+    queue_all: bool,
+    last_updated: LastUpdated,
+    refresh_interval_seconds: u32,
+    queueing_method: &'static str,
+    #[serde(rename = "isFIFOQueue")]
+    is_fifo_queue: bool,
+    is_random_queue: bool,
+    is_passthrough_queue: bool,
+    is_reject_queue: bool,
+    is_event_active: bool,
+    is_event_prequeueing: bool,
+    time_until_event_start: u32,
+    time_until_event_start_formatted: Minutes,
+    time_until_event_end: u32,
+    time_until_event_end_formatted: Minutes,
+    shuffle_at_event_start: bool,
+}
+
+/// `5 minutes`, or that nobody knows.
+#[derive(Clone, Copy, Debug)]
+struct Minutes(Option<u32>);
+
+impl Serialize for Minutes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            None => to.serialize_str("unavailable"),
+            Some(m) => to.collect_str(&format_args!("{m} minute{}", if m == 1 { "" } else { "s" })),
+        }
+    }
+}
+
+/// Milliseconds of the epoch, written as RFC 3339.
+#[derive(Clone, Copy, Debug)]
+struct LastUpdated(u64);
+
+impl Serialize for LastUpdated {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match i64::try_from(self.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
+            Some(t) => to.collect_str(&format_args!("{t:.3}")),
+            None => to.serialize_str(""),
+        }
+    }
+}
+
+impl<'a> State<'a> {
     /// As scripts and apps read it.
-    pub fn json(&self) -> Value {
+    pub fn told(&self) -> Told<'a> {
         let w = self.waiting;
-        let claim = w.and_then(|w| claimable(w.stage)).map(|expires_in_s| {
-            json!({
-                "method": "POST",
-                "url": url(self.trace, "claim"),
-                "extend": { "method": "POST", "url": url(self.trace, "extend") },
-                "expires_in_s": expires_in_s,
-            })
+        let claim = w.and_then(|w| claimable(w.stage)).map(|expires_in_s| Claim {
+            method: "POST",
+            url: url(self.trace, "claim"),
+            extend: Extend { method: "POST", url: url(self.trace, "extend") },
+            expires_in_s,
         });
-        json!({
-            "state": self.name,
-            "room": self.room.name(),
-            "place": w.and_then(|w| w.place).map(|p| p.number),
-            "ahead": w.map(|w| w.ahead),
-            "wait_s": w.and_then(|w| w.wait_s).map(|(low, high)| [low, high]),
-            "stock_percent": w.and_then(|w| w.stock_percent),
-            "because": w.and_then(|w| w.because).map(|c| c.name()),
-            "poll_after_s": w.map(|w| w.poll_after_s.max(1)),
-            "opens_in_s": w.and_then(|w| opens_in_s(w.stage)),
-            "claim": claim,
-            "restarted": w.is_some_and(|w| w.restarted),
-            "message": self.room.current_message(),
-            "events_url": self.events_url(),
-            "waitingRoom": self.known_names(),
-        })
+        Told {
+            state: self.name,
+            room: self.room.name(),
+            place: w.and_then(|w| w.place).map(|p| p.number),
+            ahead: w.map(|w| w.ahead),
+            wait_s: w.and_then(|w| w.wait_s),
+            stock_percent: w.and_then(|w| w.stock_percent),
+            because: w.and_then(|w| w.because).map(|c| c.name()),
+            poll_after_s: w.map(|w| w.poll_after_s.max(1)),
+            opens_in_s: w.and_then(|w| opens_in_s(w.stage)),
+            claim,
+            restarted: w.is_some_and(|w| w.restarted),
+            message: self.room.current_message(),
+            events_url: self.events_url(),
+            known: self.known_names(),
+        }
     }
 
     /// Where a live page of this room listens.
@@ -59,8 +153,7 @@ impl State<'_> {
         format!("{}?room={}", url(self.trace, "events"), self.room.name())
     }
 
-    /// The fields app developers know from another waiting room's JSON, under their names and in their units (minutes).
-    fn known_names(&self) -> Value {
+    fn known_names(&self) -> KnownNames {
         let w = self.waiting;
         let minutes = |s: u32| s.div_ceil(60);
         let quartile = |share: f64| {
@@ -69,49 +162,41 @@ impl State<'_> {
             Some(minutes(low + (f64::from(high - low) * share).round() as u32))
         };
         let opens_min = w.and_then(|w| opens_in_s(w.stage)).map(minutes);
-        let (in_event, ends_min) = self.event();
-        let said =
-            |m: Option<u32>| m.map_or("unavailable".to_owned(), |m| format!("{m} minute{}", if m == 1 { "" } else { "s" }));
-        let method = if self.room.settings().order == Order::Fifo { "fifo" } else { "random" };
+        let ends_min = self.ends_min();
+        let random = self.room.settings().order != Order::Fifo;
         let wait = quartile(0.5);
-        json!({
-            "inWaitingRoom": self.name != "seated",
-            "waitTimeKnown": wait.is_some(),
-            "waitTime": wait.unwrap_or(0),
-            "waitTime25Percentile": quartile(0.1875).unwrap_or(0),
-            "waitTime50Percentile": wait.unwrap_or(0),
-            "waitTime75Percentile": quartile(0.8125).unwrap_or(0),
-            "waitTimeFormatted": said(wait),
-            "queueIsFull": w.is_some_and(|w| w.stage == Stage::Full),
-            "queueAll": w.is_some_and(|w| matches!(w.stage, Stage::Paused | Stage::Prequeue { .. })),
-            "lastUpdated": self.now_text(),
-            "refreshIntervalSeconds": w.map_or(0, |w| w.poll_after_s.max(1)),
-            "queueingMethod": method,
-            "isFIFOQueue": method == "fifo",
-            "isRandomQueue": method == "random",
-            "isPassthroughQueue": false,
-            "isRejectQueue": false,
-            "isEventActive": in_event,
-            "isEventPrequeueing": opens_min.is_some(),
-            "timeUntilEventStart": opens_min.unwrap_or(0),
-            "timeUntilEventStartFormatted": said(opens_min),
-            "timeUntilEventEnd": ends_min.unwrap_or(0),
-            "timeUntilEventEndFormatted": said(ends_min),
-            "shuffleAtEventStart": method == "random" && opens_min.is_some(),
-        })
+        KnownNames {
+            in_waiting_room: self.name != "seated",
+            wait_time_known: wait.is_some(),
+            wait_time: wait.unwrap_or(0),
+            wait_time_25: quartile(0.1875).unwrap_or(0),
+            wait_time_50: wait.unwrap_or(0),
+            wait_time_75: quartile(0.8125).unwrap_or(0),
+            wait_time_formatted: Minutes(wait),
+            queue_is_full: w.is_some_and(|w| w.stage == Stage::Full),
+            queue_all: w.is_some_and(|w| matches!(w.stage, Stage::Paused | Stage::Prequeue { .. })),
+            last_updated: LastUpdated(self.trace.started.wall_ms),
+            refresh_interval_seconds: w.map_or(0, |w| w.poll_after_s.max(1)),
+            queueing_method: if random { "random" } else { "fifo" },
+            is_fifo_queue: !random,
+            is_random_queue: random,
+            is_passthrough_queue: false,
+            is_reject_queue: false,
+            is_event_active: ends_min.is_some(),
+            is_event_prequeueing: opens_min.is_some(),
+            time_until_event_start: opens_min.unwrap_or(0),
+            time_until_event_start_formatted: Minutes(opens_min),
+            time_until_event_end: ends_min.unwrap_or(0),
+            time_until_event_end_formatted: Minutes(ends_min),
+            shuffle_at_event_start: random && opens_min.is_some(),
+        }
     }
 
-    /// Whether a sale is on (or its pre-queue), and the minutes until its end.
-    fn event(&self) -> (bool, Option<u32>) {
+    /// Minutes until the end of the sale that is on or has its pre-queue.
+    fn ends_min(&self) -> Option<u32> {
         let now = self.trace.started;
-        let closes_ms = self.room.sale_now(now).map(|s| s.closes_ms);
-        let ends = closes_ms.map(|c| c.saturating_sub(now.wall_ms).div_ceil(60_000).min(u64::from(u32::MAX)) as u32);
-        (ends.is_some(), ends)
-    }
-
-    fn now_text(&self) -> String {
-        let ms = i64::try_from(self.trace.started.wall_ms).unwrap_or(i64::MAX);
-        Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |t| format!("{t:.3}"))
+        let closes_ms = self.room.sale_now(now)?.closes_ms;
+        Some(closes_ms.saturating_sub(now.wall_ms).div_ceil(60_000).min(u64::from(u32::MAX)) as u32)
     }
 }
 
