@@ -28,6 +28,8 @@ pub const QUEUE_ROWS: usize = 32_768;
 pub const KEPT_FOR_OTHERS: usize = QUEUE_ROWS / 4;
 /// Rows taken from the queue at once.
 const BATCH_ROWS: usize = 1_024;
+/// Rows are gathered for so long before the writer looks again: waking it for each would cost the request more than the row.
+const GATHER: Duration = Duration::from_millis(5);
 /// A file is closed at this many rows, whatever its age and size: bounds what a power cut can lose.
 const FILE_ROWS_MAX: u64 = 2_000_000;
 /// How often age and size of the open file are looked at.
@@ -156,6 +158,9 @@ impl Writer {
                     batch.clear();
                     if self.is_full() {
                         self.close();
+                    }
+                    if taken < BATCH_ROWS {
+                        tokio::time::sleep(GATHER).await;
                     }
                 }
                 _ = stop.changed(), if !queue.is_closed() => queue.close(),
