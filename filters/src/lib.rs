@@ -14,6 +14,7 @@ pub mod pipeline;
 mod pipeline_tests;
 pub mod plan;
 pub mod record;
+pub mod reference;
 pub mod route;
 pub mod rule;
 pub mod sabotage;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use tidegate_filters::{
     Decision, Filter, Reason, Verdict, VisitorId, Wants,
+    reference::Reference,
     rule::visitor_rate::VisitorRateSettings,
     seats::room::{Stage, Waiting},
     verdict::{Notes, Quota},
@@ -66,8 +67,16 @@ impl Answer {
 
     /// RFC 9457.
     pub fn problem(status: u16, verdict: &'static str, reason: &'static str, detail: &str) -> Self {
+        Self::problem_about(None, status, verdict, reason, detail)
+    }
+
+    /// The same about a decision that its visitor can ask about.
+    fn problem_about(about: Option<Reference>, status: u16, verdict: &'static str, reason: &'static str, detail: &str) -> Self {
         let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
-        let value = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason });
+        let mut value = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason });
+        if let Some(reference) = about {
+            value["reference"] = reference.to_string().into();
+        }
         Answer { content_type: "application/problem+json", ..Self::json(status, verdict, reason, &value) }
     }
 
@@ -140,10 +149,14 @@ pub fn refusal(trace: &Trace, status: u16, verdict: &'static str, reason: Reason
 
 /// A refusal for which there is no reason code of the filters.
 pub fn failure(trace: &Trace, status: u16, verdict: &'static str, code: &'static str, refusal: Refusal) -> Answer {
+    let reference = Reference::of(&trace.row);
     match trace.intake.wants {
-        Wants::Html => Answer::page(status, verdict, code, pages::message(trace.intake.accept_language.as_str(), refusal, code)),
+        Wants::Html => {
+            let quoted = format!("{code} {reference}");
+            Answer::page(status, verdict, code, pages::message(trace.intake.accept_language.as_str(), refusal, &quoted))
+        }
         // Programs are told in English, as they always were.
-        Wants::Json | Wants::Other => Answer::problem(status, verdict, code, pages::in_english(refusal)),
+        Wants::Json | Wants::Other => Answer::problem_about(Some(reference), status, verdict, code, pages::in_english(refusal)),
     }
 }
 
@@ -174,7 +187,7 @@ fn challenge(trace: &Trace, reason: Reason) -> Answer {
         }
         Wants::Json | Wants::Other => {
             let mut value = json!({ "type": "about:blank", "title": "Forbidden", "status": 403, "reason": reason.code(),
-                "detail": "confirm that somebody is there, then ask again" });
+                "reference": Reference::of(&trace.row).to_string(), "detail": "confirm that somebody is there, then ask again" });
             value["challenge"] = json!({ "method": "POST", "url": url, "proof": proof });
             Answer { content_type: "application/problem+json", ..Answer::json(403, "challenge", reason.code(), &value) }
         }

@@ -13,6 +13,7 @@ pub mod session;
 #[cfg(test)]
 mod testing;
 pub mod trial;
+pub mod tune;
 
 pub use error::ModelError;
 pub use scorer::Scorer;

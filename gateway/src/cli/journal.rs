@@ -74,7 +74,7 @@ impl Journal {
     }
 }
 
-fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     if !directory.is_dir() {
         let what = format!("{} is not a directory; give the policy's journal.directory", directory.display());
         return Err(fail(Failure::Usage, &what));
@@ -83,7 +83,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// The rows of a file that can be read; what is damaged is named and passed over.
-fn each_row(file: &Path, mut f: impl FnMut(Row)) {
+pub(super) fn each_row(file: &Path, mut f: impl FnMut(Row)) {
     let reader = match JournalReader::open(file) {
         Ok(reader) => reader,
         Err(e) => return note(&format!("warning: {e}")),

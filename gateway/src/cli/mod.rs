@@ -9,6 +9,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+mod bots;
 mod check;
 mod draw;
 mod explain;
@@ -52,6 +53,8 @@ enum Command {
     Draw(draw::Draw),
     /// Reads the journal of decisions.
     Journal(journal::Journal),
+    /// Tries thresholds and models on the journal, explains decisions, keeps labels.
+    Bots(bots::Bots),
     /// Looks after the signing keys.
     Keys(keys::Keys),
     /// Prints the shipped waiting page and its words, to start your own from.
@@ -86,6 +89,7 @@ impl Cli {
             Command::Schema(c) => c.run(),
             Command::Draw(c) => c.run(),
             Command::Journal(c) => c.run(),
+            Command::Bots(c) => c.run(),
             Command::Keys(c) => c.run(),
             Command::Page(c) => c.run(),
             Command::Version => say(&format!("tidegate {}", env!("TIDEGATE_VERSION"))),

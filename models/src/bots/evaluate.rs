@@ -53,19 +53,21 @@ pub fn figures(scored: &[(f32, bool)]) -> Figures {
         auc: round(area / (tp * fp).max(1.0)),
         average_precision: round(precision / tp.max(1.0)),
         recall_at_1pct_fpr: round(recall),
-        fpr_at_085: [round(share(high, people)), round(wilson_upper(high, people))],
+        fpr_at_085: [round(share(high, people)), round(wilson(high, people).1)],
         recall_at_085: round(share(over(0.85, true), programs)),
         people_below_05: round(1.0 - share(over(0.5, false), people)),
     }
 }
 
-/// Upper end of the 95 % Wilson interval of `k` in `n`.
-fn wilson_upper(k: usize, n: usize) -> f64 {
+/// The 95 % Wilson interval of `k` in `n`.
+pub fn wilson(k: usize, n: usize) -> (f64, f64) {
     if n == 0 {
-        return 1.0;
+        return (0.0, 1.0);
     }
     let (n, p, z) = (n as f64, k as f64 / n as f64, 1.96f64);
-    (p + z * z / (2.0 * n) + z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt()) / (1.0 + z * z / n)
+    let (middle, half) = (p + z * z / (2.0 * n), z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt());
+    let end = |v: f64| (v / (1.0 + z * z / n)).clamp(0.0, 1.0);
+    (end(middle - half), end(middle + half))
 }
 
 fn round(v: f64) -> f64 {
@@ -85,6 +87,8 @@ mod tests {
         assert_eq!((same.auc, same.recall_at_1pct_fpr), (0.5, 0.0));
         let perfect = figures(&[(0.99, true), (0.2, false)]);
         assert_eq!((perfect.auc, perfect.average_precision, perfect.recall_at_1pct_fpr), (1.0, 1.0, 1.0));
-        assert!((wilson_upper(1, 100) - 0.0545).abs() < 1e-3);
+        let (low, high) = wilson(1, 100);
+        assert!((low - 0.0018).abs() < 1e-3 && (high - 0.0545).abs() < 1e-3, "{low} {high}");
+        assert_eq!(wilson(0, 0), (0.0, 1.0));
     }
 }

@@ -1,0 +1,281 @@
+//! `tidegate bots`: thresholds and models tried on the journal before they act.
+
+mod print;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use tidegate_filters::{FilterSettings, Row, reference::Reference, rule::bot_gate::Runtime};
+use tidegate_models::{
+    Scorer,
+    scorer::BUILTIN,
+    tune::{self, Book, Explainer, Label, Labels, Thresholds, Visitor},
+};
+
+use super::{
+    Failure, Outcome, fail,
+    journal::{each_row, files},
+    note, say,
+};
+
+/// Most rows one reference is looked for in after it was found: two gates may share a directory.
+const SAME_REFERENCE_MAX: usize = 8;
+
+/// Arguments of `bots`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Bots {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate bots explain 7K3M-2PQ7-XW0A --from /var/lib/tidegate/journal
+  tidegate bots what-if --from JOURNAL --policy drop-day.yaml --refuse-at 0.95
+  tidegate bots what-if --from JOURNAL --to-the-back-at 0.85 --model new.onnx --json
+  tidegate bots label --from JOURNAL --labels labels.csv
+  tidegate bots label --labels labels.csv --set 09f3a1c2b4d5e6f7=person --note \"wrote to us\"
+  tidegate bots curve --from JOURNAL --labels labels.csv";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Computes one decision again from the journal, and says why.
+    Explain {
+        /// What the refused visitor quotes
+        reference: Reference,
+        /// The policy's journal.directory
+        #[arg(long)]
+        from: PathBuf,
+        /// The model of then, when it is not the built-in one
+        #[arg(long, default_value = BUILTIN)]
+        model: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says who would newly be stopped by other thresholds or another model.
+    WhatIf {
+        #[command(flatten)]
+        on: On,
+        /// Visitors shown by name
+        #[arg(long, default_value_t = 10)]
+        examples: usize,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Plots the threshold against people hurt and programs passed, by your labels.
+    Curve {
+        #[command(flatten)]
+        on: On,
+        /// `visitor,label,note` lines, as `bots label` writes them
+        #[arg(long)]
+        labels: PathBuf,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows the visitors worth a look, or writes down what one is.
+    Label {
+        #[command(flatten)]
+        on: Option<On>,
+        /// Where labels are kept
+        #[arg(long)]
+        labels: PathBuf,
+        /// VISITOR=person or VISITOR=program; may be repeated
+        #[arg(long, value_name = "VISITOR=LABEL")]
+        set: Vec<String>,
+        /// Goes with what is set
+        #[arg(long, default_value = "", requires = "set")]
+        note: String,
+        /// How many to show
+        #[arg(short = 'n', long, default_value_t = 20)]
+        visitors: usize,
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A journal, and what it is judged by.
+#[derive(Debug, Args)]
+struct On {
+    /// The policy's journal.directory
+    #[arg(long)]
+    from: PathBuf,
+    /// Thresholds of this policy's bot gate, where the options below do not say others
+    #[arg(long)]
+    policy: Option<PathBuf>,
+    /// Another model (its card beside it); the journal's own scores when left out
+    #[arg(long)]
+    model: Option<String>,
+    /// From this score on: the challenge
+    #[arg(long, value_parser = threshold)]
+    challenge_at: Option<f32>,
+    /// From this score on: the slow lane
+    #[arg(long, value_parser = threshold)]
+    to_the_back_at: Option<f32>,
+    /// From this score on: refused
+    #[arg(long, value_parser = threshold)]
+    refuse_at: Option<f32>,
+}
+
+fn threshold(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
+        _ => Err("a score is a number from 0 to 1, such as 0.95".into()),
+    }
+}
+
+impl Bots {
+    pub(super) fn run(self) -> Outcome {
+        match self.command {
+            Command::Explain { reference, from, model, json } => explain(reference, &from, &model, json),
+            Command::WhatIf { on, examples, json } => what_if(&on, examples, json),
+            Command::Curve { on, labels, json } => curve(&on, &labels, json),
+            Command::Label { on, labels, set, note, visitors, json } => match (on, set.is_empty()) {
+                (_, false) => set_labels(&labels, &set, &note),
+                (Some(on), true) => queue(&on, &labels, visitors, json),
+                (None, true) => Err(fail(Failure::Usage, "give --from JOURNAL to see whom to label, or --set VISITOR=LABEL")),
+            },
+        }
+    }
+}
+
+fn explain(reference: Reference, from: &Path, model: &str, json: bool) -> Outcome {
+    let scorer = open(model)?;
+    let mut found: Vec<Row> = Vec::new();
+    for file in files(from)? {
+        each_row(&file, |row| {
+            if found.len() < SAME_REFERENCE_MAX && Reference::of(&row) == reference {
+                found.push(row);
+            }
+        });
+    }
+    if found.is_empty() {
+        let what = format!(
+            "no row of {} has the reference {reference}; rows can be read once their file is closed, and old files are removed",
+            from.display()
+        );
+        return Err(fail(Failure::Check, &what));
+    }
+    let all: Vec<_> = found.iter().map(|row| Explainer { scorer: &scorer }.explain(row)).collect();
+    if json {
+        return print::json(&all);
+    }
+    say(&all.iter().map(print::explained).collect::<Vec<_>>().join("\n"))
+}
+
+fn what_if(on: &On, examples: usize, json: bool) -> Outcome {
+    let thresholds = on.thresholds()?;
+    if thresholds.set().next().is_none() {
+        let what = "no threshold: give --challenge-at, --to-the-back-at, --refuse-at, or --policy with a bot_gate that has some";
+        return Err(fail(Failure::Usage, what));
+    }
+    let (visitors, read) = on.visitors()?;
+    let answer = tune::what_if(&visitors, &thresholds, examples);
+    if json {
+        return print::json(&serde_json::json!({ "thresholds": thresholds, "read": read, "what_if": answer }));
+    }
+    say(&print::what_if(&thresholds, &read, &answer))
+}
+
+fn curve(on: &On, labels: &Path, json: bool) -> Outcome {
+    let labels = Labels::read(labels).map_err(|e| fail(Failure::Usage, &e.to_string()))?;
+    let (visitors, _) = on.visitors()?;
+    let curve = tune::curve(&visitors, &labels);
+    if curve.people == 0 || curve.programs == 0 {
+        let what = format!(
+            "{} people and {} programs with labels are in this journal ({} labels are of others): label some of each",
+            curve.people, curve.programs, curve.unknown
+        );
+        return Err(fail(Failure::Check, &what));
+    }
+    if json { print::json(&curve) } else { say(&print::curve(&curve)) }
+}
+
+fn queue(on: &On, labels: &Path, n: usize, json: bool) -> Outcome {
+    let labels = read_or_new(labels)?;
+    let thresholds = on.thresholds()?;
+    let (visitors, _) = on.visitors()?;
+    let all = tune::queue(&visitors, &labels, &thresholds, n);
+    if json { print::json(&all) } else { say(&print::queue(&all, &labels)) }
+}
+
+fn set_labels(file: &Path, set: &[String], text: &str) -> Outcome {
+    let mut labels = read_or_new(file)?;
+    for pair in set {
+        let wrong = |why: String| fail(Failure::Usage, &format!("--set {pair}: {why}"));
+        let (visitor, label) = pair.split_once('=').ok_or_else(|| wrong("write VISITOR=person or VISITOR=program".into()))?;
+        let label: Label = label.parse().map_err(wrong)?;
+        labels.set(tune::visitor(visitor).map_err(wrong)?, label, text);
+    }
+    labels.write(file).map_err(|e| fail(Failure::Runtime, &e.to_string()))?;
+    say(&format!("{}: {} labels", file.display(), labels.len()))
+}
+
+fn read_or_new(file: &Path) -> Result<Labels, Failure> {
+    if !file.exists() {
+        return Ok(Labels::default());
+    }
+    Labels::read(file).map_err(|e| fail(Failure::Usage, &e.to_string()))
+}
+
+fn open(model: &str) -> Result<Scorer, Failure> {
+    Scorer::open(model, Runtime::Auto, 1).map_err(|e| fail(Failure::Usage, &e.to_string()))
+}
+
+/// How much of a journal was judged.
+#[derive(Debug, serde::Serialize)]
+struct Read {
+    /// Visits with a score.
+    scored: u64,
+    /// Without one.
+    unscored: u64,
+    /// Of visitors for whom there was no room.
+    over: u64,
+}
+
+impl On {
+    fn thresholds(&self) -> Result<Thresholds, Failure> {
+        let mut thresholds = Thresholds::default();
+        if let Some(file) = &self.policy {
+            let loaded = tidegate_config::load(file).map_err(|e| fail(Failure::Usage, &e.to_string()))?;
+            let gate = loaded.policy.filters.iter().find_map(|f| match f {
+                FilterSettings::BotGate(gate) => Some(Thresholds::of(gate)),
+                _ => None,
+            });
+            thresholds = gate.ok_or_else(|| fail(Failure::Usage, &format!("{} has no bot_gate", file.display())))?;
+        }
+        thresholds.challenge_at = self.challenge_at.or(thresholds.challenge_at);
+        thresholds.to_the_back_at = self.to_the_back_at.or(thresholds.to_the_back_at);
+        thresholds.refuse_at = self.refuse_at.or(thresholds.refuse_at);
+        Ok(thresholds)
+    }
+
+    fn visitors(&self) -> Result<(Vec<Visitor>, Read), Failure> {
+        let scorer = self.model.as_deref().map(open).transpose()?;
+        let rescore = scorer.as_ref().map(|scorer| {
+            move |features: &[f32]| match scorer.score(features) {
+                tidegate_filters::Score::Known(p) => Some(p),
+                tidegate_filters::Score::Unknown => None,
+            }
+        });
+        let files = files(&self.from)?;
+        let mut book = Book::default();
+        for (i, file) in files.iter().enumerate() {
+            if files.len() > 10 && i % 10 == 0 {
+                note(&format!("reading file {} of {}", i + 1, files.len()));
+            }
+            each_row(file, |row| book.take(&row, rescore.as_ref().map(|f| f as _)));
+        }
+        let read = Read { scored: book.scored, unscored: book.unscored, over: book.over };
+        let visitors = book.close();
+        if visitors.is_empty() {
+            let what = format!("no scored visit in {}: the policy needs a bot_gate and a journal", self.from.display());
+            return Err(fail(Failure::Check, &what));
+        }
+        Ok((visitors, read))
+    }
+}

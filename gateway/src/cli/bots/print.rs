@@ -1,0 +1,136 @@
+//! The same for people.
+
+use serde::Serialize;
+use tidegate_models::tune::{Act, Candidate, Counts, Curve, Explained, Labels, Point, Thresholds, WhatIf};
+
+use super::{Outcome, Read, say};
+
+/// Width of a bar of a plot, characters.
+const BAR: usize = 40;
+
+pub(super) fn json(value: &impl Serialize) -> Outcome {
+    say(&serde_json::to_string_pretty(value).unwrap_or_default())
+}
+
+pub(super) fn explained(e: &Explained) -> String {
+    let at = i64::try_from(e.at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let at = at.map_or_else(String::new, |t| format!("{t:.3}"));
+    let score = e.score.map_or("none".to_owned(), |p| format!("{p:.4} ({})", class(e.class)));
+    let mut text = format!(
+        "{}  {at}\n{} {}\nvisitor {}, policy {}\n\nverdict  {} {}{}\nscore    {score} by model {}\n",
+        e.reference,
+        e.method,
+        e.path,
+        e.visitor,
+        e.policy,
+        e.verdict,
+        e.reason,
+        if e.filter.is_empty() { String::new() } else { format!(" by {}", e.filter) },
+        if e.model.is_empty() { "(none)" } else { &e.model },
+    );
+    text += &match (e.again, e.same) {
+        (Some(_), true) => "again    the same, to the bit\n".to_owned(),
+        (Some(p), false) => format!("again    {p}: NOT the same; another runtime computes the last digits otherwise\n"),
+        (None, _) if e.score.is_none() => String::new(),
+        (None, _) => "again    not possible: give the model of then with --model\n".to_owned(),
+    };
+    for r in &e.reasons {
+        text += &format!("\n{:<22} {:+.2} nats  {}\n", r.code, r.nats, r.sentence);
+        for (name, value, usual) in &r.features {
+            text += &format!("    {name:<34} {value:>8.3}   usual for people {usual:.3}\n");
+        }
+    }
+    text
+}
+
+fn class(name: &str) -> &str {
+    if name.is_empty() { "not classed" } else { name }
+}
+
+pub(super) fn what_if(t: &Thresholds, read: &Read, w: &WhatIf) -> String {
+    let at = |name, v: Option<f32>| v.map(|v| format!("{name} from {v}"));
+    let all = [at("challenge", t.challenge_at), at("slow lane", t.to_the_back_at), at("refused", t.refuse_at)];
+    let mut text = format!(
+        "{} visitors, {} scored visits ({} without a score{})\nwith: {}\n\n",
+        w.visitors,
+        read.scored,
+        read.unscored,
+        if read.over > 0 { format!(", {} of visitors too many to judge", read.over) } else { String::new() },
+        all.into_iter().flatten().collect::<Vec<_>>().join(", "),
+    );
+    text += "                 was      would be\n";
+    let rows: [(&str, fn(&Counts) -> u64); 4] =
+        [("nothing", |c| c.nothing), ("challenge", |c| c.challenge), ("slow lane", |c| c.slow_lane), ("refused", |c| c.refuse)];
+    for (name, of) in rows {
+        text += &format!("{name:<12} {:>8}      {:>8}\n", of(&w.was), of(&w.would));
+    }
+    text += &format!(
+        "\nworse for {} visitors ({} of them bought {} units), milder for {}\n",
+        w.worse, w.worse_buyers[0], w.worse_buyers[1], w.milder
+    );
+    let [front, moved] = w.front_places;
+    if front > 0 {
+        text += &format!(
+            "of {front} places in the front lane {moved} would be gone: who stays waits up to {:.0} % shorter\n",
+            100.0 * moved as f64 / front as f64
+        );
+    }
+    text += "\ngroup                   visitors   touched      share (95 %)\n";
+    for s in &w.slices {
+        let [share, low, high] = s.share.map(|v| v * 100.0);
+        text += &format!("{:<22} {:>9} {:>9}    {share:>5.1} % ({low:.1} to {high:.1})\n", s.name, s.visitors, s.touched);
+    }
+    if !w.examples.is_empty() {
+        text += "\nworse for, for example:\n";
+    }
+    for e in &w.examples {
+        let bought = if e.sold > 0 { format!(", bought {}", e.sold) } else { String::new() };
+        text += &format!("{}  {:.3}  {} -> {}{bought}  {}\n", e.reference, e.score, act(e.was), act(e.would), e.reasons);
+    }
+    text
+}
+
+fn act(act: Act) -> &'static str {
+    match act {
+        Act::Nothing => "nothing",
+        Act::Challenge => "challenge",
+        Act::SlowLane => "slow lane",
+        Act::Refuse => "refused",
+    }
+}
+
+pub(super) fn curve(c: &Curve) -> String {
+    let f = &c.figures;
+    let mut text = format!(
+        "{} people and {} programs with labels ({} labels are of nobody in this journal)\n\
+         AUC {:.3}, average precision {:.3}, recall at 1 % of people {:.3}\n\n\
+         from    people hurt (95 %)       programs passed (95 %)    # people hurt   - programs passed\n",
+        c.people, c.programs, c.unknown, f.auc, f.average_precision, f.recall_at_1pct_fpr
+    );
+    for p in c.points.iter().filter(|p| (p.at * 100.0).round() as u32 % 5 == 0 || p.at >= 0.9) {
+        text += &point(p);
+    }
+    text
+}
+
+fn point(p: &Point) -> String {
+    let share = |[v, low, high]: [f64; 3]| format!("{:>5.1} % ({:>4.1} to {:>5.1})", v * 100.0, low * 100.0, high * 100.0);
+    let bar = |share: f64, c: &str| c.repeat((share * BAR as f64).round() as usize);
+    format!(
+        "{:.2}   {}   {}    {}{}\n",
+        p.at,
+        share(p.people_hurt),
+        share(p.programs_passed),
+        bar(p.people_hurt[0], "#"),
+        bar(p.programs_passed[0], "-"),
+    )
+}
+
+pub(super) fn queue(all: &[Candidate], labels: &Labels) -> String {
+    let mut text = format!("{} labels so far; worth a look:\n\nvisitor           score   visits  bought  why\n", labels.len());
+    for c in all {
+        text += &format!("{}  {:.3}  {:>6}  {:>6}  {}; {}\n", c.visitor, c.score, c.visits, c.sold, c.why, c.reasons);
+        text += &format!("    tidegate bots explain {} --from …\n", c.reference);
+    }
+    text + "\nthen: tidegate bots label --labels FILE --set VISITOR=person (or =program)\n"
+}

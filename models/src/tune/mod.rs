@@ -1,0 +1,21 @@
+//! Thresholds and models tried on what has happened, before they act: the journal of decisions is read again, and every
+//! visitor in it judged anew.
+
+mod book;
+mod curve;
+mod explain;
+mod labels;
+mod queue;
+mod what_if;
+
+pub use self::{
+    book::{Book, SLICES, VISITORS_MAX, Visitor},
+    curve::{Curve, Point, curve},
+    explain::{Explained, Explainer, Reason},
+    labels::{LABELS_MAX, Label, LabelError, Labels, visitor},
+    queue::{Candidate, queue},
+    what_if::{Act, Counts, Example, Slice, Thresholds, WhatIf, what_if},
+};
+
+#[cfg(test)]
+mod tests;
