@@ -129,7 +129,8 @@ fn point(p: &Point) -> String {
 pub(super) fn queue(all: &[Candidate], labels: &Labels) -> String {
     let mut text = format!("{} labels so far; worth a look:\n\nvisitor           score   visits  bought  why\n", labels.len());
     for c in all {
-        text += &format!("{}  {:.3}  {:>6}  {:>6}  {}; {}\n", c.visitor, c.score, c.visits, c.sold, c.why, c.reasons);
+        let reasons = if c.reasons.is_empty() { String::new() } else { format!(": {}", c.reasons) };
+        text += &format!("{}  {:.3}  {:>6}  {:>6}  {}{reasons}\n", c.visitor, c.score, c.visits, c.sold, c.why);
         text += &format!("    tidegate bots explain {} --from …\n", c.reference);
     }
     text + "\nthen: tidegate bots label --labels FILE --set VISITOR=person (or =program)\n"
