@@ -1,8 +1,15 @@
 //! Stock that outlives the process: what changed in a sale's ledger is written down before an order goes to the shop, and
 //! by every tick. Records are taken out of the ledger and handed over under its lock, so the last batch that names a hold
-//! says how it stood last. A batch that fails begins a new term of the store: the next one then holds the whole ledger.
+//! says how it stood last. Whatever is not known to be durable when a new term of the store begins is taken again: a ledger of
+//! ten million units is never written as a whole.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use tidegate_filters::{
@@ -15,20 +22,52 @@ use tidegate_filters::{
 
 use super::{Batch, Commit, Store, StoreError, Table};
 
+/// Records of one batch, besides the totals: about 5 MB. What is more waits for the next.
+const RECORDS_A_BATCH: usize = 50_000;
+
 const KINDS: [(Kind, &str); 3] = [(Kind::Hold, "holds"), (Kind::Bought, "bought"), (Kind::Totals, "stock")];
 
 /// The ledgers of one gate, and where they are written.
 #[derive(Debug)]
 pub struct Holds {
     store: Arc<dyn Store>,
-    /// The term of the store in which a sale was last written, by its name.
-    terms: Mutex<HashMap<String, u64>>,
+    /// What was handed over, by sale.
+    sales: Mutex<HashMap<String, Written>>,
+}
+
+/// Kind and key of a record.
+type Key = (Kind, Vec<u8>);
+
+/// What was handed over of a sale and is not known to be durable.
+#[derive(Debug, Default)]
+struct Written {
+    term: u64,
+    /// Of the last batch.
+    number: u64,
+    /// The number of the last durable batch.
+    durable: Arc<AtomicU64>,
+    /// Keys of the batches behind that, by number.
+    waits: VecDeque<(u64, Vec<Key>)>,
+}
+
+impl Written {
+    /// Forgets what is durable; gives what is lost when a new term has begun.
+    fn settle(&mut self, term: u64) -> Vec<Key> {
+        let durable = self.durable.load(Ordering::Acquire);
+        while self.waits.front().is_some_and(|(number, _)| *number <= durable) {
+            self.waits.pop_front();
+        }
+        match std::mem::replace(&mut self.term, term) == term {
+            true => Vec::new(),
+            false => self.waits.drain(..).flat_map(|(_, keys)| keys).collect(),
+        }
+    }
 }
 
 impl Holds {
     /// Over a store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Holds { store, terms: Mutex::default() }
+        Holds { store, sales: Mutex::default() }
     }
 
     /// Brings the ledgers of a pipeline's limited sales back, or begins them; those that are written already stay as they
@@ -71,24 +110,31 @@ impl Holds {
             return None;
         }
         stock.with(|ledger| {
-            if !ledger.is_kept() || !answer && !ledger.is_dirty() {
+            if !ledger.is_kept() {
                 return None;
             }
             let term = self.store.term();
-            let all = self.terms.lock().insert(sale.to_owned(), term) != Some(term);
-            let changed = ledger.take_dirty();
-            let mut batch = Batch::of_term(term);
-            let table = |kind: Kind| Table { kind: KINDS.iter().find(|k| k.0 == kind).map_or("stock", |k| k.1), of: sale };
-            if all {
-                KINDS.iter().for_each(|(kind, _)| batch.clear(table(*kind)));
+            let mut sales = self.sales.lock();
+            let written = sales.entry(sale.to_owned()).or_insert_with(|| Written { term, ..Written::default() });
+            written.settle(term).iter().for_each(|(kind, key)| ledger.dirty_again(*kind, key));
+            if !answer && !ledger.is_dirty() {
+                return None;
             }
-            for (kind, key, value) in if all { ledger.records() } else { changed } {
+            let (records, more) = ledger.take_dirty(RECORDS_A_BATCH);
+            let (mut batch, mut keys) = (Batch::of_term(term), Vec::with_capacity(records.len()));
+            for (kind, key, value) in records {
+                let table = Table { kind: KINDS.iter().find(|k| k.0 == kind).map_or("stock", |k| k.1), of: sale };
                 match value {
-                    Some(value) => batch.put(table(kind), &key, value),
-                    None => batch.delete(table(kind), &key),
+                    Some(value) => batch.put(table, &key, value),
+                    None => batch.delete(table, &key),
                 }
+                keys.push((kind, key));
             }
-            Some(self.store.commit(batch))
+            written.number += 1;
+            written.waits.push_back((written.number, keys));
+            let commit = self.store.commit(batch.marked(&written.durable, written.number));
+            // Whoever asks may be among those that wait for the next batch.
+            Some(if more && answer { Commit::now(Err(StoreError::Full)) } else { commit })
         })
     }
 
@@ -104,3 +150,7 @@ impl Holds {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "holds_tests.rs"]
+mod tests;

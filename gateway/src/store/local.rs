@@ -289,6 +289,9 @@ impl Writer {
 
     fn answer(&self, job: Job, outcome: Result<(), StoreError>) {
         self.inner.queued_bytes.fetch_sub(job.batch.bytes as u64, Ordering::AcqRel);
+        if outcome.is_ok() {
+            job.batch.told();
+        }
         // Nobody may be waiting any more.
         let _ = job.answer.send(outcome);
     }

@@ -20,7 +20,15 @@ mod memory;
 mod rooms;
 mod time;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use thiserror::Error;
 use tidegate_config::State;
@@ -54,6 +62,7 @@ pub struct Batch {
     changes: Vec<Change>,
     bytes: usize,
     term: Option<u64>,
+    mark: Option<(Arc<AtomicU64>, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -179,6 +188,19 @@ impl Batch {
     /// The term it was made in, where that matters.
     pub fn term(&self) -> Option<u64> {
         self.term
+    }
+
+    /// Raises `mark` to `number` once it is durable: for who does not wait and wants to know later.
+    #[must_use]
+    pub fn marked(self, mark: &Arc<AtomicU64>, number: u64) -> Self {
+        Batch { mark: Some((mark.clone(), number)), ..self }
+    }
+
+    /// It is durable: told to who wanted to know.
+    fn told(&self) {
+        if let Some((mark, number)) = &self.mark {
+            mark.fetch_max(*number, Ordering::AcqRel);
+        }
     }
 
     /// The same changes, in another term or in any: for stores that stand in front of another.

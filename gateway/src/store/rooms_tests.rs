@@ -41,6 +41,7 @@ fn visit<'a>(tokens: &'a [Token]) -> Visit<'a> {
         visitor_by_cookie,
         identity,
         hello: 0,
+        fingerprint: 0,
         wants,
         prefetch,
         tokens,

@@ -36,14 +36,37 @@ impl Ledger {
         self.dirty.get_or_insert_default();
     }
 
-    /// Records that differ from the last call, as they are now; the totals always among them. Nothing without
-    /// [`Ledger::keep`].
-    pub fn take_dirty(&mut self) -> Vec<Record> {
-        let Some(dirty) = self.dirty.replace(Dirty::default()) else {
-            self.dirty = None;
-            return Vec::new();
-        };
-        self.write(dirty.holds.into_iter(), dirty.people.into_iter())
+    /// Records that differ from the last call, as they are now: the totals always, and at most `max` others; whether there
+    /// are more. Nothing without [`Ledger::keep`].
+    ///
+    /// In an order of which every beginning is safe to be read back: what was sold before the hold it came from is gone, so
+    /// that a unit may count twice and never not at all.
+    pub fn take_dirty(&mut self, max: usize) -> (Vec<Record>, bool) {
+        let Some(mut dirty) = self.dirty.take() else { return (Vec::new(), false) };
+        let people: Vec<Holder> = dirty.people.iter().take(max).copied().collect();
+        let is_there = |id: &&HoldId| self.holds.contains_key(*id);
+        let there = dirty.holds.iter().filter(is_there);
+        let gone = dirty.holds.iter().filter(|id| !is_there(id));
+        let holds: Vec<HoldId> = there.chain(gone).take(max - people.len()).copied().collect();
+        dirty.people.retain(|h| people.binary_search(h).is_err());
+        for id in &holds {
+            dirty.holds.remove(id);
+        }
+        dirty.changed = !dirty.people.is_empty() || !dirty.holds.is_empty();
+        let more = dirty.changed;
+        self.dirty = Some(dirty);
+        (self.write(holds.into_iter(), people.into_iter()), more)
+    }
+
+    /// A record that was taken did not reach the disk, or nobody knows: it is taken again.
+    pub fn dirty_again(&mut self, kind: Kind, key: &[u8]) {
+        let Some(dirty) = &mut self.dirty else { return };
+        dirty.changed = true;
+        match kind {
+            Kind::Hold => dirty.holds.extend(key.try_into().ok().map(|k| HoldId(u64::from_be_bytes(k)))),
+            Kind::Bought => dirty.people.extend(read_holder(key)),
+            Kind::Totals => {}
+        }
     }
 
     /// Whether [`Ledger::keep`] was called.
@@ -90,7 +113,7 @@ impl Ledger {
             (Kind::Bought, holder_bytes(h).to_vec(), (sold > 0).then(|| sold.to_be_bytes().to_vec()))
         };
         let totals = (Kind::Totals, Vec::new(), Some(self.totals()));
-        holds.map(hold).chain(people.map(bought)).chain([totals]).collect()
+        [totals].into_iter().chain(people.map(bought)).chain(holds.map(hold)).collect()
     }
 
     fn totals(&self) -> Vec<u8> {
@@ -225,11 +248,11 @@ mod tests {
     #[test]
     fn what_a_store_kept_is_the_ledger_again() {
         let mut ledger = Ledger::new(Some(10), 2);
-        assert!(ledger.take_dirty().is_empty(), "nobody keeps it");
+        assert!(ledger.take_dirty(9).0.is_empty(), "nobody keeps it");
         ledger.keep();
         let mut store = Store::new();
         let mut flush = |l: &mut Ledger| {
-            for (kind, key, value) in l.take_dirty() {
+            for (kind, key, value) in l.take_dirty(usize::MAX).0 {
                 match value {
                     Some(value) => drop(store.insert((kind as u8, key), (kind, value))),
                     None => drop(store.remove(&(kind as u8, key))),
@@ -260,6 +283,63 @@ mod tests {
         assert_eq!(again.begin(buyer(0), WANT, 3), Err(super::super::Denied::VisitorLimit), "what was bought counts");
         assert_eq!(again.begin(buyer(9), WANT, 3), Ok(HoldId(4)), "numbers go on");
         assert_eq!(read(&kept, Some(15)).units().stock, Some(15), "the policy changed meanwhile");
+    }
+
+    #[test]
+    fn every_beginning_of_what_is_written_counts_each_unit_at_least_once() {
+        let mut ledger = Ledger::new(Some(40), 1);
+        ledger.keep();
+        let want = Want { units: 1, per_visitor_max: None, ..WANT };
+        let ids: Vec<HoldId> = (0..20).map(|n| ledger.begin(buyer(n), want, 1).expect("free")).collect();
+        let mut store = Store::new();
+        let put = |store: &mut Store, records: Vec<Record>| {
+            for (kind, key, value) in records {
+                match value {
+                    Some(value) => drop(store.insert((kind as u8, key), (kind, value))),
+                    None => drop(store.remove(&(kind as u8, key))),
+                }
+            }
+        };
+        put(&mut store, ledger.take_dirty(usize::MAX).0);
+        for (n, id) in ids.iter().enumerate() {
+            ledger.end(*id, [Outcome::Sold(1), Outcome::NotSold, Outcome::Lost][n % 3], 2);
+        }
+        let late: Vec<HoldId> = (50..55).map(|n| ledger.begin(buyer(n), want, 3).expect("free")).collect();
+        let taken = |l: &Ledger| {
+            let u = l.units();
+            u.sold + u.held + u.in_flight + u.uncertain
+        };
+        loop {
+            let (records, more) = ledger.take_dirty(3);
+            assert!(records.len() <= 4 && records[0].0 == Kind::Totals);
+            put(&mut store, records);
+            let read = store.iter().map(|((_, key), (kind, value))| (*kind, key.as_slice(), value.as_slice()));
+            let (again, bad) = Ledger::restore(Some(40), 1, read);
+            // Of the last ones nothing was sent to the shop yet: they wait for their own record.
+            assert!(
+                bad == 0 && taken(&again) + late.len() as u64 >= taken(&ledger),
+                "{:?} of {:?}",
+                again.units(),
+                ledger.units()
+            );
+            assert!(again.units().sold >= ledger.units().sold);
+            if !more {
+                assert_eq!(
+                    again.records(),
+                    {
+                        ledger.recover();
+                        ledger.records()
+                    },
+                    "all of it in the end"
+                );
+                break;
+            }
+        }
+        // What did not arrive is written again, as it is then.
+        ledger.take_dirty(usize::MAX);
+        assert!(!ledger.is_dirty());
+        ledger.dirty_again(Kind::Hold, &late[0].0.to_be_bytes());
+        assert!(ledger.is_dirty() && ledger.take_dirty(9).0.len() == 2);
     }
 
     #[test]
