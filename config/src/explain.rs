@@ -1,5 +1,7 @@
 //! A policy in plain words, with its numbers.
 
+mod draws;
+
 use std::fmt::Write as _;
 
 use tidegate_filters::{
@@ -11,10 +13,7 @@ use tidegate_filters::{
         bot_gate::{BotGateSettings, WhenUnscored},
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
     },
-    seats::{
-        draw::beacon::BeaconSettings,
-        room::{Arm, Binding, OnFailure, Order, RoomSettings, VisitorKey},
-    },
+    seats::room::{Arm, Binding, OnFailure, RoomSettings},
 };
 
 use crate::{
@@ -261,55 +260,10 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
         OnFailure::Freeze => "If the room cannot decide, newcomers still get places, the line stands still and those inside stay.",
         OnFailure::OpenBounded => "If the room cannot decide, it goes on without writing anything down, and newcomers without a place are forwarded, as far as the shop can take them.",
     });
-    s.push_str(&drawn(r));
+    s.push_str(&draws::drawn(r));
     let leads = policy.filters.iter().any(|f| matches!(f, FilterSettings::WaitingRoom(w) if w.room == r.name && !w.shadow));
     if !leads {
         s.push_str(" No filter enforces it: nobody waits.");
-    }
-    s
-}
-
-/// How places are drawn; nothing where they are not.
-fn drawn(r: &RoomSettings) -> String {
-    let mut s = match r.order {
-        Order::Fifo => return String::new(),
-        Order::DrawThenFifo => format!(
-            " Who comes in the pre-queue enters a draw; entries stop {} before the opening, later visitors follow in the order they come.",
-            r.freeze_before
-        ),
-        Order::DrawEvery(window) => {
-            format!(" During a sale the arrivals of each {window} are drawn, so milliseconds never decide.")
-        }
-    };
-    let w = &r.weights;
-    let _ = write!(
-        s,
-        " Balls in the drum: {} for a person, {} unsure, {} above the quota of a network, {} suspect.",
-        w.human, w.unsure, w.crowded, w.suspect
-    );
-    match &r.visitor.key {
-        Some(VisitorKey::Cookie(name)) => {
-            let _ = write!(s, " One entry per value of the shop's cookie {name}.");
-        }
-        Some(VisitorKey::Header(name)) => {
-            let _ = write!(s, " One entry per value of the header {name}.");
-        }
-        None => s.push_str(" One entry per visitor cookie of the gate: that does not stop somebody with many browsers."),
-    }
-    if let Some(n) = r.visitor.entries_per_network {
-        let _ = write!(s, " Above {n} entries of one network a further one weighs as above the quota.");
-    }
-    match &r.beacon {
-        BeaconSettings::None => {
-            s.push_str(" Without public randomness the operator could choose the outcome, and everybody is told so.")
-        }
-        BeaconSettings::Rounds(b) => {
-            let _ = write!(
-                s,
-                " Public randomness: the first round of {} at least {} after the freeze; without it nobody is let in.",
-                b.source, b.delay
-            );
-        }
     }
     s
 }
@@ -329,6 +283,15 @@ fn sale(s: &SaleSettings) -> String {
     }
     if let Some(max) = s.per_visitor_max {
         let _ = write!(text, " A visitor may buy {max}.");
+    }
+    if let Some(why) = &s.cancelled {
+        let _ = write!(
+            text,
+            " It is called off ({why}): nobody enters or is called; a draw that had entries is published all the same."
+        );
+    }
+    if let Some(old) = &s.redraws {
+        let _ = write!(text, " It draws sale {old} again, and its published rules say so.");
     }
     text
 }

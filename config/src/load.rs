@@ -4,13 +4,14 @@ use std::{fs::File, io::Read as _, path::Path, sync::Arc};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tidegate_filters::seats::room::{OnFailure, Order};
 
 use crate::{
     check::{Checks, check},
     error::{Place, PolicyErrors, Problem, render},
     parse::{FILE_BYTES_MAX, read},
     place::Places,
-    policy::Policy,
+    policy::{Policy, keep::SaleSettings},
 };
 
 /// A policy without errors.
@@ -86,9 +87,31 @@ pub fn parse(text: &str, file_name: &str) -> Result<Loaded, PolicyErrors> {
 /// Checks a text.
 pub fn parse_with(text: &str, file_name: &str, checks: &Checks<'_>) -> Result<Loaded, PolicyErrors> {
     let text: Arc<str> = text.into();
-    let (policy, places) = read(&text, file_name)?;
+    let (mut policy, places) = read(&text, file_name)?;
+    draws_by_default(&mut policy, &places);
     let (errors, warnings) = check(&policy, &places, checks);
     finish(policy, errors, warnings, file_name.to_owned(), text)
+}
+
+/// Where nobody wrote an `order`, the fair one where there is time and a disk for it: every sale of the room has a pre-queue
+/// that is longer than `freeze_before`, entries outlive the process (`state`, `keys`), and the room never opens by failing.
+fn draws_by_default(policy: &mut Policy, places: &Places) {
+    if policy.state.is_none() || policy.keys.is_none() {
+        return;
+    }
+    let sales = &policy.sales;
+    for (i, room) in policy.rooms.iter_mut().enumerate() {
+        let is_written = places.get(&format!("rooms[{i}].order")).is_some();
+        let mut own = sales.iter().filter(|s| s.room == room.name).peekable();
+        let has_time = |s: &SaleSettings| {
+            let opens = s.opens_at.unix_ms();
+            let early = s.prequeue_opens_at.as_ref().map_or(0, |p| opens.saturating_sub(p.unix_ms()));
+            early > room.freeze_before.ms()
+        };
+        if !is_written && room.on_failure != OnFailure::OpenBounded && own.peek().is_some() && own.all(has_time) {
+            room.order = Order::DrawThenFifo;
+        }
+    }
 }
 
 fn finish(

@@ -45,6 +45,7 @@ fn visit<'a>(pipeline: &Pipeline, visitor: u64, method: &'a str, tokens: &'a [To
         wants: Wants::Html,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         prefetch: false,
         tokens,
     }

@@ -53,6 +53,7 @@ fn visit(tokens: &[Token]) -> Visit<'_> {
         visitor_by_cookie: true,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
         tokens,

@@ -38,6 +38,7 @@ fn decide(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score, notes
         wants: Wants::Html,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         prefetch: false,
         tokens: &[],
     };

@@ -84,6 +84,8 @@ pub struct Visit<'a> {
     pub identity: Option<u64>,
     /// Hash of the TLS hello; 0 for plain HTTP.
     pub hello: u64,
+    /// Hash of the TLS hello and of headers that a program does not change from request to request; 0 when not known.
+    pub fingerprint: u64,
     /// What it can use as an answer.
     pub wants: Wants,
     /// `Sec-Purpose: prefetch`, a crawler or a health check: never joins, never spends.

@@ -50,6 +50,7 @@ fn a_million_people_wait_in_64_mib() {
         visitor_by_cookie: false,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
         tokens: &none,

@@ -69,6 +69,7 @@ fn visit<'a>(pipeline: &Pipeline, method: &'a str, tokens: &'a [Token]) -> Visit
         wants: Wants::Html,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         prefetch: false,
         tokens,
     }

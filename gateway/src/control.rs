@@ -223,7 +223,7 @@ impl Control {
     fn swap(&self, loaded: Loaded, source: Source) -> Result<Applied, LoadError> {
         let Loaded { policy, warnings, sha256, file, text } = loaded;
         let old = self.shared.active.load_full();
-        if let Some(what) = breaks_promise(&policy, &old.pipeline) {
+        if let Some(what) = breaks_promise(&policy, &old.pipeline, self.shared.clock.now()) {
             return Err(LoadError::Promised(what));
         }
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;

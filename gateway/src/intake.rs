@@ -133,6 +133,7 @@ impl Intake {
             wants: self.wants,
             identity: self.identity,
             hello: self.hello,
+            fingerprint: self.fingerprint,
             prefetch: self.prefetch,
             tokens: &self.tokens,
         }

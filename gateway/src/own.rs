@@ -1,6 +1,6 @@
 //! What lives below the gate's own prefix: status, events, claim, extend, leave, challenge, health.
 
-use std::hash::Hasher as _;
+use std::{hash::Hasher as _, sync::Arc};
 
 use http::header;
 use pingora::proxy::Session;
@@ -51,17 +51,19 @@ pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer>
         ("bypass", "GET") => take_bypass(shared, trace),
         ("events", "GET") => return None,
         ("draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", "GET" | "HEAD") => return None,
-        ("claim" | "extend" | "leave" | "challenge" | "draw/proof", "POST") => return None,
+        ("claim" | "extend" | "leave" | "challenge" | "draw/proof" | "work", "POST") => return None,
         ("status" | "health" | "events" | "bypass" | "draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", _) => {
             problem(405, "answers GET only").with("allow", "GET, HEAD")
         }
-        ("claim" | "extend" | "leave" | "challenge" | "draw/proof", _) => problem(405, "answers POST only").with("allow", "POST"),
+        ("claim" | "extend" | "leave" | "challenge" | "draw/proof" | "work", _) => {
+            problem(405, "answers POST only").with("allow", "POST")
+        }
         _ => problem(404, "no page of the gate has this name"),
     })
 }
 
 /// Answers a request for which [`at_once`] has no answer.
-pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, path: &str) -> pingora::Result<()> {
+pub async fn answer(shared: &Arc<Shared>, session: &mut Session, trace: &mut Trace, path: &str) -> pingora::Result<()> {
     let form = match &*trace.intake.method {
         "POST" => form(session, trace).await,
         _ => Ok(Vec::new()),
@@ -73,6 +75,7 @@ pub async fn answer(shared: &Shared, session: &mut Session, trace: &mut Trace, p
         ("extend", Ok(form)) => extend(shared, trace, &form),
         ("leave", Ok(form)) => leave(shared, trace, &form).await,
         ("challenge", Ok(form)) => take_challenge(shared, trace, &form),
+        ("work", Ok(form)) => draw::work(shared, trace, &form).await,
         (_, Ok(form)) => return draw::answer(shared, session, trace, path, &form).await,
     };
     reply::send(session, trace, answer).await
@@ -152,7 +155,8 @@ pub fn proof(trace: &Trace, windows_ago: u64) -> String {
     format!("{:016x}", h.finish())
 }
 
-fn problem(status: u16, detail: &str) -> Answer {
+/// A refusal of a page of ours, in English: programs read it.
+pub fn problem(status: u16, detail: &str) -> Answer {
     Answer::problem(status, "own", Reason::Own.code(), detail)
 }
 
@@ -168,7 +172,7 @@ fn none() -> Answer {
 }
 
 /// The room a form or a query names, or the only one.
-fn room_index(trace: &Trace, name: Option<&str>) -> Option<usize> {
+pub fn room_index(trace: &Trace, name: Option<&str>) -> Option<usize> {
     match name {
         Some(name) => trace.active.pipeline.room(name),
         None => (trace.active.pipeline.rooms().len() == 1).then_some(0),
@@ -196,7 +200,7 @@ pub fn room_of_query(trace: &Trace) -> Option<usize> {
 }
 
 /// Where the visitor stands, as JSON; `status` is for those who wait.
-fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -> Answer {
+pub fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u16) -> Answer {
     let active = trace.active.clone();
     let Some(room) = active.pipeline.rooms().get(index) else { return none() };
     trace.room(index);
@@ -407,7 +411,7 @@ pub fn get<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
 }
 
 /// A path of this host, whatever was sent: never another site.
-fn destination(to: Option<&str>) -> String {
+pub fn destination(to: Option<&str>) -> String {
     let Some(to) = to.filter(|t| t.len() <= TO_BYTES_MAX) else { return "/".into() };
     let (path, query) = canonical::split(to);
     match (canonical::path(path), query) {

@@ -234,6 +234,7 @@ mod tests {
             wants: Wants::Html,
             identity: None,
             hello: 0,
+            fingerprint: 0,
             prefetch: false,
             tokens: &[],
         }

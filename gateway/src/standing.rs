@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tidegate_filters::seats::{
+    draw::{digest::hex, work::Work},
     room::{Order, Room, Stage, Waiting},
     token::TOKENS_MAX,
 };
@@ -31,6 +32,8 @@ pub struct Told<'a> {
     room: &'a str,
     /// From 0.
     place: Option<u32>,
+    /// Which of the lists in `frontier` and `rate` of the live frames: 0 everybody's, 1 the slow one.
+    lane: Option<u8>,
     ahead: Option<u64>,
     /// Seconds, soonest and latest.
     wait_s: Option<(u32, u32)>,
@@ -39,6 +42,8 @@ pub struct Told<'a> {
     poll_after_s: Option<u32>,
     opens_in_s: Option<u32>,
     claim: Option<Claim>,
+    entry: Option<Entry>,
+    work: Option<Asked>,
     restarted: bool,
     message: Option<String>,
     events_url: String,
@@ -59,6 +64,23 @@ struct Claim {
 struct Extend {
     method: &'static str,
     url: String,
+}
+
+/// An entry of a draw that has given it no place yet.
+#[derive(Clone, Debug, Serialize)]
+struct Entry {
+    /// From 0.
+    number: u32,
+    receipt_url: String,
+}
+
+/// Work that is asked for above a quota.
+#[derive(Clone, Debug, Serialize)]
+struct Asked {
+    method: &'static str,
+    url: String,
+    challenge: String,
+    bits: u8,
 }
 
 /// The fields app developers know from another waiting room's JSON, under their names and in their units (minutes).
@@ -134,6 +156,7 @@ impl<'a> State<'a> {
             state: self.name,
             room: self.room.name(),
             place: w.and_then(|w| w.place).map(|p| p.number),
+            lane: w.and_then(|w| w.place).map(|p| p.lane as u8),
             ahead: w.map(|w| w.ahead),
             wait_s: w.and_then(|w| w.wait_s),
             stock_percent: w.and_then(|w| w.stock_percent),
@@ -141,11 +164,24 @@ impl<'a> State<'a> {
             poll_after_s: w.map(|w| w.poll_after_s.max(1)),
             opens_in_s: w.and_then(|w| opens_in_s(w.stage)),
             claim,
+            entry: w.and_then(|w| w.entry).map(|e| Entry { number: e.entry.index, receipt_url: url(self.trace, "receipt") }),
+            work: self.work().map(|work| Asked {
+                method: "POST",
+                url: url(self.trace, "work"),
+                challenge: hex(&work.challenge),
+                bits: work.bits,
+            }),
             restarted: w.is_some_and(|w| w.restarted),
             message: self.room.current_message(),
             events_url: self.events_url(),
             known: self.known_names(),
         }
+    }
+
+    /// The work that is asked for above a quota.
+    pub fn work(&self) -> Option<Work> {
+        self.waiting.filter(|w| w.needs_work)?;
+        self.room.work(&self.trace.intake.visit(None), self.trace.started)
     }
 
     /// Where a live page of this room listens.

@@ -8,6 +8,7 @@ use tidegate_filters::{
             live::WINDOWS_MAX,
             register::REGISTER_MAX,
             weights::WEIGHT_MAX,
+            work::WORK_BITS_MAX,
         },
         room::{OnFailure, Order, RoomSettings, VisitorKey},
     },
@@ -18,6 +19,9 @@ use crate::policy::keep::SaleSettings;
 
 /// Shortest and longest window of `draw_every`, milliseconds.
 const WINDOW_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
+
+/// Longest reason of a cancellation, bytes.
+const REASON_BYTES_MAX: usize = 200;
 
 impl Checker<'_> {
     pub(super) fn draw(&mut self, i: usize, room: &RoomSettings) {
@@ -39,14 +43,36 @@ impl Checker<'_> {
                 "write letters, digits, `-`, `_`",
             );
         }
+        let other = self.policy.rooms[..i].iter().find(|r| r.visitor.key.is_some() && r.visitor.key != room.visitor.key);
+        if let Some(other) = other.filter(|_| room.visitor.key.is_some()) {
+            let what =
+                format!("room `{}` knows people by another name: a gate reads one cookie or header of the login", other.name);
+            self.error(
+                at("visitor.key"),
+                what,
+                format!("write the same `key` as in room `{}`, or remove one of them", other.name),
+            );
+        }
         if let Some(max) = room.visitor.entries_max {
             self.within(at("visitor.entries_max"), max.into(), 1, REGISTER_MAX.into(), " entries");
         }
         if room.visitor.entries_per_network == Some(0) {
             self.error(at("visitor.entries_per_network"), "every entry would be one too many", "write 1 or more, or remove it");
         }
+        if room.visitor.entries_per_fingerprint == Some(0) {
+            let what = "every entry would be one too many";
+            self.error(at("visitor.entries_per_fingerprint"), what, "write 1 or more, or remove it");
+        }
+        self.within(at("visitor.work_bits"), room.visitor.work_bits.into(), 0, WORK_BITS_MAX.into(), " bits");
         if !room.order.is_drawn() {
             return;
+        }
+        self.quotas(i, room);
+        let unsaid = room.beacon == BeaconSettings::None && self.places.get(&at("beacon")).is_none();
+        if unsaid && self.places.get("version").is_some() {
+            let what = "without public randomness the operator could choose the outcome, and every visitor is told so";
+            let instead = "write `beacon: { source: drand-quicknet, delay: 10s, from: http://RELAY/CHAIN }`, or `beacon: none` if that will do";
+            self.warning(at("order"), what, instead);
         }
         if self.policy.state.is_none() {
             let what = "a draw without a disk: a restart would lose entries and the secret that was promised";
@@ -63,6 +89,27 @@ impl Checker<'_> {
             && !WINDOW_MS.contains(&span.ms())
         {
             self.error(at("order.draw_every"), format!("{span} is no useful window"), "write 1s to 1h; 10s is usual");
+        }
+    }
+
+    /// Quotas that do not do what somebody would expect of them.
+    fn quotas(&mut self, i: usize, room: &RoomSettings) {
+        let v = &room.visitor;
+        if v.key.is_none() && v.entries_per_network.is_none() && v.entries_per_fingerprint.is_none() {
+            let what = "one visitor cookie is one entry, and nothing keeps a program from having a million of them";
+            let instead =
+                "write `visitor: { key: { cookie: NAME } }` with the shop's login, or at least `entries_per_network: 8`";
+            self.warning(format!("rooms[{i}].order"), what, instead);
+        }
+        if let (Some(alike), Some(all)) = (v.entries_per_fingerprint, v.entries_per_network)
+            && alike >= all
+        {
+            let what = format!("{alike} that look alike are reached after {all} of the whole network: this quota never counts");
+            self.warning(
+                format!("rooms[{i}].visitor.entries_per_fingerprint"),
+                what,
+                format!("write less than {all}, or remove it"),
+            );
         }
     }
 
@@ -84,6 +131,32 @@ impl Checker<'_> {
         if rounds.from.as_ref().is_some_and(|url| !url.starts_with("http://")) {
             let what = "a round carries its own signature, so it is fetched in plain HTTP";
             self.error(at("from"), what, "write http://HOST:PORT/PATH of a relay; `/public/ROUND` is added");
+        }
+    }
+
+    /// What is called off, and what is drawn again.
+    pub(super) fn cancelled(&mut self, i: usize, sale: &SaleSettings) {
+        let at = |key: &str| format!("sales[{i}].{key}");
+        if sale.cancelled.as_ref().is_some_and(|why| why.trim().is_empty() || why.len() > REASON_BYTES_MAX) {
+            let instead = format!("say in 1 to {REASON_BYTES_MAX} bytes why, for everybody who entered");
+            self.error(at("cancelled"), "this is no reason", instead);
+        }
+        let Some(old) = &sale.redraws else { return };
+        let policy = self.policy;
+        let names: Vec<&str> = policy.sales.iter().map(|s| s.name.as_str()).collect();
+        if !self.known(at("redraws"), "sale", old, &names) {
+            return;
+        }
+        if policy.sales.iter().any(|s| s.name == *old && s.cancelled.is_none()) {
+            let what = format!("sale `{old}` takes place: only a cancelled one is drawn again");
+            self.error(at("redraws"), what, format!("write `cancelled: REASON` in `{old}`, or remove `redraws`"));
+        }
+        if policy.rooms.iter().any(|r| r.name == sale.room && !r.order.is_drawn()) {
+            self.error(
+                at("redraws"),
+                format!("nothing is drawn in room `{}`", sale.room),
+                "write `order: draw_then_fifo` in the room",
+            );
         }
     }
 

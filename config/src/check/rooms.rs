@@ -115,8 +115,10 @@ impl Checker<'_> {
             self.known(format!("sales[{i}].room"), "room", &sale.room, &rooms);
             self.sale(i, sale);
             self.drawn_sale(i, sale);
+            self.cancelled(i, sale);
             let (begin, end) = hours(sale);
-            let overlaps = |s: &&SaleSettings| s.room == sale.room && hours(s).0 < end && begin < hours(s).1;
+            let on = |s: &SaleSettings| s.cancelled.is_none();
+            let overlaps = |s: &&SaleSettings| on(s) && on(sale) && s.room == sale.room && hours(s).0 < end && begin < hours(s).1;
             if let Some(other) = sales[..i].iter().find(overlaps) {
                 let what = format!("overlaps with sale `{}` in room `{}`", other.name, sale.room);
                 self.error(format!("sales[{i}]"), what, "one sale at a time in a room: move it, or give it a room of its own");

@@ -32,6 +32,13 @@ pub struct SaleSettings {
     /// Units one visitor may buy; not limited by the gate when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_visitor_max: Option<u32>,
+    /// The sale does not take place, for this reason. Who entered its draw is told; the list is still frozen, drawn and
+    /// published, with the cancellation signed. A cancelled sale stays so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<String>,
+    /// The cancelled sale whose draw is done again here, under rules and a secret of its own; part of its published rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redraws: Option<String>,
 }
 
 impl SaleSettings {
@@ -43,6 +50,7 @@ impl SaleSettings {
             prequeue_opens_ms: self.prequeue_opens_at.as_ref().unwrap_or(&self.opens_at).unix_ms(),
             opens_ms: self.opens_at.unix_ms(),
             closes_ms: self.closes_at.unix_ms(),
+            cancelled: self.cancelled.is_some(),
             stock: self.stock,
             moved: Moved::default(),
             per_visitor_max: self.per_visitor_max,

@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 use tidegate_config::{Checks, Loaded, Policy, Upstream, explain, load_with, schema};
+use tidegate_filters::seats::room::Order;
 
 use crate::golden::NOW_MS;
 
@@ -155,4 +156,35 @@ fn fits(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), Str
         }
     }
     Ok(())
+}
+
+#[test]
+fn a_room_is_drawn_by_default_where_that_makes_sense() {
+    let order = |room: &str, sale: &str, rest: &str| {
+        let text = format!(
+            "version: 1
+listen: [ {{ address: 127.0.0.1:8080 }} ]
+shop: {{ upstreams: [ {{ address: 127.0.0.1:3000 }} ] }}
+filters: [ {{ waiting_room: {{ room: drop }} }} ]
+rooms: [ {{ name: drop{room} }} ]
+sales: [ {{ name: s, room: drop, {sale} closes_at: 2026-12-01T12:00:00+08:00 }} ]
+{rest}"
+        );
+        let loaded = tidegate_config::parse(&text, "policy.yaml").unwrap_or_else(|e| panic!("{e}"));
+        (loaded.policy.rooms[0].order, loaded.render_warnings())
+    };
+    let kept = "state: { directory: target/state }\nkeys: { directory: target/keys }\n";
+    let early = "prequeue_opens_at: 2026-12-01T09:30:00+08:00, opens_at: 2026-12-01T10:00:00+08:00,";
+    let late = "prequeue_opens_at: 2026-12-01T09:59:30+08:00, opens_at: 2026-12-01T10:00:00+08:00,";
+    let (drawn, doubts) = order("", early, kept);
+    assert_eq!(drawn, Order::DrawThenFifo);
+    assert!(doubts.contains("operator could choose") && doubts.contains("a million of them"), "{doubts}");
+    assert_eq!(order(", order: fifo", early, kept).0, Order::Fifo, "what is written counts");
+    assert_eq!(order("", "opens_at: 2026-12-01T10:00:00+08:00,", kept).0, Order::Fifo, "no pre-queue");
+    assert_eq!(order("", late, kept).0, Order::Fifo, "too short to freeze a list");
+    assert_eq!(order(", freeze_before: 20s", late, kept).0, Order::DrawThenFifo);
+    assert_eq!(order("", early, "").0, Order::Fifo, "no disk for the entries");
+    assert_eq!(order(", on_failure: open_bounded", early, kept).0, Order::Fifo, "it lets people pass the draw");
+    let (_, doubts) = order(", beacon: none, visitor: { entries_per_network: 8 }", early, kept);
+    assert!(!doubts.contains("rooms[0]"), "said on purpose: {doubts}");
 }

@@ -41,6 +41,8 @@ pub struct Sale {
     pub opens_ms: u64,
     /// From here on it is over.
     pub closes_ms: u64,
+    /// It does not take place.
+    pub cancelled: bool,
     /// Units; `None` when not limited.
     pub stock: Option<u64>,
     /// What an operator moved since.
@@ -82,6 +84,7 @@ impl Sale {
     pub fn phase(&self, now: Now) -> Phase {
         let opens_ms = self.opens_at_ms();
         match now.wall_ms {
+            _ if self.cancelled => Phase::Closed,
             t if t >= self.closes_at_ms() => Phase::Closed,
             t if t >= opens_ms => Phase::Open,
             t if t >= self.prequeue_opens_ms => Phase::Prequeue,

@@ -3,9 +3,13 @@
 use serde::Serialize;
 
 use super::{
-    draw::{live::EntryRef, register::Person},
+    draw::{
+        live::EntryRef,
+        register::{Census, Person},
+    },
     ledger::Units,
-    queue::Place,
+    pace::wait_interval,
+    queue::{Lane, Place},
     seat::SeatRef,
 };
 pub use super::{operate::Doors, pace::Cause};
@@ -39,8 +43,10 @@ pub struct Waiting {
     pub room: usize,
     /// The place; `None` when none was given.
     pub place: Option<Place>,
-    /// An entry of a draw that the answer must carry, once it is durable.
+    /// Its entry in a draw that has not given it a place yet; with `fresh` the answer must carry it, once it is durable.
     pub entry: Option<Entered>,
+    /// It came above a quota: an entry takes work ([`super::room::Room::work`]).
+    pub needs_work: bool,
     /// The ticket is new: the answer must carry it.
     pub fresh: bool,
     /// The visit carried a ticket of an older epoch: the room was restarted and the place is a new one.
@@ -140,6 +146,32 @@ pub struct Frame {
     pub because: Option<Cause>,
     /// The operator's word.
     pub message: Option<String>,
+    /// The draw of the sale that is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draw: Option<DrawFrame>,
+}
+
+impl Frame {
+    /// The wait of somebody with so many places ahead in a lane, seconds from P10 to P90, as a live page computes it.
+    pub fn wait_s(&self, lane: Lane, ahead: u32) -> Option<(u32, u32)> {
+        wait_interval(f64::from(ahead) * self.present + 1.0, self.rate[lane as usize], self.spread)
+    }
+}
+
+/// How far the draw of the sale that is on has come.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DrawFrame {
+    /// `open`, `frozen` or `drawn`.
+    pub state: &'static str,
+    /// Entries of the frozen list, void ones included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n: Option<u64>,
+    /// Its root, hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Entries by class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_class: Option<Census>,
 }
 
 /// Where the holder of a ticket or pass stands.
@@ -219,6 +251,8 @@ pub struct RoomStats {
     pub sale: Option<String>,
     /// Units of the current sale by state.
     pub stock: Option<Units>,
+    /// Places of the current sale that are drawn from its one list: the first, and how many.
+    pub drawn: Option<[u32; 2]>,
     /// The operator's word to those who wait.
     pub message: Option<String>,
     /// The plan in force.

@@ -134,6 +134,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         prefetch,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         tokens,
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{
     answer::Stage,
+    draw::live::EntryRef,
     queue::{Place, TIME_MAX_S},
     sync::{AtomicU64, Ordering},
 };
@@ -204,27 +205,46 @@ impl Default for Polls {
 }
 
 impl Polls {
-    /// The place was told to ask again after so many seconds.
-    pub(super) fn told(&self, place: Place, after_s: u32, now: Now) {
+    /// It was told to ask again after so many seconds.
+    pub(super) fn told(&self, who: impl Into<Polling>, after_s: u32, now: Now) {
+        let who = who.into();
         let when = now.mono_ms() + u64::from(after_s) * 1_000;
-        self.slot(place).store(tag(place) << WHEN_BITS | when & ((1 << WHEN_BITS) - 1), Ordering::Relaxed);
+        self.slot(who).store(who.tag << WHEN_BITS | when & ((1 << WHEN_BITS) - 1), Ordering::Relaxed);
     }
 
-    /// Seconds by which the place comes too early; `None` when it may ask.
-    pub(super) fn early_s(&self, place: Place, now: Now) -> Option<u32> {
-        let word = self.slot(place).load(Ordering::Relaxed);
+    /// Seconds by which it comes too early; `None` when it may ask.
+    pub(super) fn early_s(&self, who: impl Into<Polling>, now: Now) -> Option<u32> {
+        let who = who.into();
+        let word = self.slot(who).load(Ordering::Relaxed);
         let left_ms = (word & ((1 << WHEN_BITS) - 1)).saturating_sub(now.mono_ms());
-        (word >> WHEN_BITS == tag(place) && left_ms > EARLY_MS).then(|| left_ms.div_ceil(1_000) as u32)
+        (word >> WHEN_BITS == who.tag && left_ms > EARLY_MS).then(|| left_ms.div_ceil(1_000) as u32)
     }
 
-    fn slot(&self, place: Place) -> &AtomicU64 {
-        &self.0[place.number as usize % self.0.len()]
+    fn slot(&self, who: Polling) -> &AtomicU64 {
+        &self.0[who.number as usize % self.0.len()]
     }
 }
 
-/// What tells the places of a slot apart: 24 bits, never 0.
-fn tag(place: Place) -> u64 {
-    (u64::from(place.number >> 16) << 1 | place.lane as u64) + 1
+/// Who polls: the holder of a place, or of an entry that has none yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Polling {
+    number: u32,
+    /// What tells those of a slot apart: 24 bits, never 0.
+    tag: u64,
+}
+
+impl From<Place> for Polling {
+    fn from(place: Place) -> Self {
+        Polling { number: place.number, tag: (u64::from(place.number >> 16) << 1 | place.lane as u64) + 1 }
+    }
+}
+
+impl From<EntryRef> for Polling {
+    /// Entries have the upper half of the tags; windows of a chain share it, as places of a slot do.
+    fn from(entry: EntryRef) -> Self {
+        let mixed = u64::from(entry.index >> 16 ^ entry.window.wrapping_mul(2_654_435_769) >> 8);
+        Polling { number: entry.index, tag: 1 << 23 | mixed & ((1 << 23) - 1) }
+    }
 }
 
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
@@ -306,6 +326,11 @@ mod tests {
         for other in [place(Lane::Slow, 5), place(Lane::Main, 5 + (1 << 16)), place(Lane::Main, 6)] {
             assert_eq!(polls.early_s(other, at(10_001)), None, "{other:?}");
         }
+        let entry = EntryRef { window: 0, index: 5 };
+        assert_eq!(polls.early_s(entry, at(10_001)), None, "an entry of the same number is somebody else");
+        polls.told(EntryRef { window: 0, index: 6 }, 60, at(10_000));
+        assert_eq!(polls.early_s(EntryRef { window: 0, index: 6 }, at(10_001)), Some(60));
+        assert_eq!(polls.early_s(place(Lane::Main, 6), at(10_001)), None);
         polls.told(place(Lane::Slow, 5), 60, at(20_000));
         assert_eq!(polls.early_s(me, at(20_001)), None, "forgotten, so served");
     }

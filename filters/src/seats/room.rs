@@ -280,6 +280,7 @@ impl Room {
             sold: units.map_or(0, |u| u.sold),
             sale: sale.map(|(s, _)| s.name.to_string()),
             stock: units.filter(|u| u.stock.is_some()),
+            drawn: self.drawn_places(now),
             message: op.message.clone(),
             plan: op.plan.clone(),
         }
@@ -327,7 +328,7 @@ impl Room {
     }
 
     /// Nothing can be written down, and the room must not go on without.
-    fn failing(&self) -> bool {
+    pub(super) fn failing(&self) -> bool {
         self.state.failing.load(Ordering::Acquire) && self.settings.on_failure != OnFailure::OpenBounded
     }
 
@@ -401,6 +402,7 @@ impl Room {
             room,
             place: None,
             entry: None,
+            needs_work: false,
             fresh: false,
             restarted: false,
             stage,

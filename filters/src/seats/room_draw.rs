@@ -1,29 +1,51 @@
 //! A room whose places are drawn: visits become entries, entries become places.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::{
-    answer::{Entered, Stage, Waiting},
+    answer::{Doors, DrawFrame, Entered, Stage, Waiting},
     draw::{
+        beacon::BeaconSettings,
+        digest::hex,
         live::{EntryRef, Frozen, SaleDraw, Window},
-        register::{Entering, Person, Standing},
+        register::{Entering, Limits, Person, Standing},
+        work::Work,
     },
     pace::OPENING_SPREAD_S,
     queue::Lane,
-    room::{PRESENCE_GRACE_S, Room, RoomSettings},
+    room::{OnFailure, PRESENCE_GRACE_S, Room, RoomSettings},
     token::{Kind, Token},
 };
 use crate::{
-    rule::{bot_gate::Class, sale_window::Sale},
+    rule::{
+        bot_gate::Class,
+        sale_window::{Phase, Sale},
+    },
     seats::{queue::Place, room::TICKET_AGE_MAX_MS},
     time::Now,
-    visit::{Network, Visit},
+    visit::Visit,
 };
 
 /// Longest time between two polls of somebody who entered, seconds.
 const POLL_S_MAX: u32 = 720;
 /// So shortly before the freeze the next poll is for after it, seconds.
 const FREEZE_POLL_S: u32 = 60;
+/// A round of a beacon comes up to this long after its delay, seconds: drand's period.
+const ROUND_S: u32 = 3;
+/// Who does not do the work asked for looks in again after this long, seconds.
+const WORK_POLL_S: u32 = 30;
+/// Places that should be there and are not are asked about again after one to two of these, seconds.
+const LATE_POLL_S: u32 = 3;
+
+/// Somebody who asks for an entry.
+struct Knock<'a> {
+    draw: &'a SaleDraw,
+    number: u32,
+    window: &'a Window,
+    who: Person,
+    class: Class,
+    restarted: bool,
+}
 
 impl Room {
     /// The draws of its sales.
@@ -48,25 +70,60 @@ impl Room {
             return (!self.late_may_come(draw, now)).then(|| self.moment(restarted, now));
         };
         // An entry rests on something that came back once: a program without cookies has none.
-        let key = match visit.identity {
+        let Some(who) = self.person(visit) else { return Some(Waiting { fresh: true, ..self.moment(restarted, now) }) };
+        let knock = Knock { draw, number, window, who, class, restarted };
+        Some(self.knock(visit, knock, false, now))
+    }
+
+    /// Enters somebody above a quota who brings the answer to the work that was asked for. `None`: it is no answer, or there
+    /// is nothing to enter.
+    pub fn enter_with_work(&self, visit: &Visit<'_>, answer: u64, now: Now) -> Option<Waiting> {
+        let draw = self.current_draw(now)?;
+        let (number, window) = draw.open_window(now)?;
+        let closed = self.doors() != Doors::Open || self.failing() && self.settings.on_failure == OnFailure::Closed;
+        let who = self.person(visit).filter(|_| !closed)?;
+        self.work(visit, now).filter(|work| work.is_done(answer))?;
+        // A form is not scored; the page it leads back to is.
+        let knock = Knock { draw, number, window, who, class: Class::Unsure, restarted: false };
+        Some(self.knock(visit, knock, true, now))
+    }
+
+    /// The work that somebody above a quota has to do for an entry of the list that is open.
+    pub fn work(&self, visit: &Visit<'_>, now: Now) -> Option<Work> {
+        let draw = self.current_draw(now)?;
+        let (_, window) = draw.open_window(now)?;
+        draw.work(window, self.person(visit)?.key, self.settings.visitor.work_bits)
+    }
+
+    /// Who asks for an entry; `None` when nothing that came back names them.
+    fn person(&self, visit: &Visit<'_>) -> Option<Person> {
+        let key = match visit.identity.filter(|_| self.settings.visitor.key.is_some()) {
             Some(key) => key,
             None if visit.visitor_by_cookie => visit.visitor?.0,
-            None => return Some(Waiting { fresh: true, ..self.moment(restarted, now) }),
+            None => return None,
         };
+        Some(Person { key, network: visit.network.and_then(|n| NonZeroU64::new(n.subscriber())), fingerprint: visit.fingerprint })
+    }
+
+    fn knock(&self, visit: &Visit<'_>, knock: Knock<'_>, worked: bool, now: Now) -> Waiting {
+        let Knock { draw, number, window, who, class, restarted } = knock;
         let settings = &self.settings.visitor;
-        let named = settings.key.is_none() || visit.identity.is_some();
-        let who = Person { key, network: visit.network.map(Network::subscriber) };
         // Whom the shop's login does not name is never refused, but counts like one too many of a network.
-        let quota = if named { settings.entries_per_network } else { Some(0) };
-        let max = settings.entries_max.unwrap_or(self.settings.entries_max);
-        match window.register.enter(who, max, quota) {
+        let named = settings.key.is_none() || visit.identity.is_some();
+        let limits = Limits {
+            max: settings.entries_max.unwrap_or(self.settings.entries_max),
+            per_network: if named { settings.entries_per_network } else { Some(0) },
+            per_fingerprint: settings.entries_per_fingerprint,
+            work: settings.work_bits > 0,
+        };
+        match window.register.enter(who, limits, worked) {
             Entering::New { index, crowded } => {
                 let entry = EntryRef { window: number, index };
                 let mut w = self.entered(draw, entry, None, now);
                 w.fresh = true;
                 w.restarted = restarted;
                 w.entry = Some(Entered { entry, crowded, class, who, fresh: true });
-                Some(w)
+                w
             }
             Entering::Known { index } => {
                 let entry = EntryRef { window: number, index };
@@ -75,10 +132,15 @@ impl Room {
                 let mut w = self.entered(draw, entry, Some(class), now);
                 w.fresh = written;
                 w.entry = written.then_some(Entered { entry, crowded: false, class, who, fresh: false });
-                Some(w)
+                w
+            }
+            Entering::NeedsWork => {
+                let left_s = draw.window_ends_ms(u64::from(number)).saturating_sub(now.wall_ms).div_ceil(1_000) as u32;
+                // Who does no work takes a place after the drawn.
+                Waiting { needs_work: true, poll_after_s: (left_s + 1).min(WORK_POLL_S), ..self.moment(restarted, now) }
             }
             // In the order of arrival, after the drawn: not before their places are reserved.
-            Entering::Full | Entering::Closed => Some(self.moment(restarted, now)),
+            Entering::Full | Entering::Closed => self.moment(restarted, now),
         }
     }
 
@@ -123,17 +185,69 @@ impl Room {
     /// What to tell somebody who entered and whose place is not drawn yet; refreshes its presence.
     pub(super) fn entered(&self, draw: &SaleDraw, entry: EntryRef, class: Option<Class>, now: Now) -> Waiting {
         let ends_ms = draw.window_ends_ms(u64::from(entry.window));
-        let left_s = (ends_ms.saturating_sub(now.wall_ms).div_ceil(1_000)).min(86_400) as u32;
-        // Shortly after the list is frozen the places are there; a beacon takes its delay more.
-        let poll_after_s = match left_s {
-            0 => 2,
-            left @ ..=FREEZE_POLL_S => left + 1 + entry.index % OPENING_SPREAD_S,
-            left => (left / 2).min(POLL_S_MAX),
-        };
+        let poll_after_s = self.entry_poll_s(draw, entry.index, ends_ms, now);
         if let Some(window) = draw.window(u64::from(entry.window)) {
             window.register.seen(entry.index, class, self.clock_s(now) + poll_after_s + PRESENCE_GRACE_S);
         }
-        Waiting { entry: None, poll_after_s, ..self.moment(false, now) }
+        self.state.polls.told(entry, poll_after_s, now);
+        let who = Person { key: 0, network: None, fingerprint: 0 };
+        let entered = Entered { entry, who, class: class.unwrap_or_default(), crowded: false, fresh: false };
+        Waiting { entry: Some(entered), poll_after_s, ..self.moment(false, now) }
+    }
+
+    /// Seconds by which the holder of an entry asks again too early; not once the place is drawn.
+    pub(super) fn entry_early(&self, visit: &Visit<'_>, now: Now) -> Option<u32> {
+        self.state.polls.early_s(self.entry_of(visit, now)?, now)
+    }
+
+    /// Seconds until the list that is open closes.
+    pub fn list_closes_in_s(&self, now: Now) -> Option<u64> {
+        let draw = self.current_draw(now)?;
+        let (number, _) = draw.open_window(now)?;
+        Some(draw.window_ends_ms(u64::from(number)).saturating_sub(now.wall_ms).div_ceil(1_000))
+    }
+
+    /// How far the draw of the sale that is on has come, for live pages. Of a chain: the window before the open one.
+    pub fn draw_frame(&self, now: Now) -> Option<DrawFrame> {
+        let draw = self.current_draw(now)?;
+        let last = match draw.open_window(now) {
+            Some((number, _)) if draw.is_chained() => u64::from(number).checked_sub(1),
+            _ => draw.window_count().checked_sub(1),
+        };
+        let window = last.and_then(|n| draw.window(n));
+        let frozen = window.and_then(Window::frozen);
+        let state = match window {
+            Some(w) if w.is_drawn() => "drawn",
+            _ if frozen.is_some() => "frozen",
+            _ => "open",
+        };
+        Some(DrawFrame {
+            state,
+            n: frozen.map(|f| f.list.n),
+            root: frozen.map(|f| hex(&f.list.root)),
+            by_class: frozen.map(|f| f.census),
+        })
+    }
+
+    /// When somebody whose place is not drawn yet asks again, seconds. Near the freeze: for when the place is to be there,
+    /// spread by index over what is then left until the opening.
+    fn entry_poll_s(&self, draw: &SaleDraw, index: u32, ends_ms: u64, now: Now) -> u32 {
+        let seconds = |ms: u64| ms.div_ceil(1_000).min(86_400) as u32;
+        let beacon_s = match &self.settings.beacon {
+            BeaconSettings::None => 0,
+            BeaconSettings::Rounds(rounds) => seconds(rounds.delay.ms()) + ROUND_S,
+        };
+        let room_s = match self.settings.order.window_ms() {
+            Some(window_ms) if draw.is_chained() => seconds(window_ms),
+            _ => seconds(self.settings.freeze_before.ms()).saturating_sub(beacon_s + 1),
+        };
+        let spread_s = index % room_s.clamp(1, OPENING_SPREAD_S);
+        let drawn_ms = ends_ms + u64::from(beacon_s) * 1_000;
+        match (seconds(ends_ms.saturating_sub(now.wall_ms)), seconds(drawn_ms.saturating_sub(now.wall_ms))) {
+            (left_s, _) if left_s > FREEZE_POLL_S => (left_s / 2).min(POLL_S_MAX),
+            (_, 0) => LATE_POLL_S + index % LATE_POLL_S,
+            (_, drawn_s) => drawn_s + 1 + spread_s,
+        }
     }
 
     /// There was no number. After a large draw the next ones may still be on their way to the disk: a matter of moments.
@@ -155,6 +269,12 @@ impl Room {
         draw.pledged().is_some() && draw.window(0).is_some_and(|w| w.frozen().is_some()) && draw.open_window(now).is_none()
     }
 
+    /// Whether a sale is over and everything about its draw is settled, so that it may be forgotten.
+    pub fn draw_is_over(&self, sale: &str, now: Now) -> bool {
+        let over = self.sales.iter().any(|(s, _)| *s.name == *sale && s.phase(now) == Phase::Closed);
+        over && self.draws().filter(|d| d.sale_id() == sale).all(|d| d.is_settled())
+    }
+
     /// Takes as many places for a frozen list as will be drawn; gives the number of the first.
     pub fn reserve_places(&self, count: u32) -> Option<u32> {
         self.state.line.lane(Lane::Main).reserve(count)
@@ -163,6 +283,12 @@ impl Room {
     /// Puts a frozen list's places where they were before a restart.
     pub fn reserve_places_at(&self, base: u32, count: u32) {
         self.state.line.lane(Lane::Main).reserve_at(base, count);
+    }
+
+    /// The places of the current sale's one list, once they are reserved: the first, and how many.
+    pub(super) fn drawn_places(&self, now: Now) -> Option<[u32; 2]> {
+        let draw = self.current_draw(now).filter(|d| !d.is_chained())?;
+        draw.window(0)?.frozen().map(|f| [f.base, f.count])
     }
 
     /// No draw, no call: not even of those who came later.
@@ -204,7 +330,11 @@ impl Room {
     pub(super) fn carry_over_draws(&mut self, old: &Room) {
         for draw in &mut self.draws {
             if let Some(was) = old.draws.iter().find(|d| d.sale_id() == draw.sale_id() && d.pledged().is_some()) {
+                let cancelled = draw.is_cancelled();
                 *draw = was.clone();
+                if cancelled {
+                    draw.cancel();
+                }
             }
         }
     }

@@ -33,8 +33,15 @@ fn at(ms: u64) -> Now {
 
 /// Pre-queue at once, freeze after 40 s, opening after 60 s.
 fn room(order: Order) -> Room {
-    let text = r#"{"name":"drop","arm":"always","freeze_before":"20s","visitor":{"entries_per_network":3,"entries_max":20}}"#;
-    let settings = RoomSettings { order, ..serde_json::from_str(text).unwrap() };
+    room_of(settings(order))
+}
+
+fn settings(order: Order) -> RoomSettings {
+    let text = r#"{"name":"drop","arm":"always","freeze_before":"20s","visitor":{"entries_per_network":3,"work_bits":0,"entries_max":20}}"#;
+    RoomSettings { order, ..serde_json::from_str(text).unwrap() }
+}
+
+fn room_of(settings: RoomSettings) -> Room {
     let sale = Sale {
         name: "s".into(),
         room: "drop".into(),
@@ -77,6 +84,7 @@ fn visit(person: u64, tokens: &[Token]) -> Visit<'_> {
         wants: Wants::Html,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         prefetch: false,
         tokens,
     }
@@ -168,7 +176,8 @@ fn who_comes_before_the_freeze_is_drawn_and_who_comes_later_follows() {
 fn an_entry_that_the_disk_lost_is_void_and_the_person_enters_again() {
     let room = room(Order::DrawThenFifo);
     let lost = knock(&room, 1, at(100)).entry.unwrap();
-    assert_eq!(knock(&room, 1, at(110)).entry, None, "no ticket while the entry is on its way to the disk");
+    let again = knock(&room, 1, at(110));
+    assert!(again.entry.is_none() && !again.fresh, "no ticket while the entry is on its way to the disk");
     let list = room.draws().next().unwrap().window(0).unwrap();
     assert!(!list.register.close() || list.register.taken() == 0);
     room.settle_entry("s", &lost, false, at(120));
@@ -185,6 +194,10 @@ fn without_a_cookie_that_came_back_there_is_no_entry() {
     assert!(w.fresh && w.entry.is_none() && w.place.is_none() && matches!(w.stage, Stage::Prequeue { .. }), "{w:?}");
     let named = Visit { identity: Some(77), ..first };
     let (Verdict::Wait(w), _) = room.visit(&named, Class::Human, at(200)) else { panic!() };
+    assert!(w.entry.is_none(), "the name is of another room");
+    let mut by_login = settings(Order::DrawThenFifo);
+    by_login.visitor.key = Some(VisitorKey::Cookie("login".into()));
+    let (Verdict::Wait(w), _) = room_of(by_login).visit(&named, Class::Human, at(200)) else { panic!() };
     assert!(w.entry.is_some_and(|e| e.who.key == 77));
 }
 
@@ -245,4 +258,59 @@ fn a_place_taken_before_the_pre_queue_is_none_in_the_sale() {
     room.reserve_places(1);
     room.state.line.lane(Lane::Main).put(0, 100);
     assert_eq!(room.status(&visit(1, &[early]), at(100)), RoomStatus::None);
+}
+
+#[test]
+fn polls_for_the_draw_come_when_the_places_are_there_and_before_the_opening() {
+    let mut settings = settings(Order::DrawThenFifo);
+    settings.beacon = serde_json::from_str(r#"{"source":"drand-quicknet","delay":"10s"}"#).unwrap();
+    let room = room_of(settings);
+    let (freeze_ms, opens_ms) = (40_000, 60_000);
+    let mut after = std::collections::BTreeSet::new();
+    for p in 0..18 {
+        let w = knock(&room, p, at(freeze_ms - 30_000));
+        let asks_ms = freeze_ms - 30_000 + u64::from(w.poll_after_s) * 1_000;
+        assert!((freeze_ms + 13_000..=opens_ms).contains(&asks_ms), "person {p} asks at {asks_ms}");
+        after.insert(asks_ms);
+    }
+    assert!(after.len() >= 5, "not all at once: {after:?}");
+}
+
+#[test]
+fn above_a_quota_work_is_asked_for_and_opens_the_list_to_who_did_it() {
+    let mut hard = settings(Order::DrawThenFifo);
+    (hard.visitor.entries_per_network, hard.visitor.work_bits) = (Some(1), 8);
+    let room = room_of(hard);
+    enter(&room, 0, at(100));
+    let asked = knock(&room, 1, at(200));
+    let work_of = |person, ms| room.work(&visit(person, &[]), at(ms));
+    let work = work_of(1, 200).unwrap();
+    assert!(asked.needs_work && asked.entry.is_none() && !asked.fresh && asked.poll_after_s <= 40, "{asked:?}");
+    assert_eq!(work_of(1, 300), Some(work), "the same work, whenever it is asked for");
+    assert_ne!(work_of(2, 300), Some(work), "for each person another");
+    let answer = work.solve();
+    let wrong = (0..).find(|n| !work.is_done(*n)).unwrap();
+    let post = |person| Visit { method: "POST", ..visit(person, &[]) };
+    assert_eq!(room.enter_with_work(&post(1), wrong, at(400)), None);
+    let entered = room.enter_with_work(&post(1), answer, at(400)).unwrap().entry.unwrap();
+    assert!(entered.crowded && entered.fresh && entered.entry.index == 1);
+    room.settle_entry("s", &entered, true, at(400));
+    let again = room.enter_with_work(&post(1), answer, at(500)).unwrap().entry.unwrap();
+    assert!(!again.fresh && again.entry.index == 1, "one entry a person");
+    assert_eq!(room.enter_with_work(&post(9), answer, at(400)).and_then(|w| w.entry), None, "work of somebody else");
+    let w = knock(&room, 1, at(600));
+    assert_eq!((w.needs_work, w.entry.map(|e| e.entry.index)), (false, Some(1)));
+    assert_eq!(room.enter_with_work(&post(1), answer, at(40_000)), None, "the list is closed");
+}
+
+#[test]
+fn who_entered_and_asks_too_early_is_told_so() {
+    let room = room(Order::DrawThenFifo);
+    let (_, ticket) = enter(&room, 1, at(100));
+    let me = visit(1, std::slice::from_ref(&ticket));
+    assert!(room.early(&me, at(2_000)).is_some_and(|s| s > 20), "{:?}", room.early(&me, at(2_000)));
+    let (other, _) = enter(&room, 2, at(100));
+    assert_eq!(other.entry.index, 1, "another entry was told of its own time");
+    draw(&room, 0, at(40_100));
+    assert_eq!(room.early(&me, at(40_200)), None, "the place is there: nobody is too early for it");
 }

@@ -69,6 +69,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         wants: Wants::Html,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         prefetch: false,
         tokens,
     }

@@ -19,7 +19,8 @@ pub struct RoomSettings {
     /// `measured`, or `{ fixed: 120/min }`.
     #[serde(default)]
     pub admission: Admission,
-    /// How places are ordered.
+    /// How places are ordered. Left out: drawn where `state` and `keys` are set and every sale of the room has a pre-queue
+    /// longer than `freeze_before`, else first come, first served.
     #[serde(default)]
     pub order: Order,
     /// Balls of an entry in the draw's drum, by its class; published with the sale.
@@ -144,18 +145,42 @@ impl Order {
 }
 
 /// `visitor: { key: { cookie: shop_login }, entries_per_network: 8, entries_max: 2000000 }`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VisitorSettings {
     /// What one entry per person rests on; the gate's own visitor cookie when left out, of which anybody can have many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<VisitorKey>,
-    /// Above as many of one network (IPv4 /24, IPv6 /64) entries weigh only `weights.crowded`; no such quota when left out.
+    /// Above as many of one network (IPv4 /24, IPv6 /64) an entry needs proof of work and weighs only `weights.crowded`; no
+    /// such quota when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries_per_network: Option<u32>,
+    /// The same for as many of one network that also look alike: same TLS hello, same headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_per_fingerprint: Option<u32>,
+    /// The work above a quota: a number whose hash has as many leading zero bits, so 2 to that power hashes on average. 18
+    /// takes a phone some seconds; 0: none.
+    #[serde(default = "work_bits")]
+    pub work_bits: u8,
     /// Most entries of one draw; who comes then follows in the order of arrival. The room's `entries_max` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries_max: Option<u32>,
+}
+
+impl Default for VisitorSettings {
+    fn default() -> Self {
+        VisitorSettings {
+            key: None,
+            entries_per_network: None,
+            entries_per_fingerprint: None,
+            work_bits: work_bits(),
+            entries_max: None,
+        }
+    }
+}
+
+fn work_bits() -> u8 {
+    18
 }
 
 /// Where the shop's login puts the name of a person: `{ cookie: NAME }` or `{ header: NAME }`.

@@ -34,6 +34,7 @@ fn visit(tokens: &[Token]) -> Visit<'_> {
         visitor_by_cookie: false,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
         tokens,

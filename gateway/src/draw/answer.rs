@@ -21,9 +21,9 @@ use tidegate_filters::{
 };
 use tokio::io::AsyncReadExt as _;
 
-use super::page;
 use crate::{
     own,
+    pages::{self, Checked, NotProven},
     reply::{self, Answer},
     state::Shared,
     trace::Trace,
@@ -31,7 +31,7 @@ use crate::{
 
 /// While something can still change.
 const FRESH: &str = "public, max-age=2";
-/// Once it is revealed.
+/// A list that is revealed.
 const FOR_EVER: &str = "public, max-age=86400, immutable";
 /// Bytes of a file sent at a time.
 const PIECE_BYTES: usize = 64 << 10;
@@ -66,8 +66,9 @@ pub async fn answer(
                 return reply::send(session, trace, later.with("cache-control", FRESH)).await;
             };
             return match path {
-                "draw/transcript.json" => file(session, &revealed.file, "application/json").await,
-                _ => file(session, &revealed.entries, "text/csv; charset=utf-8").await,
+                // An amendment may still come: a sale that is drawn can be called off.
+                "draw/transcript.json" => file(session, &revealed.file, "application/json", "public, max-age=60").await,
+                _ => file(session, &revealed.entries, "text/csv; charset=utf-8", FOR_EVER).await,
             };
         }
     };
@@ -94,44 +95,30 @@ fn find<'a>(shared: &Shared, rooms: &'a [Room], query: &[(String, String)]) -> O
     (number < draw.window_count()).then_some((room, draw, number))
 }
 
-fn whole(
-    shared: &Shared,
-    trace: &Trace,
-    room: &Room,
-    draw: &SaleDraw,
-    number: u64,
-    proof: Option<&Result<Inclusion, String>>,
-) -> Answer {
+fn whole(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number: u64, proof: Option<&Checked>) -> Answer {
     let value = describe(shared, trace, room, draw, number);
     let drawn = value["state"] == "drawn";
-    let proven = proof.map(|p| match p {
-        Ok(p) => {
-            let place = p.place.map_or_else(|| "no place".to_owned(), |n| format!("place {}", n + 1));
-            (
-                true,
-                format!(
-                    "Entry {} with weight {}, {place} of {}; its path of {} hashes leads to the frozen root.",
-                    p.index,
-                    p.weight,
-                    p.n,
-                    p.path.len()
-                ),
-            )
-        }
-        Err(why) => (false, why.clone()),
-    });
     let html = trace.intake.wants == Wants::Html;
+    let cache = if drawn { "public, max-age=60" } else { FRESH };
+    let page = |checked| {
+        let pages = trace.active.pages.room(trace.active.pipeline.room(room.name())?)?;
+        pages::draw(pages, trace.intake.accept_language.as_str(), &value, checked)
+    };
     match (proof, html) {
-        (None, true) => Answer::page(200, "own", Reason::Own.code(), page::page(&value, None))
-            .with("cache-control", if drawn { "public, max-age=60" } else { FRESH }),
-        (None, false) => Answer::json(200, "own", Reason::Own.code(), &value)
-            .with("cache-control", if drawn { "public, max-age=60" } else { FRESH }),
-        (Some(_), true) => {
-            let proven = proven.as_ref().map(|(good, words)| (*good, words.as_str()));
-            Answer::page(200, "own", Reason::Own.code(), page::page(&value, proven))
-        }
+        (None, true) => match page(None) {
+            // Caches keep one for each language.
+            Some(page) => Answer::page(200, "own", Reason::Own.code(), page)
+                .with("cache-control", cache)
+                .with("vary", "Accept, Accept-Language"),
+            None => Answer::json(200, "own", Reason::Own.code(), &value).with("cache-control", FRESH),
+        },
+        (None, false) => Answer::json(200, "own", Reason::Own.code(), &value).with("cache-control", cache).with("vary", "Accept"),
+        (Some(checked), true) => match page(Some(checked)) {
+            Some(page) => Answer::page(200, "own", Reason::Own.code(), page),
+            None => own::problem(503, "the page cannot be shown; ask for JSON"),
+        },
         (Some(Ok(p)), false) => Answer::json(200, "own", Reason::Own.code(), &json!(p)),
-        (Some(Err(why)), false) => Answer::problem(422, "own", Reason::Own.code(), why),
+        (Some(Err(why)), false) => Answer::problem(422, "own", Reason::Own.code(), why.in_english()),
     }
 }
 
@@ -177,6 +164,8 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         "identity": rules["identity"].as_str().map(str::to_owned).or_else(|| rules["identity"].as_object().map(|_| "shop_login".into())),
         "operator_could_have_chosen": draw.pledged().is_some() && rules["beacon"].is_null(),
         "promise": promise,
+        "cancelled": draw.is_cancelled(),
+        "redraws": rules["redraws"],
         "amendments": shared.draws.amendments(draw.sale_id()),
         "frozen": frozen,
         "transcript": drawn.then(|| url("draw/transcript.json")),
@@ -204,28 +193,23 @@ fn receipt(shared: &Shared, trace: &Trace) -> Answer {
 }
 
 /// Proves a pasted receipt against the frozen list.
-fn prove(draw: &SaleDraw, pasted: &str) -> Result<Inclusion, String> {
-    let receipt: Receipt = serde_json::from_str(pasted.trim())
-        .map_err(|e| format!("This is no receipt: {e}. Paste all of the file, from the first brace to the last."))?;
-    let pledge = draw.pledged().ok_or("Nothing was promised yet.")?;
+fn prove(draw: &SaleDraw, pasted: &str) -> Checked {
+    let receipt: Receipt = serde_json::from_str(pasted.trim()).map_err(|_| NotProven::NoReceipt)?;
+    let pledge = draw.pledged().ok_or(NotProven::NotSigned)?;
     if receipt.public_key != pledge.public_key || receipt.commitment != pledge.commitment || !receipt.is_signed() {
-        return Err("It was not signed by this gate for this sale, or it was changed.".into());
+        return Err(NotProven::NotSigned);
     }
     let number = match receipt.sale_id.rsplit_once('#') {
-        Some((_, window)) => window.parse().map_err(|_| "It names no window of this sale.".to_owned())?,
+        Some((_, window)) => window.parse().map_err(|_| NotProven::OtherSale)?,
         None => 0,
     };
     if receipt.sale_id != draw.draw_id(number) {
-        return Err(format!("It is of sale {}, this page is about {}.", receipt.sale_id, draw.sale_id()));
+        return Err(NotProven::OtherSale);
     }
-    let window = draw.window(number).ok_or("There is no such window yet.")?;
-    let Some(frozen) = window.frozen() else {
-        return Err("Your receipt is good. The list is not frozen yet: come back after that.".into());
-    };
+    let window = draw.window(number).ok_or(NotProven::NotFrozen)?;
+    let frozen = window.frozen().ok_or(NotProven::NotFrozen)?;
     let index = u32::try_from(receipt.index).unwrap_or(u32::MAX);
-    let entry = window.entry(index).filter(|e| e.id == receipt.entry_id);
-    let entry =
-        entry.ok_or("The gate signed this receipt, but the entry is not in the list. Keep the receipt: it proves that.")?;
+    let entry = window.entry(index).filter(|e| e.id == receipt.entry_id).ok_or(NotProven::NotListed)?;
     let leaves = Leaves::new(&receipt.sale_id);
     let leaf_of = |i: usize| window.entry(i as u32).map_or([0; 32], |e| leaves.leaf(i as u64, &e));
     let path = frozen.tree.path(index as usize, leaf_of).unwrap_or_default();
@@ -243,7 +227,7 @@ fn prove(draw: &SaleDraw, pasted: &str) -> Result<Inclusion, String> {
 }
 
 /// A revealed file, in pieces: a list of a million entries is 54 MB.
-async fn file(session: &mut Session, path: &Path, content_type: &'static str) -> pingora::Result<()> {
+async fn file(session: &mut Session, path: &Path, content_type: &'static str, cache: &'static str) -> pingora::Result<()> {
     let opened = async {
         let file = tokio::fs::File::open(path).await?;
         let size = file.metadata().await?.len();
@@ -258,7 +242,7 @@ async fn file(session: &mut Session, path: &Path, content_type: &'static str) ->
     let mut head = ResponseHeader::build(200, Some(6))?;
     head.insert_header(header::CONTENT_TYPE, content_type)?;
     head.insert_header(header::CONTENT_LENGTH, size)?;
-    head.insert_header(header::CACHE_CONTROL, FOR_EVER)?;
+    head.insert_header(header::CACHE_CONTROL, cache)?;
     head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     let no_body = session.req_header().method == http::Method::HEAD || size == 0;
     session.write_response_header(Box::new(head), no_body).await?;

@@ -1,5 +1,7 @@
 //! What a draw keeps on the disk: the promise with its secret, entries, frozen lists, beacon rounds.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 use tidegate_filters::{
     rule::bot_gate::Class,
@@ -16,6 +18,8 @@ use crate::store::{Batch, Store, StoreError, Table};
 
 /// Weights of as many indices stand in one record: half of the store's limit.
 const WEIGHTS_A_RECORD: usize = 512 << 10;
+/// An entry on the disk.
+const ENTRY_BYTES: usize = 26;
 /// In a record of weights: void.
 const VOID: u8 = u8::MAX;
 
@@ -75,10 +79,11 @@ pub(super) fn put_promise(batch: &mut Batch, sale: &str, promised: &Promised) {
 
 /// An entry: who, and as what.
 pub(super) fn put_entry(batch: &mut Batch, sale: &str, window: u32, index: u32, who: Person, class: Class, crowded: bool) {
-    let mut value = Vec::with_capacity(18);
+    let mut value = Vec::with_capacity(ENTRY_BYTES);
     value.extend_from_slice(&who.key.to_be_bytes());
-    value.extend_from_slice(&who.network.unwrap_or(u64::MAX).to_be_bytes());
+    value.extend_from_slice(&who.network.map_or(0, NonZeroU64::get).to_be_bytes());
     value.extend_from_slice(&[class as u8, u8::from(crowded)]);
+    value.extend_from_slice(&who.fingerprint.to_be_bytes());
     batch.put(table("draw_entry", sale), &[be(window), be(index)].concat(), value);
 }
 
@@ -94,13 +99,17 @@ pub(super) fn restore_entries(store: &dyn Store, draw: &SaleDraw) -> Result<u64,
         let (Some(window), Some(index)) = (number(key), key.get(4..).and_then(number)) else { return };
         let Some(list) = draw.window_or_new(u64::from(window)) else { return };
         let part = |at: usize| Some(u64::from_be_bytes(value.get(at..at + 8)?.try_into().ok()?));
-        let (Some(key), Some(network), Some([class, crowded])) = (part(0), part(8), value.get(16..18)) else { return };
+        let (Some(key), Some(network), Some([class, crowded]), Some(fingerprint)) =
+            (part(0), part(8), value.get(16..18), part(18))
+        else {
+            return;
+        };
         let class = match class {
             0 => Class::Human,
             1 => Class::Unsure,
             _ => Class::Suspect,
         };
-        let who = Person { key, network: (network != u64::MAX).then_some(network) };
+        let who = Person { key, network: NonZeroU64::new(network), fingerprint };
         list.register.restore(index, who, class, *crowded == 1);
         windows.insert(window);
         n += 1;

@@ -5,9 +5,9 @@ mod answer;
 mod enter;
 mod fetch;
 mod kept;
-mod page;
 mod rules;
 mod step;
+mod work;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tidegate_config::Policy;
 use tidegate_filters::{
-    Pipeline,
+    Now, Pipeline,
     seats::{
         draw::{
             beacon::{BeaconCheck, BeaconRound},
@@ -37,6 +37,7 @@ use tokio::sync::watch;
 pub use answer::answer;
 pub use enter::enter;
 pub use fetch::read as read_round;
+pub use work::work;
 
 use crate::{beacon, control::Control, keys::StatementKey, state::Active};
 
@@ -109,11 +110,15 @@ impl Draws {
     /// writes them down.
     pub fn amend(&self, old: &Active, new: &Policy, at_s: u64) {
         for draw in old.pipeline.rooms().iter().flat_map(Room::draws).filter(|d| has_entries(d)) {
-            let find =
-                |p: &Policy| p.sales.iter().find(|s| s.name == draw.sale_id()).map(|s| (s.opens_at.clone(), s.closes_at.clone()));
+            let find = |p: &Policy| p.sales.iter().find(|s| s.name == draw.sale_id()).cloned();
             let (Some(pledge), Some(was), Some(is)) = (draw.pledged(), find(&old.policy), find(new)) else { continue };
-            if was != is {
-                let text = format!("opens at {}, closes at {}; before: opens at {}, closes at {}", is.0, is.1, was.0, was.1);
+            let moved = (&was.opens_at, &was.closes_at) != (&is.opens_at, &is.closes_at);
+            let (o, c) = ((&is.opens_at, &was.opens_at), (&is.closes_at, &was.closes_at));
+            let texts = [
+                moved.then(|| format!("opens at {}, closes at {}; before: opens at {}, closes at {}", o.0, c.0, o.1, c.1)),
+                is.cancelled.as_ref().filter(|_| was.cancelled.is_none()).map(|why| format!("cancelled: {why}")),
+            ];
+            for text in texts.into_iter().flatten() {
                 tracing::info!(sale = draw.sale_id(), %text, "amendment");
                 let signed = Amendment::sign(&self.signer, draw.sale_id(), &pledge.commitment, at_s, &text);
                 self.amendments.lock().entry(draw.sale_id().to_owned()).or_default().0.push(signed);
@@ -158,18 +163,26 @@ fn has_entries(draw: &SaleDraw) -> bool {
 }
 
 /// Why a policy may not be put in force: it would change what was promised to those who entered. `None`: it may.
-pub fn breaks_promise(policy: &Policy, old: &Pipeline) -> Option<String> {
+pub fn breaks_promise(policy: &Policy, old: &Pipeline, now: Now) -> Option<String> {
     for room in old.rooms() {
         for draw in room.draws() {
             let Some(pledge) = draw.pledged().filter(|_| has_entries(draw)) else { continue };
             let name = draw.sale_id();
+            if room.draw_is_over(name, now) {
+                continue;
+            }
             let again = policy.sales.iter().find(|s| s.name == name && s.room == room.name());
             let again = again.zip(policy.rooms.iter().find(|r| r.name == room.name()));
             let Some((sale, settings)) = again else {
                 return Some(format!(
-                    "people have entered the draw of sale `{name}`; keep the sale and its room until it is over"
+                    "people have entered the draw of sale `{name}`; keep the sale and its room until it is over, or call it off with `cancelled: REASON`"
                 ));
             };
+            if draw.is_cancelled() && sale.cancelled.is_none() {
+                return Some(format!(
+                    "sale `{name}` was cancelled and people were told so; write a sale of another name with `redraws: {name}`"
+                ));
+            }
             let now = SaleDraw::new(&sale.compile(1), settings.freeze_before.ms(), settings.order.window_ms());
             let moved = match draw.is_chained() {
                 true => (0..2).any(|w| now.window_ends_ms(w) != draw.window_ends_ms(w)),

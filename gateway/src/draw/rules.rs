@@ -37,11 +37,14 @@ pub(super) fn rules_json(policy: &Policy, room: &RoomSettings, sale: &str) -> Re
         },
         quotas: Quotas {
             per_network: room.visitor.entries_per_network,
+            per_fingerprint: room.visitor.entries_per_fingerprint,
+            work_bits: room.visitor.work_bits,
             entries_max: room.visitor.entries_max.unwrap_or(room.entries_max),
         },
         stock: sale.and_then(|s| s.stock),
         per_visitor_max: sale.and_then(|s| s.per_visitor_max),
         beacon: BeaconRule::of(&room.beacon),
+        redraws: sale.and_then(|s| s.redraws.clone()),
     };
     rules.json().map_err(|e| e.to_string())
 }

@@ -12,7 +12,7 @@ use tidegate_filters::{
             entries,
             live::{Frozen, SaleDraw, Window},
             rules::BeaconRule,
-            transcript::Promise,
+            transcript::{Promise, Transcript},
         },
         room::{Room, RoomSettings},
     },
@@ -149,7 +149,9 @@ impl Step<'_> {
             let Some(list) = self.draw.window_or_new(u64::from(window)) else { continue };
             list.register.close();
             let weights = kept::weights(store, id, window)?;
-            self.room.reserve_places_at(listed.base, listed.count);
+            if !self.draw.is_cancelled() {
+                self.room.reserve_places_at(listed.base, listed.count);
+            }
             list.freeze(Frozen::of(list, listed.list, weights, listed.base, listed.count, listed.census));
         }
         let amended = kept::amendments(store, id)?;
@@ -172,6 +174,22 @@ impl Step<'_> {
             if let Some((_, kept)) = self.draws.amendments.lock().get_mut(id) {
                 *kept = count;
             }
+            self.publish_again()?;
+        }
+        Ok(())
+    }
+
+    /// What was revealed before an amendment carries it, too.
+    fn publish_again(&self) -> Result<(), Waits> {
+        let id = self.draw.sale_id();
+        let revealed: Vec<_> =
+            self.draws.revealed.read().iter().filter(|(k, _)| k.0 == id).map(|(k, r)| (k.clone(), r.clone())).collect();
+        for (key, old) in revealed {
+            let mut transcript = old.transcript.clone();
+            transcript.amendments = self.draws.amendments(id);
+            publish(&old.file, &as_text(&transcript))?;
+            let new = Revealed { transcript, entries: old.entries.clone(), file: old.file.clone() };
+            self.draws.revealed.write().insert(key, Arc::new(new));
         }
         Ok(())
     }
@@ -216,7 +234,11 @@ impl Step<'_> {
         let settings = self.room.settings();
         let (weights, census) = (window.register.weights(&settings.weights), window.register.census());
         let count = weights.iter().flatten().count() as u32;
-        let base = self.room.reserve_places(count).ok_or_else(|| Waits::For("the room has no numbers left".into()))?;
+        let base = match self.draw.is_cancelled() {
+            // Nobody will stand there.
+            true => 0,
+            false => self.room.reserve_places(count).ok_or_else(|| Waits::For("the room has no numbers left".into()))?,
+        };
         let frozen_at = now.wall_ms / 1_000;
         let rule = BeaconRule::of(&settings.beacon);
         let round = rule.as_ref().and_then(|r| r.round(frozen_at)).unwrap_or(0);
@@ -244,11 +266,12 @@ impl Step<'_> {
         let mut transcript = promise.transcript(&frozen.list, seed, beacon, public_key, "entries.csv");
         transcript.amendments = self.draws.amendments(self.draw.sale_id());
         fs::create_dir_all(&directory)?;
-        let text = serde_json::to_string_pretty(&transcript).unwrap_or_default();
         publish(&directory.join("entries.csv"), &entries::write(&entries, &places))?;
-        publish(&directory.join("transcript.json"), &format!("{text}\n"))?;
+        publish(&directory.join("transcript.json"), &as_text(&transcript))?;
         window.draw(&places);
-        self.room.seat_drawn(window, frozen, now);
+        if !self.draw.is_cancelled() {
+            self.room.seat_drawn(window, frozen, now);
+        }
         let revealed = Revealed { transcript, entries: directory.join("entries.csv"), file: directory.join("transcript.json") };
         let key = (self.draw.sale_id().to_owned(), window.number());
         self.draws.revealed.write().insert(key, Arc::new(revealed));
@@ -292,6 +315,11 @@ impl Step<'_> {
         let round = fetch::fetch(from, source, number).map_err(missing)?;
         self.draws.bring(round).map_err(missing)
     }
+}
+
+fn as_text(transcript: &Transcript) -> String {
+    let text = serde_json::to_string_pretty(transcript).unwrap_or_default();
+    format!("{text}\n")
 }
 
 /// A file that is there whole or not at all.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tidegate_filters::{Reason, seats::room::Cause};
 
+use super::draw::Drawing;
+
 /// A language file has at most this many bytes.
 pub const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -53,6 +55,7 @@ pub struct Words {
     pub keep_place: String,
     pub restarted: String,
     pub rules: Rules,
+    pub draw: Drawing,
     pub challenge: Said,
     pub refusals: Refusals,
 }

@@ -10,11 +10,13 @@ use thiserror::Error;
 use tidegate_config::Policy;
 use tidegate_filters::seats::page::{BUILTIN, PageSettings};
 
+mod draw;
 mod guard;
 mod language;
 mod template;
 mod waiting;
 
+pub use draw::{Checked, NotProven, draw};
 pub use language::{FILE_BYTES_MAX, Language, LanguageError, Refusal, choose, is_tag};
 pub use template::{TEMPLATE_BYTES_MAX, Template, TemplateError};
 pub use waiting::waiting;
@@ -25,7 +27,9 @@ pub const PAGE_BYTES_MAX: usize = 15 << 10;
 pub const LANGUAGES_MAX: usize = 64;
 
 const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("waiting.js");
+static SCRIPT: LazyLock<String> = LazyLock::new(|| without_comments(include_str!("waiting.js")));
+/// Does the work that is asked for above a quota; only on pages that ask for it.
+static WORK: LazyLock<String> = LazyLock::new(|| without_comments(include_str!("work.js")));
 const WAITING: &str = include_str!("waiting.html");
 const MESSAGE: &str = include_str!("message.html");
 
@@ -134,7 +138,7 @@ impl RoomPage {
 
     fn new(source: &str, languages: Vec<Language>) -> Result<RoomPage, TemplateError> {
         let words = languages.iter().map(|l| Value::from_serialize(&l.words)).collect();
-        Ok(RoomPage { template: Template::new(source, &[STYLE, SCRIPT])?, languages, words })
+        Ok(RoomPage { template: Template::new(source, &[STYLE, &SCRIPT, &WORK])?, languages, words })
     }
 
     /// The language for an `Accept-Language` header, and its words.
@@ -165,11 +169,6 @@ pub fn message(accept: &str, refusal: Refusal, code: &str) -> Page {
 /// What programs are told about a refusal.
 pub fn in_english(refusal: Refusal) -> &'static str {
     Language::all_builtin().first().map_or("refused", |l| l.refusal(refusal).text.as_str())
-}
-
-/// The `Content-Security-Policy` of a fixed page: its own scripts and styles, and nothing else.
-pub fn policy_of(html: &str) -> String {
-    Template::new(html, &[]).map_or_else(|_| "default-src 'none'".into(), |t| t.policy().to_owned())
 }
 
 /// A button that only somebody who is there presses.
@@ -206,6 +205,11 @@ fn fields(values: &[(&str, &str)]) -> Value {
         html.push_str("\">");
     }
     Value::from_safe_string(html)
+}
+
+/// A script as it is sent: comments are for who reads the file.
+fn without_comments(script: &str) -> String {
+    script.lines().filter(|l| !l.starts_with("//")).flat_map(|l| [l, "\n"]).collect()
 }
 
 fn styled() -> Value {

@@ -16,7 +16,7 @@ fn settings(languages: &[&str], translations: Option<&Path>, template: Option<&P
 fn every_page() -> Vec<(&'static str, Page)> {
     let shipped = RoomPage::load(&PageSettings::default()).unwrap();
     let mut pages = waiting::sample_pages(&shipped);
-    assert_eq!(pages.len(), 7 * Language::all_builtin().len(), "one does not render");
+    assert_eq!(pages.len(), 11 * Language::all_builtin().len(), "one does not render");
     for language in Language::all_builtin() {
         pages.push(("challenge", challenge(&language.tag, "/.tidegate/challenge", "/x", "p")));
         for refusal in [Refusal::ShopSlow, Refusal::StaleChallenge, Refusal::Of(Reason::ShopBusy), Refusal::Of(Reason::Own)] {

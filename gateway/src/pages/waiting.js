@@ -42,7 +42,7 @@ line(s.ahead,s.wait_s,s.because);
 if(s.stock_percent!=null)set("stock",s.stock_percent+"\u00a0%");
 if(!es)again(s.poll_after_s||5)})}).catch(function(){again(10)})}
 function wait(f,n){var r=f.rate[c.lane],p=n*f.present+1,x=1.28*Math.sqrt(p);if(r<.001)return null;
-return[Math.floor(Math.max(0,p-x)/r/(1+f.spread)),Math.ceil((p+x)*(1+f.spread)/r+1)]}
+return[Math.floor(Math.min(864e2,Math.max(0,p-x)/(r*(1+f.spread)))),Math.ceil(Math.min(864e2,(p+x)*(1+f.spread)/r+1))]}
 function live(){
 if(!window.EventSource||!c.events)return;
 var s=new EventSource(c.events);
@@ -50,7 +50,7 @@ s.onopen=function(){es=s;clearTimeout(timer)};
 s.onmessage=function(e){
 var f=JSON.parse(e.data),n=c.place-f.frontier[c.lane];news(f.message);
 // The stage of everybody: the page itself says it anew. The turn: whoever is called may ask at once.
-if(f.stage!==c.stage)return setTimeout(function(){location.reload()},Math.random()*3e3);
+if(f.stage!==c.stage||(f.draw?f.draw.state:null)!==c.draw)return setTimeout(function(){location.reload()},Math.random()*3e3);
 if(c.place===null)return;
 // Once: a frame a second must not put it off for ever.
 if(n<0){if(!asks){asks=1;setTimeout(function(){asks=0;poll()},Math.random()*2e3)}return}
@@ -59,5 +59,5 @@ line(n,wait(f,n),f.because)};
 s.onerror=function(){es=0;again(c.poll*(.5+Math.random()/2))}}
 if(q("sound")&&window.AudioContext){show("sound",1);q("sound").querySelector("input").onchange=function(){sound=this.checked?new AudioContext:0}}
 if(c.opens){var at=Date.now()+c.opens*1e3;setInterval(function(){set("opens",time(Math.max(0,Math.round((at-Date.now())/1e3))))},1e3)}
-if(c.state==="called")turn(c.left);else{if(c.place!==null)line(c.ahead,c.wait,c.because);live();again(c.poll)}
+if(c.state==="called")turn(c.left);else{if(c.place!==null)line(c.ahead,c.wait,c.because);if(!c.work){live();again(c.poll)}}
 })();

@@ -2,10 +2,13 @@
 
 use minijinja::{Value, context};
 use serde_json::json;
-use tidegate_filters::seats::room::{Cause, Order, Stage, Waiting};
+use tidegate_filters::seats::{
+    draw::digest::hex,
+    room::{Cause, Order, Stage, Waiting},
+};
 
 use super::{
-    Page, RoomPage, SCRIPT, fields,
+    Page, RoomPage, SCRIPT, WORK, fields,
     language::{Language, put},
     styled,
     template::{TemplateError, escape},
@@ -43,6 +46,11 @@ struct Shown {
     prefix: String,
     to: String,
     place: Option<(u32, u8)>,
+    /// Index of an entry that has no place yet.
+    entry: Option<u32>,
+    /// `open`, `frozen` or `drawn`, and how many are on the list, while a sale that is drawn is on.
+    draw: Option<(&'static str, Option<u64>)>,
+    work: Option<Asked>,
     ahead: u64,
     wait_s: Option<(u32, u32)>,
     stock_percent: Option<u8>,
@@ -57,6 +65,15 @@ struct Shown {
     message: Option<String>,
     rules: Rules,
     events: bool,
+}
+
+/// Work that is asked for above a quota.
+#[derive(Clone, Debug)]
+struct Asked {
+    challenge: String,
+    bits: u8,
+    /// Seconds until the list closes.
+    left_s: u64,
 }
 
 /// The sale's rules, as numbers.
@@ -93,6 +110,13 @@ impl Shown {
             prefix: url(trace, ""),
             to: trace.intake.target(),
             place: w.place.map(|p| (p.number, p.lane as u8)),
+            entry: w.entry.map(|e| e.entry.index),
+            draw: room.draw_frame(trace.started).map(|d| (d.state, d.n)),
+            work: state.work().map(|work| Asked {
+                challenge: hex(&work.challenge),
+                bits: work.bits,
+                left_s: room.list_closes_in_s(trace.started).unwrap_or(0),
+            }),
             ahead: w.ahead,
             wait_s: w.wait_s,
             stock_percent: w.stock_percent,
@@ -117,6 +141,13 @@ impl Shown {
 fn values(language: &Language, t: &Value, s: &Shown) -> Value {
     let words = &language.words;
     let stage = match s.state {
+        _ if s.work.is_some() => &words.draw.work,
+        _ if s.entry.is_some() => match s.draw {
+            Some(("open", _)) => &words.draw.entered,
+            _ => &words.draw.frozen,
+        },
+        // Nobody has a place yet in a list that is open.
+        "prequeue" if s.place.is_none() && s.draw.is_some_and(|(state, _)| state == "open") => &words.draw.knock,
         "prequeue" => &words.stages.prequeue,
         "called" => &words.stages.called,
         "next" => &words.stages.next,
@@ -135,12 +166,16 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
         lang => language.tag,
         dir => words.dir.name(),
         title => stage.title,
-        text => stage.text,
+        text => put(&stage.text, "n", &language.number(s.draw.and_then(|d| d.1).unwrap_or(0))),
         state => s.state,
         room => s.room,
         head => Value::from_safe_string(head(language, s)),
         style => styled(),
-        script => Value::from_safe_string(format!("<script>{SCRIPT}</script>")),
+        script => Value::from_safe_string(match s.work {
+            Some(_) => format!("<script>{}</script><script>{}</script>", *SCRIPT, *WORK),
+            None => format!("<script>{}</script>", *SCRIPT),
+        }),
+        entry => s.entry.map(|index| format!("#{}", language.number(u64::from(index) + 1))),
         ticket => s.state != "full",
         place => s.place.map(|(number, _)| format!("#{}", language.number(u64::from(number) + 1))),
         ahead => language.number(s.ahead),
@@ -156,7 +191,7 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
         rules_title => if s.rules.sale.is_some() { &words.rules.title } else { &words.rules.room_title },
         rules => rules(language, &s.rules),
         fields => fields(&[("room", &s.room), ("to", &s.to)]),
-        urls => context! { claim => page("claim"), extend => page("extend"), leave => page("leave"), draw },
+        urls => context! { claim => page("claim"), extend => page("extend"), leave => page("leave"), receipt => page("receipt"), draw },
     }
 }
 
@@ -171,7 +206,10 @@ fn head(language: &Language, s: &Shown) -> String {
     let settings = json!({
         "state": s.state, "stage": s.room_stage, "room": s.room, "place": s.place.map(|p| p.0), "lane": s.place.map(|p| p.1),
         "ahead": s.ahead, "wait": s.wait_s.map(|(low, high)| [low, high]), "poll": s.poll_after_s, "opens": s.opens_in_s,
-        "left": s.claim_s.unwrap_or(0),
+        "left": s.claim_s.unwrap_or(0), "draw": s.draw.map(|d| d.0),
+        "work": s.work.as_ref().map(|w| json!({
+            "challenge": w.challenge, "bits": w.bits, "left": w.left_s, "url": format!("{}work", s.prefix),
+        })),
         "status": format!("{}status{query}", s.prefix),
         "events": s.events.then(|| format!("{}events{query}", s.prefix)),
         "t": {
@@ -235,6 +273,9 @@ fn samples() -> Vec<Shown> {
         prefix: format!("/{}/", "p".repeat(62)),
         to: format!("/{}", "'<&".repeat(40)),
         place: Some((u32::MAX, 1)),
+        entry: None,
+        draw: None,
+        work: None,
         ahead: u64::from(u32::MAX),
         wait_s: Some((7_000, 86_400)),
         stock_percent: Some(100),
@@ -258,15 +299,24 @@ fn samples() -> Vec<Shown> {
         rules: Rules::default(),
         ..full.clone()
     };
+    let asked = Asked { challenge: "f".repeat(32), bits: 24, left_s: 86_400 };
     vec![
         Shown { state: "prequeue", room_stage: "prequeue", opens_in_s: Some(86_000), ..full.clone() },
         Shown { state: "called", claim_s: Some(900), called: true, ..full.clone() },
         Shown { state: "called", claim_s: Some(0), called: true, ..full.clone() },
         Shown { state: "next", claim_s: Some(0), ..full.clone() },
         Shown { state: "paused", room_stage: "paused", because: Some(Cause::Paused), ..full.clone() },
-        Shown { state: "full", ..none },
+        Shown { state: "full", ..none.clone() },
+        Shown { entry: Some(u32::MAX), draw: Some(("open", None)), ..prequeue(&none) },
+        Shown { entry: Some(7), draw: Some(("frozen", Some(9_999_999))), ..prequeue(&none) },
+        Shown { draw: Some(("open", None)), ..prequeue(&none) },
+        Shown { draw: Some(("open", None)), work: Some(asked), ..prequeue(&none) },
         full,
     ]
+}
+
+fn prequeue(other: &Shown) -> Shown {
+    Shown { state: "prequeue", room_stage: "prequeue", opens_in_s: Some(86_000), ..other.clone() }
 }
 
 #[cfg(test)]

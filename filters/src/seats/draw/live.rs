@@ -14,6 +14,7 @@ use super::{
     register::{Census, Register, entries},
     transcript::{FrozenList, Promise},
     tree::Tree,
+    work::Work,
 };
 use crate::{rule::sale_window::Sale, time::Now};
 
@@ -58,6 +59,8 @@ pub struct SaleDraw {
     pledge: OnceLock<Pledge>,
     /// What the disk knew of entries is back: people may enter.
     open: AtomicBool,
+    /// The sale does not take place: nobody enters, nobody is seated; what is there is drawn and revealed all the same.
+    cancelled: AtomicBool,
     windows: Box<[OnceLock<Box<Window>>]>,
 }
 
@@ -130,6 +133,7 @@ impl SaleDraw {
             chained: window_ms.is_some(),
             pledge: OnceLock::new(),
             open: AtomicBool::new(false),
+            cancelled: AtomicBool::new(sale.cancelled),
             windows: (0..count).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -160,6 +164,21 @@ impl SaleDraw {
         self.open.store(true, Ordering::Release);
     }
 
+    /// The sale does not take place. There is no way back.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether it does not take place.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Whether every list in which somebody entered is drawn.
+    pub fn is_settled(&self) -> bool {
+        self.windows.iter().filter_map(OnceLock::get).all(|w| w.is_drawn() || w.register.taken() == 0)
+    }
+
     /// Whether nobody may be called yet: what the disk knew is not back, or the one list is not drawn.
     pub fn is_pending(&self) -> bool {
         !self.open.load(Ordering::Acquire) || !self.chained && !self.window(0).is_some_and(Window::is_drawn)
@@ -170,9 +189,15 @@ impl SaleDraw {
         self.pledge.get()
     }
 
+    /// What a person has to work on for an entry of a list above a quota; `None` before the promise is made.
+    pub fn work(&self, window: &Window, person: u64, bits: u8) -> Option<Work> {
+        Some(Work::of(&self.pledge.get()?.entry_key, &window.draw_id, person, bits))
+    }
+
     /// The list people enter now; `None` outside its time and before [`SaleDraw::open`].
     pub fn open_window(&self, now: Now) -> Option<(u32, &Window)> {
-        if !self.open.load(Ordering::Acquire) || now.wall_ms < self.opens_ms || now.wall_ms >= self.ends_ms {
+        if !self.open.load(Ordering::Acquire) || self.is_cancelled() || now.wall_ms < self.opens_ms || now.wall_ms >= self.ends_ms
+        {
             return None;
         }
         let number = (now.wall_ms - self.opens_ms) / self.window_ms;
@@ -313,6 +338,21 @@ mod tests {
         assert_eq!(draw.open_window(at(1_000)).unwrap().0, 0);
         assert_eq!(draw.open_window(at(40_999)).unwrap().0, 0);
         assert_eq!((draw.window_count(), draw.window_ends_ms(0), draw.draw_id(0)), (1, 41_000, "s".to_owned()));
+    }
+
+    #[test]
+    fn a_cancelled_sale_takes_nobody_and_is_settled_when_its_list_is_drawn() {
+        let draw = pledged(SaleDraw::new(&sale(), 20_000, None));
+        assert!(draw.open_window(at(5_000)).is_some() && draw.is_settled());
+        let who = super::super::register::Person { key: 1, network: None, fingerprint: 0 };
+        let limits = super::super::register::Limits { max: 9, per_network: None, per_fingerprint: None, work: false };
+        draw.open_window(at(5_000)).unwrap().1.register.enter(who, limits, false);
+        draw.cancel();
+        assert!(draw.open_window(at(5_000)).is_none() && !draw.is_settled());
+        draw.window(0).unwrap().draw(&[Some(0)]);
+        assert!(draw.is_settled());
+        let written = Sale { cancelled: true, ..sale() };
+        assert!(SaleDraw::new(&written, 20_000, None).is_cancelled());
     }
 
     #[test]

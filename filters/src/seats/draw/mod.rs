@@ -37,3 +37,4 @@ pub mod verify;
 #[cfg(test)]
 mod verify_tests;
 pub mod weights;
+pub mod work;

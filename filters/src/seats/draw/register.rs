@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroU64,
     sync::{Mutex, PoisonError},
 };
 
@@ -27,9 +28,11 @@ pub enum Entering {
     New {
         /// Its index.
         index: u32,
-        /// It came above its network's quota.
+        /// It came above a quota.
         crowded: bool,
     },
+    /// It comes above a quota and brings no proof of work.
+    NeedsWork,
     /// This person has one already.
     Known {
         /// Its index.
@@ -46,8 +49,23 @@ pub enum Entering {
 pub struct Person {
     /// Of the shop's login, else of the visitor cookie.
     pub key: u64,
-    /// Of the network, /24 or /64; `None` when it is not known.
-    pub network: Option<u64>,
+    /// The network, /24 or /64; `None` when it is not known.
+    pub network: Option<NonZeroU64>,
+    /// Of how it looks; 0 when that is not known.
+    pub fingerprint: u64,
+}
+
+/// How many entries there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// In all.
+    pub max: u32,
+    /// Of one network before further ones are crowded.
+    pub per_network: Option<u32>,
+    /// Of one network that look alike before further ones are crowded.
+    pub per_fingerprint: Option<u32>,
+    /// Whether who is crowded has to bring a proof of work.
+    pub work: bool,
 }
 
 /// Entries by class.
@@ -70,31 +88,42 @@ pub struct Census {
 pub struct Register {
     slots: Slots,
     people: Box<[Mutex<BTreeMap<u64, u32>>]>,
-    networks: Box<[Mutex<BTreeMap<u64, u32>>]>,
+    /// By network, and by fingerprint within one; fingerprint 0 is the network as a whole.
+    crowds: Box<[Mutex<Crowds>]>,
 }
+
+type Crowds = BTreeMap<(u64, u64), u32>;
 
 impl Default for Register {
     fn default() -> Self {
-        let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
-        Register { slots: Slots::default(), people: shards(), networks: shards() }
+        Register {
+            slots: Slots::default(),
+            people: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            crowds: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
     }
 }
 
 impl Register {
-    /// Asks for an entry. `per_network`: above as many of one network entries are crowded.
-    pub fn enter(&self, who: Person, max: u32, per_network: Option<u32>) -> Entering {
+    /// Asks for an entry. `worked`: with a proof of work that was checked.
+    pub fn enter(&self, who: Person, limits: Limits, worked: bool) -> Entering {
         let mut people = lock(&self.people, who.key);
         if let Some(index) = people.get(&who.key) {
             return Entering::Known { index: *index };
         }
-        let index = match self.slots.reserve(max) {
+        let crowded = self.one_more(who, limits);
+        if crowded && limits.work && !worked {
+            self.one_less(who);
+            return Entering::NeedsWork;
+        }
+        let index = match self.slots.reserve(limits.max) {
             Ok(index) => index,
-            Err(NoIndex::Full) => return Entering::Full,
-            Err(NoIndex::Closed) => return Entering::Closed,
+            Err(why) => {
+                self.one_less(who);
+                return if why == NoIndex::Full { Entering::Full } else { Entering::Closed };
+            }
         };
         people.insert(who.key, index);
-        drop(people);
-        let crowded = per_network.is_some_and(|most| self.one_more_of(who.network) > most);
         Entering::New { index, crowded }
     }
 
@@ -103,11 +132,7 @@ impl Register {
     pub fn settle(&self, index: u32, who: Person, as_entry: Option<Standing>) -> bool {
         if as_entry.is_none() {
             lock(&self.people, who.key).remove(&who.key);
-            if let Some(network) = who.network
-                && let Some(n) = lock(&self.networks, network).get_mut(&network)
-            {
-                *n = n.saturating_sub(1);
-            }
+            self.one_less(who);
         }
         self.slots.settle(index, as_entry.unwrap_or(Standing::Void)) && as_entry.is_some()
     }
@@ -123,7 +148,7 @@ impl Register {
         if index >= REGISTER_MAX {
             return;
         }
-        self.one_more_of(who.network);
+        self.count(who, u32::saturating_add);
         self.slots.restore(index, Standing::Written { class, crowded, present_until_s: 0 });
         // A write that came too late to be answered may be on the disk beside the one that was: the later one has the receipt.
         if let Some(unanswered) = lock(&self.people, who.key).insert(who.key, index) {
@@ -183,17 +208,32 @@ impl Register {
 
     /// Forgets who entered: after the freeze only indices count.
     pub fn forget_people(&self) {
-        for shard in self.people.iter().chain(self.networks.iter()) {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        self.people.iter().for_each(|s| s.lock().unwrap_or_else(PoisonError::into_inner).clear());
+        self.crowds.iter().for_each(|s| s.lock().unwrap_or_else(PoisonError::into_inner).clear());
     }
 
-    fn one_more_of(&self, network: Option<u64>) -> u32 {
-        let Some(network) = network else { return 0 };
-        let mut counts = lock(&self.networks, network);
-        let n = counts.entry(network).or_default();
-        *n += 1;
-        *n
+    /// Counts one more; whether it is one too many.
+    fn one_more(&self, who: Person, limits: Limits) -> bool {
+        let [of_network, alike] = self.count(who, u32::saturating_add);
+        let above = |n: u32, most: Option<u32>| most.is_some_and(|most| n > most);
+        above(of_network, limits.per_network) || above(alike, limits.per_fingerprint)
+    }
+
+    fn one_less(&self, who: Person) {
+        self.count(who, u32::saturating_sub);
+    }
+
+    /// Entries of its network, and of those that look like it, after one step. Unknown networks are not counted.
+    fn count(&self, who: Person, step: fn(u32, u32) -> u32) -> [u32; 2] {
+        let Some(network) = who.network.map(NonZeroU64::get) else { return [0; 2] };
+        let mut crowds = lock(&self.crowds, network);
+        let mut of = |fingerprint: u64| {
+            let n = crowds.entry((network, fingerprint)).or_default();
+            *n = step(*n, 1);
+            *n
+        };
+        let all = of(0);
+        [all, if who.fingerprint == 0 { 0 } else { of(who.fingerprint) }]
     }
 }
 
@@ -203,8 +243,8 @@ pub fn entries(weights: &[Option<u8>], names: &EntryNames) -> Vec<Entry> {
     (0u64..).zip(weights).map(entry).collect()
 }
 
-fn lock(shards: &[Mutex<BTreeMap<u64, u32>>], key: u64) -> std::sync::MutexGuard<'_, BTreeMap<u64, u32>> {
-    // Keys are keyed hashes: any bits will do.
+fn lock<T>(shards: &[Mutex<T>], key: u64) -> std::sync::MutexGuard<'_, T> {
+    // Keys are hashes or networks: the low bits are spread well enough.
     shards[key as usize % shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -213,7 +253,11 @@ mod tests {
     use super::*;
 
     fn person(key: u64, network: u64) -> Person {
-        Person { key, network: Some(network) }
+        Person { key, network: NonZeroU64::new(network), fingerprint: 0 }
+    }
+
+    fn limits(max: u32, per_network: Option<u32>) -> Limits {
+        Limits { max, per_network, per_fingerprint: None, work: false }
     }
 
     fn written(class: Class, crowded: bool) -> Option<Standing> {
@@ -224,14 +268,14 @@ mod tests {
     fn one_entry_a_person_and_beyond_the_quota_a_smaller_weight() {
         let r = Register::default();
         for n in 0..5 {
-            let entering = r.enter(person(n, 7), 100, Some(3));
+            let entering = r.enter(person(n, 7), limits(100, Some(3)), false);
             assert_eq!(entering, Entering::New { index: n as u32, crowded: n >= 3 });
             r.settle(n as u32, person(n, 7), written(Class::Human, n >= 3));
-            assert_eq!(r.enter(person(n, 7), 100, Some(3)), Entering::Known { index: n as u32 });
+            assert_eq!(r.enter(person(n, 7), limits(100, Some(3)), false), Entering::Known { index: n as u32 });
         }
-        assert_eq!(r.enter(person(9, 8), 100, Some(3)), Entering::New { index: 5, crowded: false });
+        assert_eq!(r.enter(person(9, 8), limits(100, Some(3)), false), Entering::New { index: 5, crowded: false });
         assert!(!r.close(), "index 5 is on its way to the disk");
-        assert_eq!(r.enter(person(10, 8), 100, None), Entering::Closed);
+        assert_eq!(r.enter(person(10, 8), limits(100, None), false), Entering::Closed);
         assert_eq!((r.give_up(), r.give_up()), (1, 0), "whoever asked for it went away");
         assert!(!r.settle(5, person(9, 8), written(Class::Human, false)), "too late");
         assert!(r.close());
@@ -242,17 +286,17 @@ mod tests {
     #[test]
     fn a_list_is_full_and_a_failed_entry_may_come_again() {
         let r = Register::default();
-        assert_eq!(r.enter(person(1, 1), 2, None), Entering::New { index: 0, crowded: false });
+        assert_eq!(r.enter(person(1, 1), limits(2, None), false), Entering::New { index: 0, crowded: false });
         r.settle(0, person(1, 1), None);
-        assert_eq!(r.enter(person(1, 1), 2, None), Entering::New { index: 1, crowded: false });
-        assert_eq!(r.enter(person(2, 1), 2, None), Entering::Full);
+        assert_eq!(r.enter(person(1, 1), limits(2, None), false), Entering::New { index: 1, crowded: false });
+        assert_eq!(r.enter(person(2, 1), limits(2, None), false), Entering::Full);
         assert_eq!(r.standing(0), Standing::Void);
     }
 
     #[test]
     fn the_worst_class_counts_and_presence_only_grows() {
         let r = Register::default();
-        r.enter(person(1, 1), 2, None);
+        r.enter(person(1, 1), limits(2, None), false);
         r.settle(0, person(1, 1), written(Class::Human, false));
         r.seen(0, Some(Class::Suspect), 90);
         r.seen(0, Some(Class::Unsure), 80);
@@ -269,9 +313,37 @@ mod tests {
         r.restore(1, person(11, 1), Class::Human, true);
         r.restore(4, person(44, 1), Class::Unsure, false);
         r.restored();
-        assert_eq!(r.enter(person(44, 1), 100, None), Entering::Known { index: 4 });
+        assert_eq!(r.enter(person(44, 1), limits(100, None), false), Entering::Known { index: 4 });
         assert_eq!(r.weights(&Weights::default()), [None, Some(2), None, None, Some(8)]);
-        assert_eq!(r.enter(person(5, 1), 100, Some(3)), Entering::New { index: 5, crowded: true }, "quotas are counted again");
+        assert_eq!(
+            r.enter(person(5, 1), limits(100, Some(3)), false),
+            Entering::New { index: 5, crowded: true },
+            "quotas are counted again"
+        );
+    }
+
+    #[test]
+    fn above_a_quota_an_entry_takes_work_and_nothing_is_counted_without_it() {
+        let r = Register::default();
+        let limits = Limits { max: 100, per_network: Some(3), per_fingerprint: Some(2), work: true };
+        let alike = |key, fingerprint| Person { fingerprint, ..person(key, 7) };
+        let settle = |index, who, crowded| assert!(r.settle(index, who, written(Class::Human, crowded)));
+        for n in 0..2 {
+            assert_eq!(r.enter(alike(n, 5), limits, false), Entering::New { index: n as u32, crowded: false });
+            settle(n as u32, alike(n, 5), false);
+        }
+        for _ in 0..10 {
+            assert_eq!(r.enter(alike(2, 5), limits, false), Entering::NeedsWork, "a third that looks like the two");
+        }
+        assert_eq!(r.enter(alike(3, 6), limits, false), Entering::New { index: 2, crowded: false }, "the third of the network");
+        assert_eq!(r.enter(alike(4, 8), limits, false), Entering::NeedsWork, "the fourth");
+        assert_eq!(r.enter(alike(4, 8), limits, true), Entering::New { index: 3, crowded: true });
+        // An entry that the disk lost is no entry of its network.
+        r.settle(2, alike(3, 6), None);
+        r.settle(3, alike(4, 8), None);
+        assert_eq!(r.enter(alike(5, 9), limits, false), Entering::New { index: 4, crowded: false });
+        let elsewhere = Person { network: None, ..alike(6, 5) };
+        assert_eq!(r.enter(elsewhere, limits, false), Entering::New { index: 5, crowded: false });
     }
 
     #[test]
@@ -283,8 +355,8 @@ mod tests {
                 s.spawn(move || {
                     for n in 0..500u64 {
                         // Every person knocks from two threads.
-                        let who = person(n + 250 * (t / 2), n % 9);
-                        if let Entering::New { index, crowded } = r.enter(who, 10_000, Some(50)) {
+                        let who = person(n + 250 * (t / 2), 1 + n % 9);
+                        if let Entering::New { index, crowded } = r.enter(who, limits(10_000, Some(50)), false) {
                             r.settle(index, who, written(Class::Human, crowded));
                         }
                     }

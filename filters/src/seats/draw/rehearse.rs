@@ -99,10 +99,11 @@ impl Rehearsal {
             class_thresholds: ClassThresholds { challenge_at: Some(0.7), to_the_back_at: Some(0.85) },
             model_sha256: None,
             identity: Identity::Cookie("shop_login".into()),
-            quotas: Quotas { per_network: Some(8), entries_max: 1 << 28 },
+            quotas: Quotas { per_network: Some(8), per_fingerprint: Some(3), work_bits: 18, entries_max: 1 << 28 },
             stock: Some(500),
             per_visitor_max: Some(1),
             beacon,
+            redraws: None,
         };
         // Plain numbers and texts: they have a JSON.
         let rules_json = rules.json().unwrap_or_default();

@@ -30,6 +30,9 @@ pub struct Rules {
     pub per_visitor_max: Option<u32>,
     /// Where the public randomness comes from; `null` without one.
     pub beacon: Option<BeaconRule>,
+    /// The cancelled sale that is drawn again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redraws: Option<String>,
 }
 
 /// From which scores on somebody is unsure or suspect; `null`: nobody is.
@@ -66,6 +69,12 @@ pub enum Identity {
 pub struct Quotas {
     /// Of one /24 or /64.
     pub per_network: Option<u32>,
+    /// Of one /24 or /64 that look alike.
+    #[serde(default)]
+    pub per_fingerprint: Option<u32>,
+    /// Leading zero bits of the proof of work above a quota.
+    #[serde(default)]
+    pub work_bits: u8,
     /// Of all.
     pub entries_max: u32,
 }

@@ -48,7 +48,7 @@ impl Room {
 
     /// Seconds by which the visitor asks again too early: it was told when. `None`: it may ask.
     pub fn early(&self, visit: &Visit<'_>, now: Now) -> Option<u32> {
-        let place = self.place_of(visit, now)?;
+        let Some(place) = self.place_of(visit, now) else { return self.entry_early(visit, now) };
         let early_s = self.state.polls.early_s(place, now)?;
         match self.state.line.told(place) {
             State::Waiting { .. } => Some(early_s),
@@ -72,6 +72,7 @@ impl Room {
             spread: (rate_spread(pace.calls) * 1e3).round() / 1e3,
             because: self.cause(),
             message: self.current_message(),
+            draw: self.draw_frame(now),
         }
     }
 

@@ -1,0 +1,66 @@
+//! Draws in plain words.
+
+use std::fmt::Write as _;
+
+use tidegate_filters::seats::{
+    draw::beacon::BeaconSettings,
+    room::{Order, RoomSettings, VisitorKey, VisitorSettings},
+};
+
+/// How places are drawn; nothing where they are not.
+pub(super) fn drawn(r: &RoomSettings) -> String {
+    let mut s = match r.order {
+        Order::Fifo => return String::new(),
+        Order::DrawThenFifo => format!(
+            " Who comes in the pre-queue enters a draw; entries stop {} before the opening, later visitors follow in the order they come.",
+            r.freeze_before
+        ),
+        Order::DrawEvery(window) => {
+            format!(" During a sale the arrivals of each {window} are drawn, so milliseconds never decide.")
+        }
+    };
+    let w = &r.weights;
+    let _ = write!(
+        s,
+        " Balls in the drum: {} for a person, {} unsure, {} above the quota of a network, {} suspect.",
+        w.human, w.unsure, w.crowded, w.suspect
+    );
+    match &r.visitor.key {
+        Some(VisitorKey::Cookie(name)) => {
+            let _ = write!(s, " One entry per value of the shop's cookie {name}.");
+        }
+        Some(VisitorKey::Header(name)) => {
+            let _ = write!(s, " One entry per value of the header {name}.");
+        }
+        None => s.push_str(" One entry per visitor cookie of the gate: that does not stop somebody with many browsers."),
+    }
+    s.push_str(&quotas(&r.visitor));
+    match &r.beacon {
+        BeaconSettings::None => {
+            s.push_str(" Without public randomness the operator could choose the outcome, and everybody is told so.")
+        }
+        BeaconSettings::Rounds(b) => {
+            let _ = write!(
+                s,
+                " Public randomness: the first round of {} at least {} after the freeze; without it nobody is let in.",
+                b.source, b.delay
+            );
+        }
+    }
+    s
+}
+
+/// From when on an entry weighs less and takes work.
+fn quotas(v: &VisitorSettings) -> String {
+    let of_network = v.entries_per_network.map(|n| format!("{n} entries of one network"));
+    let alike = v.entries_per_fingerprint.map(|n| format!("{n} of one network that look alike"));
+    let quotas: Vec<String> = of_network.into_iter().chain(alike).collect();
+    let work = match v.work_bits {
+        0 => "",
+        _ => ", and its device has to work some seconds for it",
+    };
+    if quotas.is_empty() {
+        return String::new();
+    }
+    format!(" Above {} a further one weighs as above the quota{work}; nobody is refused.", quotas.join(", or "))
+}
