@@ -38,9 +38,12 @@ pub struct Event {
     /// Stage in the room.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub state: String,
-    /// Place in the room.
+    /// Place in the room, lane included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u64>,
+    /// The wait it showed, seconds: from, to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_s: Option<(u32, u32)>,
     /// A pass came with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pass: bool,

@@ -89,13 +89,13 @@ impl Watch {
 }
 
 /// Judges a run by its journal. Call when the gate has stopped: the last file is whole then. `answers`: what the crowd
-/// got from the gate.
+/// got from the gate. Gives the journal's rows, and what is wrong.
 pub fn judge_run(
     rooms: Vec<LiveRoom>,
     journal: &Path,
     seen: &Seen,
     answers: Option<u64>,
-) -> Result<(usize, Vec<Violation>), JudgeError> {
+) -> Result<(Vec<Row>, Vec<Violation>), JudgeError> {
     let mut rows: Vec<Row> = Vec::new();
     for file in journal::list(journal)? {
         rows.extend(journal::read(&file)?);
@@ -111,7 +111,8 @@ pub fn judge_run(
         slack: ROW_SLACK,
         plan_slack: PLAN_SLACK,
     };
-    Ok((rows.len(), judge(&run.log())))
+    let violations = judge(&run.log());
+    Ok((rows, violations))
 }
 
 fn accounts(metrics: &str, answers: Option<u64>) -> Accounts {

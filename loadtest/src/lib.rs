@@ -7,6 +7,7 @@ pub mod checkers;
 pub mod crowd;
 pub mod demo;
 pub mod events;
+pub mod fairness;
 pub mod judge;
 pub mod live;
 pub mod measure;

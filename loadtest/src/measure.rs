@@ -75,7 +75,7 @@ pub struct Summary {
     pub page: Times,
     /// The same for paying alone.
     pub checkout: Times,
-    /// Time in the waiting room of people who got a seat.
+    /// Time in the waiting room, once the sale was open, of people who got a seat.
     pub waiting: Times,
     /// How long people waited, in whole seconds: one entry for each who got a seat.
     pub waits_s: Vec<u32>,
@@ -208,7 +208,8 @@ fn times() -> Histogram<u64> {
     })
 }
 
-/// From the first answer that said *wait* to the answer that brought the pass.
+/// From the first answer that said *wait*, or from the opening when that came before, to the answer that brought the pass:
+/// before the opening nobody is let in.
 fn waits(events: &Events) -> (Times, Vec<u32>) {
     let mut since: BTreeMap<u32, u64> = BTreeMap::new();
     let (mut h, mut all) = (times(), Vec::new());
@@ -220,7 +221,7 @@ fn waits(events: &Events) -> (Times, Vec<u32>) {
                 all.push((ms / 1_000) as u32);
             }
         } else if e.answer == AnswerKind::Waiting {
-            since.entry(e.visitor).or_insert(e.at_ms);
+            since.entry(e.visitor).or_insert(e.at_ms.max(events.opens_at_ms));
         }
     }
     (Times::of(&h), all)
@@ -318,6 +319,7 @@ mod tests {
             verdict: None,
             state: String::new(),
             place: None,
+            wait_s: None,
             pass: false,
         }
     }

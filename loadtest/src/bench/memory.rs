@@ -90,6 +90,7 @@ fn visit(person: u32) -> Visit<'static> {
         wants: Wants::Html,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         prefetch: false,
         tokens: &[],
     }

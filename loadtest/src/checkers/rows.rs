@@ -1,6 +1,6 @@
 //! A log from a live run: the gate's journal, what its admin listener said while it ran, and what it counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -8,7 +8,12 @@ use tidegate_filters::{
     PipelineSettings, Reason, Row,
     record::Kind,
     rule::sale_window::Sale,
-    seats::{ledger::Units, queue::Place, room::RoomSettings, seat::SeatRef},
+    seats::{
+        ledger::Units,
+        queue::{Lane, Place},
+        room::RoomSettings,
+        seat::SeatRef,
+    },
     units::Span,
 };
 
@@ -68,6 +73,8 @@ pub struct PlanSample {
     pub frontier: Option<[u32; 2]>,
     /// Units of its sale.
     pub units: Option<Units>,
+    /// Places drawn from one list: the first, and how many.
+    pub drawn: Option<[u32; 2]>,
 }
 
 impl PlanSample {
@@ -86,6 +93,7 @@ impl PlanSample {
             seats_max: plan.get("seats")?.as_u64()? as u32,
             closed: stats.get("paused").and_then(Value::as_bool).unwrap_or(false),
             frontier,
+            drawn: stats.get("drawn").and_then(|d| <[u32; 2]>::deserialize(d).ok()),
             units: stats.get("stock").and_then(|s| Units::deserialize(s).ok()),
         })
     }
@@ -133,11 +141,18 @@ impl LiveRun<'_> {
             rules(i as u16, room, since_start, &mut events);
         }
         let mut first = vec![true; self.rooms.len()];
+        let mut drawn = BTreeSet::new();
         for sample in self.plans {
             let Some(room) = self.room(&sample.room) else { continue };
             // What was in force before the first sample is taken to be what the first sample says.
             let at_us = if std::mem::take(&mut first[usize::from(room)]) { 0 } else { since_start(sample.unix_ms) };
-            let PlanSample { refill_per_s, burst, seats_max, closed, frontier, units, .. } = *sample;
+            let PlanSample { refill_per_s, burst, seats_max, closed, frontier, units, drawn: places, .. } = *sample;
+            if let Some([first, count]) = places.filter(|p| drawn.insert((room, *p))) {
+                // Given some time before they were seen to be.
+                let at_us = at_us.saturating_sub(self.plan_slack.ms() * 1_000);
+                let place = |number| What::Joined(Place { lane: Lane::Main, number });
+                events.extend((first..first.saturating_add(count)).map(|n| Event { at_us, room, what: place(n) }));
+            }
             let sale = self.rooms[usize::from(room)].sale.as_ref();
             let early = sale.is_some_and(|s| (s.prequeue_opens_ms..s.opens_ms).contains(&sample.unix_ms));
             events.push(Event { at_us, room, what: What::Plan { refill_per_s, burst, seats_max } });

@@ -100,6 +100,7 @@ fn plans_of(log: &Log) -> Vec<PlanSample> {
                 closed: false,
                 frontier: Some(last),
                 units: None,
+                drawn: None,
             }),
             _ => {}
         }

@@ -15,7 +15,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 pub use headers::{Header, Profile};
-pub use scenario::{Bots, ENDS_AT_MAX, LogNormal, People, Scenario, ScenarioError, Squad, VISITORS_MAX, Wave};
+pub use scenario::{Bots, ENDS_AT_MAX, FREEZE_BEFORE_MIN, LogNormal, People, Scenario, ScenarioError, Squad, VISITORS_MAX, Wave};
 pub use step::{Action, Answer, AnswerKind, GateVerdict, Note, Outcome, Request, Step};
 pub use visitor::{Goal, Kind, Visitor};
 

@@ -8,6 +8,9 @@ pub const VISITORS_MAX: u32 = 50_000;
 /// Longest scenario.
 pub const ENDS_AT_MAX: Span = Span::secs(3_600);
 
+/// Between freeze and opening a round of public randomness has to come.
+pub const FREEZE_BEFORE_MIN: Span = Span::secs(15);
+
 const BUILTIN: [(&str, &str); 2] =
     [("drop-day", include_str!("../../scenarios/drop-day.yaml")), ("calm-day", include_str!("../../scenarios/calm-day.yaml"))];
 
@@ -19,6 +22,10 @@ pub struct Scenario {
     pub name: String,
     /// When the sale opens, from the start of the run. The shop knows nothing of it; the gate's policy does.
     pub opens_at: Span,
+    /// When the list of a draw is frozen, from the start of the run: who comes before is in the drum. Left out: places go
+    /// to whoever comes first.
+    #[serde(default)]
+    pub freezes_at: Option<Span>,
     /// When whoever is still there is sent home.
     pub ends_at: Span,
     /// Shoppers.
@@ -193,6 +200,12 @@ impl Scenario {
         if self.ends_at <= self.opens_at || self.ends_at > ENDS_AT_MAX {
             return Err(format!("ends_at must be after opens_at and at most {ENDS_AT_MAX}"));
         }
+        let early_ms = |freeze: Span| self.opens_at.ms().checked_sub(freeze.ms());
+        if self.freezes_at.is_some_and(|f| f.ms() == 0 || early_ms(f).is_none_or(|e| e < FREEZE_BEFORE_MIN.ms())) {
+            return Err(format!(
+                "freezes_at must be above 0 and at least {FREEZE_BEFORE_MIN} before opens_at: places are drawn between"
+            ));
+        }
         if self.people.count > 0 && self.people.arrivals.is_empty() {
             return Err("people.arrivals: write at least one wave: - { share: 1, from: 0s, to: 10s }".into());
         }
@@ -234,6 +247,7 @@ mod tests {
         let bad = |from: &str, to: &str| Scenario::parse("x.yaml", &good.replacen(from, to, 1)).unwrap_err().to_string();
         assert!(bad("count:", "cuont:").contains("cuont"));
         assert!(bad("opens_at: ", "opens_at: 9000").contains("x.yaml"));
+        assert!(bad("freezes_at: ", "freezes_at: 1").contains("freezes_at"));
         assert!(bad("sigma: ", "sigma: -1").contains("sigma"));
         assert!(Scenario::load("no-such.yaml").unwrap_err().to_string().contains("drop-day"));
     }

@@ -202,8 +202,10 @@ pub struct Note {
     pub state: String,
     /// The room.
     pub room: Option<String>,
-    /// The place.
+    /// The place, lane included: [`tidegate_filters::seats::queue::Place::to_bits`].
     pub place: Option<u64>,
+    /// The wait it was shown, seconds: from, to.
+    pub wait_s: Option<(u32, u32)>,
     /// When to ask again.
     pub poll_after_s: u32,
     /// The turn has come: the seat can be taken now.

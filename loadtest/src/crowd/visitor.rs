@@ -179,6 +179,14 @@ impl Visitor {
         self.arrives_ms
     }
 
+    /// The /24 it comes from first.
+    pub fn network(&self) -> String {
+        self.addresses.first().map_or_else(String::new, |a| {
+            let [x, y, z, _] = a.octets();
+            format!("{x}.{y}.{z}.0/24")
+        })
+    }
+
     /// Units it got.
     pub fn units(&self) -> u32 {
         self.units

@@ -1,5 +1,7 @@
 //! The demo: the same shop and the same crowd, once without and once with the gate.
 
+mod audit;
+mod beacon;
 mod policy;
 mod process;
 mod promises;
@@ -15,6 +17,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+pub use audit::DrawProof;
 pub use process::Load;
 pub use promises::{Broken, GENERATOR_BOUND_PERCENT, promises};
 pub use table::{comparison, ramp, rows};
@@ -23,12 +26,16 @@ use crate::{
     capacity::{self, Capacity},
     checkers::LiveRoom,
     crowd::Scenario,
+    events::Events,
+    fairness::{Fairness, fairness},
     judge::{self, JudgeError, Watch},
     live::{self, Progress, Target},
     measure::{Summary, summarise},
     report,
     shop::{ShopSettings, Stats},
 };
+use audit::Auditor;
+use beacon::Relay;
 use process::Reading;
 
 /// What the demo is run with.
@@ -62,6 +69,12 @@ pub struct RunResult {
     /// What the checkers make of the gate's journal.
     #[serde(default)]
     pub judged: Judged,
+    /// Who got which place; `None` where there were none.
+    #[serde(default)]
+    pub fairness: Option<Fairness>,
+    /// What a stranger made of the draw; `None` where nothing was drawn.
+    #[serde(default)]
+    pub draw: Option<DrawProof>,
 }
 
 /// What the checkers make of a run.
@@ -140,6 +153,9 @@ pub enum DemoError {
     /// The run through the gate could not be judged.
     #[error(transparent)]
     Judge(#[from] JudgeError),
+    /// The draw could not be looked at.
+    #[error("the draw: {0}")]
+    Draw(String),
     /// The report could not be drawn.
     #[error(transparent)]
     Report(#[from] report::ReportError),
@@ -181,37 +197,51 @@ async fn find_capacity(options: &DemoOptions) -> Result<Capacity, DemoError> {
 async fn straight(options: &DemoOptions) -> Result<RunResult, DemoError> {
     let (shop, target) = stage::shop(options, &options.shop).await?;
     let before = Reading::take(&shop, None);
-    let (summary, _) = storm(options, &target, "crowd-events-without.jsonl").await?;
+    let events = storm(options, &target, "crowd-events-without.jsonl").await?;
     let load = Reading::take(&shop, None).since(&before);
     let account = stage::account(&target).await?;
     shop.stop(Duration::from_secs(5)).await?;
-    Ok(RunResult { name: "without Tidegate".into(), summary, shop: account, load, judged: Judged::default() })
+    let summary = summarise(&events);
+    let name = "without Tidegate".into();
+    Ok(RunResult { name, summary, shop: account, load, judged: Judged::default(), fairness: None, draw: None })
 }
 
 async fn gated(options: &DemoOptions, capacity: &Capacity) -> Result<RunResult, DemoError> {
     let (shop, shop_target) = stage::shop(options, &options.shop).await?;
     let capacity_per_s = capacity.peak().map_or(0.0, |r| r.good_per_s);
-    let gate = stage::gate(options, &shop_target, capacity_per_s).await?;
+    let relay = Relay::start().await.map_err(|e| DemoError::io("listening as a beacon".into(), e))?;
+    let gate = stage::gate(options, &shop_target, capacity_per_s, &relay).await?;
     // The sale opens at the scenario's minute: the policy was written for this very start.
     let token = std::fs::read_to_string(&gate.token_file).map_err(|e| DemoError::io("reading the admin token".into(), e))?;
     let watch = Watch::start(gate.admin.clone(), token.trim().to_owned()).await?;
+    let mut auditor = match options.scenario.freezes_at {
+        Some(_) => Some(Auditor::enter(&gate.target, &options.out.join("draw")).await?),
+        None => None,
+    };
     tokio::time::sleep_until(gate.crowd_starts).await;
     let before = Reading::take(&shop, Some(&gate.process));
-    let (summary, answers) = storm(options, &gate.target, "crowd-events.jsonl").await?;
+    let events = storm(options, &gate.target, "crowd-events.jsonl").await?;
     let load = Reading::take(&shop, Some(&gate.process)).since(&before);
     let account = stage::account(&shop_target).await?;
+    let draw = match &mut auditor {
+        Some(auditor) => Some(auditor.check(&options.gate).await?),
+        None => None,
+    };
     let seen = watch.stop().await?;
     gate.process.stop(Duration::from_secs(15)).await?;
     shop.stop(Duration::from_secs(5)).await?;
     let policy = tidegate_config::load(&gate.policy).map_err(|e| DemoError::Account(e.to_string()))?.policy;
     let rooms = LiveRoom::all(&policy.pipeline_settings());
+    let answers = events.list.iter().filter(|e| e.status > 0).count() as u64 + auditor.map_or(0, |a| a.answers);
     let (rows, violations) = judge::judge_run(rooms, &gate.journal, &seen, Some(answers))?;
-    let judged = Judged { rows, violations: violations.iter().map(ToString::to_string).collect() };
-    Ok(RunResult { name: "with Tidegate".into(), summary, shop: account, load, judged })
+    let judged = Judged { rows: rows.len(), violations: violations.iter().map(ToString::to_string).collect() };
+    let fairness = Some(fairness(&options.scenario, &events, &rows, options.shop.stock.into(), draw.as_ref().map(|d| d.places)));
+    let (name, summary) = ("with Tidegate".into(), summarise(&events));
+    Ok(RunResult { name, summary, shop: account, load, judged, fairness, draw })
 }
 
-/// What the crowd met, and how many answers it got.
-async fn storm(options: &DemoOptions, target: &Target, file: &str) -> Result<(Summary, u64), DemoError> {
+/// What the crowd met.
+async fn storm(options: &DemoOptions, target: &Target, file: &str) -> Result<Events, DemoError> {
     let progress = Arc::new(Progress::default());
     let shown = tokio::spawn(show(progress.clone(), options.scenario.ends_at.ms()));
     let events = live::run(&options.scenario, options.seed, target, progress).await;
@@ -219,8 +249,7 @@ async fn storm(options: &DemoOptions, target: &Target, file: &str) -> Result<(Su
     drop(shown.await);
     let path = options.out.join(file);
     events.write(&path).map_err(|e| DemoError::io(format!("writing {}", path.display()), e))?;
-    let answers = events.list.iter().filter(|e| e.status > 0).count() as u64;
-    Ok((summarise(&events), answers))
+    Ok(events)
 }
 
 /// A bar on a terminal; nothing elsewhere (indicatif hides it), where the headlines tell the story.

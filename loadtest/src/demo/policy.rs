@@ -14,6 +14,19 @@ pub(super) struct PolicyFacts<'a> {
     /// Good answers a second that the load test found.
     pub(super) capacity_per_s: f64,
     pub(super) opens_unix_ms: u64,
+    /// `None`: places go to whoever comes first.
+    pub(super) draw: Option<DrawFacts<'a>>,
+}
+
+/// What the draw needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DrawFacts<'a> {
+    /// Between the end of entries and the opening, seconds.
+    pub(super) freeze_before_s: u64,
+    /// The beacon's name.
+    pub(super) source: &'a str,
+    /// Where its rounds are.
+    pub(super) relay: SocketAddr,
 }
 
 /// The policy as YAML.
@@ -57,7 +70,7 @@ rooms:
     seats: {{ max: 300, pass_idle: 15s, pass_age_max: 2m }}
     admission: measured
     claim_window: 20s
-
+{order}
 sales:
   - name: sneaker-42
     room: drop
@@ -69,6 +82,7 @@ sales:
 
 journal: {{ directory: {journal} }}
 keys: {{ directory: {keys} }}
+state: {{ directory: {state} }}
 ",
         listen = f.listen,
         admin = f.admin,
@@ -83,6 +97,20 @@ keys: {{ directory: {keys} }}
         stock = f.stock,
         journal = quoted(&f.directory.join("journal")),
         keys = quoted(&f.directory.join("keys")),
+        state = quoted(&f.directory.join("state")),
+        order = f.draw.map_or_else(|| "    order: fifo\n".to_owned(), order),
+    )
+}
+
+/// The room's keys about its draw.
+fn order(d: DrawFacts<'_>) -> String {
+    format!(
+        "    # Who comes before the freeze is in the drum; who comes later follows. With a network: source: drand-quicknet.
+    order: draw_then_fifo
+    freeze_before: {}s
+    beacon: {{ source: '{}', delay: 10s, from: 'http://{}' }}
+",
+        d.freeze_before_s, d.source, d.relay,
     )
 }
 
@@ -105,7 +133,12 @@ mod tests {
             stock: 500,
             capacity_per_s: 201.4,
             opens_unix_ms: 1_796_090_400_000,
+            draw: None,
         };
+        let beacon = tidegate_filters::seats::draw::beacon::LocalBeacon::new(&[1; 32]).source();
+        let draw = DrawFacts { freeze_before_s: 15, source: &beacon, relay: "127.0.0.1:8081".parse().unwrap() };
+        let drawn = tidegate_config::parse(&policy(&PolicyFacts { draw: Some(draw), ..facts.clone() }), "drop-day.yaml").unwrap();
+        assert!(drawn.policy.rooms[0].order.is_drawn() && drawn.policy.state.is_some());
         let loaded = tidegate_config::parse(&policy(&facts), "drop-day.yaml").unwrap();
         assert_eq!(loaded.policy.sales[0].opens_at.unix_ms(), facts.opens_unix_ms);
         assert_eq!(loaded.policy.sales[0].stock, Some(500));

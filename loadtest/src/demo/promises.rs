@@ -27,6 +27,9 @@ pub fn promises(without: &RunResult, with: &RunResult) -> Vec<Broken> {
     for violation in &with.judged.violations {
         must("the room keeps its rules (see checkers)", false, violation.clone());
     }
+    if let Some(draw) = &with.draw {
+        must("a stranger can recompute the draw", draw.holds, draw.faults.join("; "));
+    }
     for run in [without, with] {
         must(
             "the machine is not the limit",
@@ -74,7 +77,15 @@ mod tests {
         (summary.page.count, summary.page.p99_ms) = (10, p99_ms);
         let mut shop = Stats { stock: 500, orders, oversold: orders.saturating_sub(500), ..Stats::default() };
         shop.delivered_by_kind.insert("person".into(), people_units);
-        RunResult { name: "run".into(), summary, shop, load: super::super::Load::default(), judged: Default::default() }
+        RunResult {
+            name: "run".into(),
+            summary,
+            shop,
+            load: super::super::Load::default(),
+            judged: Default::default(),
+            fairness: None,
+            draw: None,
+        }
     }
 
     #[test]
@@ -90,6 +101,12 @@ mod tests {
         let mut unfair = run(450, 500, 5, 200.0);
         unfair.judged.violations.push("no_inversion: place 4 before place 3".into());
         assert_eq!(broken(unfair), 1, "a rule of the room");
+        let mut wrong = run(450, 500, 5, 200.0);
+        wrong.draw = Some(super::super::DrawProof { holds: true, ..Default::default() });
+        assert_eq!(promises(&without, &wrong), []);
+        wrong.draw = Some(super::super::DrawProof { faults: vec!["place 3".into()], ..Default::default() });
+        wrong.load.machine_percent = 99.0;
+        assert_eq!(broken(wrong), 2, "the draw does not verify: said whatever the machine did");
         let mut busy = run(450, 500, 5, 200.0);
         busy.load.machine_percent = 90.0;
         assert_eq!(broken(busy), 1, "generator-bound");

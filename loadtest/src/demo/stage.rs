@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::{
     DemoError, DemoOptions,
-    policy::{PolicyFacts, policy},
+    beacon::Relay,
+    policy::{DrawFacts, PolicyFacts, policy},
     process::Process,
 };
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
 
 /// How long a gate may take to be ready; it must within one second, but a debug build on a busy machine is slower.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// The gate needs a moment to start, to promise, and an auditor to enter, milliseconds.
+const START_MS: u64 = 5_000;
 
 /// A gate that is ready.
 #[derive(Debug)]
@@ -53,17 +57,17 @@ pub(super) async fn account(shop: &Target) -> Result<Stats, DemoError> {
 }
 
 /// Writes the policy, starts the gate, waits until it is ready.
-pub(super) async fn gate(options: &DemoOptions, shop: &Target, capacity_per_s: f64) -> Result<Gate, DemoError> {
+pub(super) async fn gate(options: &DemoOptions, shop: &Target, capacity_per_s: f64, beacon: &Relay) -> Result<Gate, DemoError> {
     let directory = options.out.canonicalize().map_err(|e| DemoError::io(format!("opening {}", options.out.display()), e))?;
-    for old in ["journal", "keys"] {
+    for old in ["journal", "keys", "state", "draw"] {
         drop(std::fs::remove_dir_all(directory.join(old)));
     }
     let token_file = directory.join("admin.token");
     write_secret(&token_file).map_err(|e| DemoError::io(format!("writing {}", token_file.display()), e))?;
     let shop_address: SocketAddr = shop.authority().parse().map_err(|_| DemoError::Silent { name: "shop" })?;
     let (listen, admin) = (free_address()?, free_address()?);
-    // Policies are written in whole seconds, and the gate needs a moment to start.
-    let opens_unix_ms = (crate::unix_ms() + options.scenario.opens_at.ms() + 4_000).div_ceil(1_000) * 1_000;
+    // Policies are written in whole seconds.
+    let opens_unix_ms = (crate::unix_ms() + options.scenario.opens_at.ms() + START_MS).div_ceil(1_000) * 1_000;
     let crowd_starts_in = opens_unix_ms - options.scenario.opens_at.ms() - crate::unix_ms();
     let crowd_starts = Instant::now() + Duration::from_millis(crowd_starts_in);
     let facts = PolicyFacts {
@@ -75,6 +79,11 @@ pub(super) async fn gate(options: &DemoOptions, shop: &Target, capacity_per_s: f
         stock: options.shop.stock,
         capacity_per_s,
         opens_unix_ms,
+        draw: options.scenario.freezes_at.map(|freezes_at| DrawFacts {
+            freeze_before_s: (options.scenario.opens_at.ms() - freezes_at.ms()) / 1_000,
+            source: &beacon.source,
+            relay: beacon.address,
+        }),
     };
     let file = directory.join("drop-day.yaml");
     std::fs::write(&file, policy(&facts)).map_err(|e| DemoError::io(format!("writing {}", file.display()), e))?;

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{DemoResult, RunResult};
-use crate::capacity::{Capacity, Rung};
+use super::{DemoResult, DrawProof, RunResult};
+use crate::{
+    capacity::{Capacity, Rung},
+    fairness::Fairness,
+};
 
 /// The rows: name, without, with.
 pub fn rows(result: &DemoResult) -> Vec<[String; 3]> {
@@ -28,9 +31,20 @@ pub fn rows(result: &DemoResult) -> Vec<[String; 3]> {
     row("of these, checkouts: p50 / p99", &|r| {
         format!("{} / {}", time(r.summary.checkout.p50_ms), time(r.summary.checkout.p99_ms))
     });
-    row("waiting time: p50 / p99", &|r| match r.summary.waiting.count {
+    row("waiting time once open: p50 / p99", &|r| match r.summary.waiting.count {
         0 => "–".into(),
         _ => format!("{} / {}", time(r.summary.waiting.p50_ms), time(r.summary.waiting.p99_ms)),
+    });
+    row("people whose turn came within the time first shown / last shown", &|r| {
+        let share = |s: Option<f64>| s.map_or("–".to_owned(), |s| format!("{:.0} %", 100.0 * s));
+        r.fairness.as_ref().map_or("–".into(), |f| format!("{} / {}", share(f.kept_share()), share(f.kept_last_share())))
+    });
+    row("in the drum: arrival against place (rank correlation)", &|r| {
+        r.fairness.as_ref().and_then(|f| f.correlation).map_or("–".into(), |c| format!("{c:.2}"))
+    });
+    row("first places (as many as units): people", &|r| {
+        let (people, all) = r.fairness.as_ref().map_or((0, 0), Fairness::top_people);
+        if all == 0 { "–".into() } else { format!("{people} of {all}") }
     });
     row("told to wait: people / bots", &|r| {
         let n = |m: &BTreeMap<String, u64>| m.get("wait").copied().unwrap_or(0);
@@ -46,7 +60,19 @@ pub fn rows(result: &DemoResult) -> Vec<[String; 3]> {
         let l = &r.load;
         format!("{:.0} / {:.0} / {:.0} / {:.0} %", l.shop_percent, l.gate_percent, l.crowd_percent, l.machine_percent)
     });
+    if let Some(draw) = &result.with.draw {
+        // Whatever the machine did: this is no figure.
+        rows.push(["draw, recomputed by a stranger".into(), "–".into(), proof(draw)]);
+    }
     rows
+}
+
+/// What a stranger found, in one line.
+pub(super) fn proof(draw: &DrawProof) -> String {
+    match (draw.holds, draw.faults.first()) {
+        (true, _) => format!("holds: {} entries, {} places", draw.entries, draw.places),
+        (false, why) => format!("DOES NOT HOLD: {}", why.map_or("no reason given", String::as_str)),
+    }
 }
 
 /// The table as text.

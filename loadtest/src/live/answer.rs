@@ -17,7 +17,9 @@ const POLL_AFTER_S: u32 = 5;
 struct WaitingJson {
     state: String,
     room: Option<String>,
-    place: Option<u64>,
+    place: Option<u32>,
+    lane: Option<u8>,
+    wait_s: Option<(u32, u32)>,
     poll_after_s: Option<u32>,
     claim: Option<serde::de::IgnoredAny>,
 }
@@ -65,7 +67,8 @@ fn told(answer: &mut Answer, w: WaitingJson) {
         claimable: w.claim.is_some(),
         state: w.state,
         room: w.room,
-        place: w.place,
+        place: place(w.place, w.lane),
+        wait_s: w.wait_s,
         poll_after_s: w.poll_after_s.or(answer.retry_after_s).unwrap_or(POLL_AFTER_S),
     });
 }
@@ -83,9 +86,22 @@ fn page_note(headers: &HeaderMap, body: &[u8], retry_after_s: Option<u32>) -> No
         claimable: matches!(state.as_str(), "called" | "next"),
         state,
         room: room.or_else(|| field(&text, "room")),
-        place: None,
+        place: place(setting(&text, "place"), setting(&text, "lane")),
+        wait_s: setting(&text, "wait"),
         poll_after_s: retry_after_s.unwrap_or(POLL_AFTER_S),
     }
+}
+
+/// A number and its lane, as one.
+fn place(number: Option<u32>, lane: Option<u8>) -> Option<u64> {
+    Some(u64::from(number?) | u64::from(lane.unwrap_or(0)) << 32)
+}
+
+/// What the page tells its script: `&quot;place&quot;:12,`.
+fn setting<T: serde::de::DeserializeOwned>(html: &str, name: &str) -> Option<T> {
+    let (_, rest) = html.split_once(&format!("&quot;{name}&quot;:"))?;
+    let end = if rest.starts_with('[') { rest.find(']')? + 1 } else { rest.find([',', '}'])? };
+    serde_json::from_str(rest.get(..end)?).ok()
 }
 
 /// The value of a hidden field: `name="room" value="drop"`.
@@ -146,6 +162,7 @@ mod tests {
         let a = heard(Action::Poll, 200, &[json, ("tidegate-verdict", "own")], body);
         let note = a.note.unwrap();
         assert_eq!((a.kind, note.place, note.poll_after_s, note.claimable), (AnswerKind::Waiting, Some(123), 7, false));
+        assert_eq!(note.wait_s, Some((20, 40)));
         let called = body.replace("\"claim\":null", r#""claim":{"method":"POST","url":"/.tidegate/claim","expires_in_s":110}"#);
         assert!(heard(Action::Poll, 200, &[json, ("tidegate-verdict", "own")], &called).note.unwrap().claimable);
         let none = heard(Action::Poll, 404, &[json, ("tidegate-verdict", "own")], r#"{"state":"none"}"#);
@@ -154,9 +171,10 @@ mod tests {
             Action::Home,
             200,
             &[("tidegate-verdict", "wait"), ("retry-after", "9"), ("set-cookie", "tidegate-ticket-drop=AA; HttpOnly")],
-            "<main data-room=\"drop\" data-state=\"called\">",
+            "<meta name=\"tidegate\" content=\"{&quot;place&quot;:7,&quot;lane&quot;:1,&quot;wait&quot;:[3,9]}\"><main data-room=\"drop\" data-state=\"called\">",
         );
         let note = page.note.unwrap();
+        assert_eq!((note.place, note.wait_s), (Some(7 | 1 << 32), Some((3, 9))));
         assert_eq!((note.room.as_deref(), note.poll_after_s, note.claimable), (Some("drop"), 9, true));
         let seated = heard(
             Action::Claim,

@@ -7,12 +7,13 @@ use hyper::header::{HeaderMap, HeaderValue, SET_COOKIE};
 /// Most cookies a browser keeps for a host, more or less.
 const COOKIES_MAX: usize = 50;
 
+/// What a browser keeps for one host.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Jar(BTreeMap<String, String>);
+pub struct Jar(BTreeMap<String, String>);
 
 impl Jar {
     /// Takes what an answer sets; an empty value or an age of zero removes.
-    pub(super) fn take(&mut self, headers: &HeaderMap) {
+    pub fn take(&mut self, headers: &HeaderMap) {
         for value in headers.get_all(SET_COOKIE) {
             let Some((name, value, gone)) = value.to_str().ok().and_then(parse) else { continue };
             if gone {
@@ -24,7 +25,7 @@ impl Jar {
     }
 
     /// The `Cookie` header; `None` when there is none.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
+    pub fn header(&self) -> Option<HeaderValue> {
         if self.0.is_empty() {
             return None;
         }

@@ -30,7 +30,7 @@ use tokio::{
 
 pub use target::{Target, TargetError};
 
-use self::jar::Jar;
+pub use self::jar::Jar;
 use crate::{
     crowd::{Answer, AnswerKind, Crowd, Kind, Outcome, Request, Scenario, Step, Visitor},
     events::{EVENTS_MAX, Event, Events},
@@ -194,6 +194,7 @@ impl Field {
             verdict: answer.verdict,
             state: note.map(|n| n.state.clone()).unwrap_or_default(),
             place: note.and_then(|n| n.place),
+            wait_s: note.and_then(|n| n.wait_s),
             pass: answer.pass,
         });
         answer

@@ -1,5 +1,6 @@
 //! The demo's report: one HTML file without anything from elsewhere, plots inside as SVG.
 
+mod fair;
 mod plots;
 
 use std::fmt::Write as _;
@@ -47,6 +48,7 @@ pub fn html(result: &DemoResult, broken: &[Broken]) -> Result<String, ReportErro
     for figure in figures(result)? {
         page += &figure;
     }
+    page += &fair::section(&result.with)?;
     page += &details(result);
     page += "</body></html>\n";
     Ok(page)
@@ -201,6 +203,8 @@ mod tests {
             shop: Stats { stock: 500, ..Stats::default() },
             load: Load::default(),
             judged: Default::default(),
+            fairness: Some(fair::tests::fairness()),
+            draw: Some(fair::tests::proof()),
         };
         let rung = Rung { workers: 4, good_per_s: 201.0, errors_per_s: 0.0, mean_ms: 20.0 };
         DemoResult { capacity: Capacity { ramp: vec![rung] }, without: run("without Tidegate"), with: run("with Tidegate") }
@@ -210,8 +214,8 @@ mod tests {
     fn the_page_is_whole_and_needs_nothing_else() {
         let broken = [Broken { promise: "nothing is sold twice", found: "3 units oversold".into() }];
         let page = html(&result(), &broken).unwrap();
-        assert_eq!(page.matches("<svg ").count(), 5);
-        assert_eq!(page.matches("role=\"img\" aria-label=\"").count(), 5, "every plot says what it shows");
+        assert_eq!(page.matches("<svg ").count(), 6);
+        assert_eq!(page.matches("role=\"img\" aria-label=\"").count(), 6, "every plot says what it shows");
         assert!(page.contains("3 units oversold") && page.contains("&lt;drop &amp; day&gt;") && page.contains("1.2 s"));
         // Namespaces are the only addresses: nothing is loaded.
         for (i, _) in page.match_indices("http") {
@@ -225,6 +229,7 @@ mod tests {
         let mut result = result();
         result.with.summary = Summary::default();
         result.without.summary = Summary::default();
+        (result.with.fairness, result.with.draw) = (Some(Default::default()), None);
         assert!(html(&result, &[]).is_ok());
     }
 }

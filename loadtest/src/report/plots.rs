@@ -3,14 +3,17 @@
 use plotters::{
     chart::{ChartBuilder, SeriesLabelPosition},
     drawing::IntoDrawingArea as _,
-    element::{PathElement, Rectangle},
+    element::{Circle, PathElement, Rectangle},
     series::LineSeries,
     style::{BLACK, Color as _, RGBColor, WHITE},
 };
 use plotters::{coord::combinators::IntoLogRange as _, prelude::SVGBackend};
 
 use super::ReportError;
-use crate::measure::{Second, Summary};
+use crate::{
+    fairness::{Fairness, Point},
+    measure::{Second, Summary},
+};
 
 const SIZE: (u32, u32) = (900, 320);
 const BLUE: RGBColor = RGBColor(0, 114, 178);
@@ -85,13 +88,46 @@ pub(super) fn waits(s: &Summary) -> Result<String, ReportError> {
     draw("waiting time", |svg| {
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         area.fill(&WHITE).map_err(text)?;
-        let mut chart = builder(&area, "Time in the waiting room").build_cartesian_2d(0.0..end, 0.0..top).map_err(text)?;
+        let mut chart = builder(&area, "Time in the waiting room, once the sale was open")
+            .build_cartesian_2d(0.0..end, 0.0..top)
+            .map_err(text)?;
         chart.configure_mesh().disable_x_mesh().x_desc("seconds").y_desc("people").draw().map_err(text)?;
         let bars = counts.iter().enumerate().map(|(i, n)| {
             let from = f64::from(i as u32 * bar);
             Rectangle::new([(from, 0.0), (from + f64::from(bar) * 0.9, f64::from(*n))], BLUE.filled())
         });
         chart.draw_series(bars).map_err(text)?;
+        area.present().map_err(text)
+    })
+}
+
+/// Places against arrival: each dot is somebody. In order of arrival the dots would be one line.
+pub(super) fn places(f: &Fairness) -> Result<String, ReportError> {
+    // The slow lane counts for itself and would lie on top of the others.
+    let shown: Vec<&Point> = f.points.iter().filter(|p| p.place <= u64::from(u32::MAX)).collect();
+    let end = shown.iter().map(|p| p.arrival).max().map_or(1.0, |n| f64::from(n) + 1.0);
+    let top = shown.iter().map(|p| p.place).max().map_or(1.0, |n| n as f64 + 1.0) * 1.2;
+    draw("places", |svg| {
+        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        area.fill(&WHITE).map_err(text)?;
+        let mut chart = builder(&area, "Places against arrival").build_cartesian_2d(0.0..end, 0.0..top).map_err(text)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(WHITE).x_desc("came as number").y_desc("place").draw().map_err(text)?;
+        let kinds = [
+            ("person, drawn", GREEN, true, true),
+            ("bot, drawn", RED, false, true),
+            ("person, after the draw", BLUE, true, false),
+            ("bot, after the draw", ORANGE, false, false),
+        ];
+        for (name, colour, person, drawn) in kinds {
+            let dots = shown.iter().filter(|p| p.person == person && p.drawn == drawn);
+            let dots = dots.map(|p| Circle::new((f64::from(p.arrival), p.place as f64), 2, colour.filled()));
+            let series = chart.draw_series(dots).map_err(text)?;
+            series.label(name).legend(move |(x, y)| Circle::new((x + 9, y), 3, colour.filled()));
+        }
+        let mut names = chart.configure_series_labels();
+        names.position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(0.85)).border_style(BLACK.mix(0.2));
+        names.draw().map_err(text)?;
         area.present().map_err(text)
     })
 }

@@ -358,13 +358,13 @@ impl Gate {
     }
 
     fn told(&mut self, at_us: u64, w: Waiting) -> Answer {
-        let called = w.stage.reason() == Reason::Called;
-        let what = w.place.map_or(What::Refused, |place| What::Told { place, called });
+        let what = w.place.map_or(What::Refused, |place| What::Told { place, called: w.stage.reason() == Reason::Called });
         self.add(at_us, w.room, what);
         let note = Note {
             state: w.stage.name().to_owned(),
             room: self.pipeline.rooms().get(w.room).map(|r| r.name().to_owned()),
             place: w.place.map(Place::to_bits),
+            wait_s: w.wait_s,
             poll_after_s: w.poll_after_s,
             claimable: matches!(w.stage, Stage::Called { .. }),
         };
@@ -453,6 +453,7 @@ fn visit_of<'a>(r: &Incoming<'a>, route: Option<usize>) -> Visit<'a> {
         wants: r.wants,
         identity: None,
         hello: 0,
+        fingerprint: 0,
         prefetch: false,
         tokens: r.tokens,
     }

@@ -94,7 +94,8 @@ fn scenario(rng: &mut ChaCha8Rng) -> Scenario {
         Bots::ManyAddresses(squad(rng)),
         Bots::SlowAndLow(squad(rng)),
     ];
-    Scenario { name: "random".into(), opens_at: Span::secs(opens_s), ends_at: Span::secs(ends_s), people, bots }
+    let (opens_at, ends_at) = (Span::secs(opens_s), Span::secs(ends_s));
+    Scenario { name: "random".into(), freezes_at: None, opens_at, ends_at, people, bots }
 }
 
 fn admission(rng: &mut ChaCha8Rng) -> Admission {
