@@ -33,7 +33,7 @@ rooms:
     admission: {{ fixed: 1000/s }}
     order: {order}
     beacon: {beacon}
-    visitor: {{ key: {{ cookie: login }}, entries_per_network: 30 }}
+    visitor: {{ key: {{ cookie: login }}, entries_per_network: 30, work_bits: 0 }}
 sales:
   - {{ name: sneaker, room: drop, prequeue_opens_at: {}, opens_at: {}, closes_at: {} }}
 state: {{ directory: '{{dir}}/state', budget: 10s }}
@@ -100,7 +100,8 @@ pub fn save(gate: &Gate, dir: &Path, draw: &Value) -> String {
     let mut client = Client::app(address(gate));
     for (key, file) in [("transcript", "transcript.json"), ("entries_file", "entries.csv")] {
         let answer = client.get(draw[key].as_str().unwrap());
-        assert!(answer.header("cache-control").is_some_and(|c| c.contains("immutable")), "{answer:?}");
+        let for_ever = answer.header("cache-control").is_some_and(|c| c.contains("immutable"));
+        assert_eq!(for_ever, key == "entries_file", "an amendment may still come: {answer:?}");
         std::fs::write(dir.join(file), answer.body).unwrap();
     }
     dir.join("transcript.json").display().to_string()
@@ -177,7 +178,7 @@ fn a_buyer_pastes_a_receipt_and_sees_the_proof() {
     let form = |receipt: &str| format!("receipt={}", receipt.replace('%', "%25").replace('&', "%26").replace('+', "%2B"));
     let page = browser.get("/.tidegate/draw").body;
     assert!(page.contains("could have chosen") && page.contains("<form"), "{page}");
-    assert!(browser.post("/.tidegate/draw/proof", &form(&mine)).body.contains("is not frozen yet"));
+    assert!(browser.post("/.tidegate/draw/proof", &form(&mine)).body.contains("is not closed yet"));
     ahead(&gate, 545);
     until(&gate, "drawn", "");
     let page = browser.post("/.tidegate/draw/proof", &form(&mine)).body;
@@ -255,5 +256,155 @@ fn rules_are_fixed_by_the_first_entry_and_no_beacon_means_no_draw() {
     assert!(std::fs::read_to_string(&transcript).unwrap().contains("before: opens at"), "the transcript carries the amendment");
     assert!(run(&["draw", "verify", &transcript]).status.success());
     assert!(person.wait_and_claim("drop").is_some());
+    gate.stop().unwrap();
+}
+
+#[test]
+fn above_a_quota_a_program_without_work_has_no_entry_and_one_that_works_has() {
+    let (shop, dir) = (Shop::start(), TempDir::new().unwrap());
+    let quotas = "visitor: { key: { cookie: login }, entries_per_network: 2, work_bits: 12 }";
+    let yaml = policy("draw_then_fifo", "none")
+        .replace("visitor: { key: { cookie: login }, entries_per_network: 30, work_bits: 0 }", quotas);
+    let gate = gate(&yaml, shop.address, dir.path());
+    until(&gate, "open", "");
+    (0..2).for_each(|i| drop(enter(&gate, &format!("early-{i}"))));
+    let mut third = enter(&gate, "third");
+    let asked = third.get("/").json();
+    assert_eq!((&asked["entry"], &asked["work"]["bits"]), (&Value::Null, &12.into()), "{asked}");
+    assert_eq!(receipt(&mut third).status, 404);
+    let challenge = asked["work"]["challenge"].as_str().unwrap();
+    let work = tidegate_filters::seats::draw::work::Work {
+        challenge: tidegate_filters::seats::draw::digest::unhex(challenge).unwrap(),
+        bits: 12,
+    };
+    let answer = work.solve();
+    let post = |client: &mut Client, n: u64| client.post("/.tidegate/work", &format!("room=drop&answer={n}&to=/"));
+    let wrong = (0..).find(|n| !work.is_done(*n)).unwrap();
+    assert_eq!(post(&mut third, wrong).status, 409);
+    let mut thief = enter(&gate, "thief");
+    assert_eq!(post(&mut thief, answer).status, 409, "work of somebody else");
+    assert_eq!(until(&gate, "open", "")["entries"], 2);
+    let entered = post(&mut third, answer);
+    assert_eq!((entered.status, &entered.json()["entry"]["number"]), (200, &2.into()), "{entered:?}");
+    let mine = receipt(&mut third).body;
+    assert_eq!(post(&mut third, answer).json()["entry"]["number"], 2, "the same again");
+    assert_eq!(third.get("/.tidegate/status?room=drop").status, 429, "asked before it was told to");
+    let status = third.get("/").json();
+    assert_eq!(
+        (&status["entry"]["number"], &status["entry"]["receipt_url"]),
+        (&2.into(), &"/.tidegate/receipt".into()),
+        "{status}"
+    );
+    let mut browser = Client::browser(address(&gate));
+    browser.cookies.insert("login".into(), "fourth".into());
+    let page = browser.get("/").body;
+    assert!(page.contains("Many enter from your network") && page.contains("&quot;bits&quot;:12"), "{page}");
+
+    ahead(&gate, 545);
+    let drawn = until(&gate, "drawn", "");
+    assert_eq!((&drawn["frozen"]["n"], &drawn["frozen"]["by_class"]["crowded"]), (&3.into(), &1.into()), "{drawn}");
+    let transcript = save(&gate, dir.path(), &drawn);
+    std::fs::write(dir.path().join("mine.json"), mine).unwrap();
+    let out = run(&["draw", "verify", &transcript, "--receipt", &dir.path().join("mine.json").display().to_string()]);
+    assert!(text(&out).contains("could have chosen"), "{}", text(&out));
+    assert!(thief.get("/").json()["place"].as_u64().unwrap() >= 3, "who does not work is not refused: after the drawn");
+    gate.stop().unwrap();
+}
+
+#[test]
+fn a_cancelled_sale_is_published_with_its_cancellation_and_drawn_again_under_another_name() {
+    let (shop, dir) = (Shop::start(), TempDir::new().unwrap());
+    let first = gate(&policy("draw_then_fifo", "none"), shop.address, dir.path());
+    until(&first, "open", "");
+    let mut person = enter(&first, "person");
+    let mine = receipt(&mut person).body;
+    let written = std::fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
+    let sale = written.lines().find(|l| l.contains("name: sneaker")).unwrap().to_owned();
+    let off = sale.replace("name: sneaker,", "name: sneaker, cancelled: the shop is closed today,");
+    let again = sale.replace("name: sneaker,", "name: boots, redraws: sneaker,");
+    let cancelled = written.replace(&sale, &format!("{off}\n{again}"));
+    first.control().apply(&cancelled).unwrap();
+    let refused = first.control().apply(&written).unwrap_err().to_string();
+    assert!(refused.contains("redraws: sneaker"), "what was called off stays so: {refused}");
+    let old = until_sale(&first, "sneaker", |d| d["cancelled"] == true && d["amendments"][0]["text"].is_string());
+    assert_eq!(old["amendments"][0]["text"], "cancelled: the shop is closed today");
+    let new = until_sale(&first, "boots", |d| d["state"] == "open");
+    assert_eq!(new["redraws"], "sneaker");
+    let rules = new["promise"]["rules_json"].as_str().unwrap();
+    assert!(rules.contains("\"redraws\":\"sneaker\""), "part of what is promised: {rules}");
+    let mut other = enter(&first, "other");
+    assert!(receipt(&mut other).body.contains("boots"));
+    first.stop().unwrap();
+
+    let second = gate(&cancelled, shop.address, dir.path());
+    until_sale(&second, "boots", |d| d["state"] == "open");
+    let mut other = enter(&second, "other");
+    ahead(&second, 545);
+    let drawn = until_sale(&second, "sneaker", |d| d["state"] == "drawn");
+    let transcript = save(&second, dir.path(), &drawn);
+    let body = std::fs::read_to_string(&transcript).unwrap();
+    assert!(body.contains("cancelled: the shop is closed today"), "{body}");
+    std::fs::write(dir.path().join("mine.json"), mine).unwrap();
+    let out = run(&["draw", "verify", "--json", &transcript, "--receipt", &dir.path().join("mine.json").display().to_string()]);
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&report["faults"], &report["receipts"][0]["place"]), (&Value::Array(vec![]), &0.into()), "{report}");
+    let boots = until_sale(&second, "boots", |d| d["state"] == "drawn");
+    assert_eq!(boots["frozen"]["n"], 1);
+    assert_eq!(other.get("/").json()["place"], 0, "nobody of the cancelled sale stands before");
+    ahead(&second, 60);
+    assert!(other.wait_and_claim("drop").is_some());
+    second.stop().unwrap();
+}
+
+/// Asks for the draw of a sale until it is so.
+fn until_sale(gate: &Gate, sale: &str, so: impl Fn(&Value) -> bool) -> Value {
+    let (start, mut client) = (Instant::now(), Client::app(address(gate)));
+    loop {
+        let answer = client.get(&format!("/.tidegate/draw?sale={sale}"));
+        if answer.status == 200 && so(&answer.json()) {
+            return answer.json();
+        }
+        assert!(start.elapsed() < PATIENCE, "{sale}: {answer:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn freeze_and_places_are_told_at_once_to_who_listens() {
+    let (shop, dir) = (Shop::start(), TempDir::new().unwrap());
+    let beacon = LocalBeacon::new(&[8; 32]);
+    let gate = gate(&policy("draw_then_fifo", &format!("{{ source: '{}' }}", beacon.source())), shop.address, dir.path());
+    until(&gate, "open", "");
+    let person = enter(&gate, "person");
+    // A stream ends with its request's deadline: the rest is waited for.
+    ahead(&gate, 535);
+    let cookies: Vec<String> = person.cookies.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    let mut stream = std::net::TcpStream::connect(address(&gate)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head =
+        format!("GET /.tidegate/events?room=drop HTTP/1.1\r\nhost: shop.example\r\ncookie: {}\r\n\r\n", cookies.join("; "));
+    stream.write_all(head.as_bytes()).unwrap();
+    let frames = BufReader::new(stream)
+        .lines()
+        .map_while(Result::ok)
+        .filter_map(|l| serde_json::from_str::<Value>(l.strip_prefix("data: ")?).ok());
+    let mut states: Vec<Value> = Vec::new();
+    for frame in frames {
+        let draw = frame["draw"].clone();
+        if states.last().is_none_or(|s| s["state"] != draw["state"]) {
+            if draw["state"] == "frozen" {
+                let round = until(&gate, "frozen", "")["frozen"]["round"].as_u64().unwrap();
+                gate.control().shared.draws.bring(beacon.round(round)).unwrap();
+            }
+            states.push(draw);
+        }
+        if states.last().is_some_and(|s| s["state"] == "drawn") {
+            break;
+        }
+    }
+    let names: Vec<_> = states.iter().map(|s| s["state"].as_str().unwrap()).collect();
+    assert_eq!(names, ["open", "frozen", "drawn"]);
+    assert_eq!((&states[1]["n"], &states[1]["by_class"]["unsure"]), (&1.into(), &0.into()), "{}", states[1]);
+    assert_eq!(states[1]["root"].as_str().unwrap().len(), 64);
     gate.stop().unwrap();
 }

@@ -43,7 +43,7 @@ state: { directory: "{dir}/state", budget: 3s }
 "#;
 
 /// The program, and the line of its log that says it is ready.
-fn start(policy: &Path) -> Child {
+pub fn start(policy: &Path) -> Child {
     let mut child = tidegate().args(["serve", "--policy"]).arg(policy).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let mut said = Vec::new();
@@ -63,7 +63,7 @@ fn policy(dir: &Path, listen: SocketAddr, shop: SocketAddr, arm: &str) -> std::p
 }
 
 /// A port nobody else uses now: the gate comes back on the same one.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

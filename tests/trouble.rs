@@ -126,7 +126,7 @@ impl Store for Bad {
     }
 }
 
-struct Stage {
+pub struct Stage {
     dir: TempDir,
     shop: Shop,
     on_failure: &'static str,
@@ -134,11 +134,11 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(on_failure: &'static str, more: &'static str) -> Stage {
+    pub fn new(on_failure: &'static str, more: &'static str) -> Stage {
         Stage { dir: tempfile::tempdir().unwrap(), shop: Shop::start(), on_failure, more }
     }
 
-    fn text(&self, state: &std::path::Path) -> String {
+    pub fn text(&self, state: &std::path::Path) -> String {
         let dir = self.dir.path().display().to_string();
         let text = POLICY.replace("{shop}", &self.shop.address.to_string()).replace("{dir}", &dir).replace("{more}", self.more);
         text.replace("{on_failure}", self.on_failure).replace("{state}", &state.display().to_string())
@@ -155,14 +155,14 @@ impl Stage {
     }
 }
 
-fn timed(what: &str, ask: impl FnOnce() -> Answer) -> Answer {
+pub fn timed(what: &str, ask: impl FnOnce() -> Answer) -> Answer {
     let start = Instant::now();
     let answer = ask();
     assert!(start.elapsed() < SOON, "{what} took {:?}: {answer:?}", start.elapsed());
     answer
 }
 
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     for _ in 0..200 {
         if is() {
             return;
@@ -275,24 +275,28 @@ fn a_disk_that_hangs_leaves_a_room_open_that_says_so() {
 }
 
 /// A real disk without room: a small file system in memory.
-struct Small(TempDir);
+pub struct Small(TempDir);
 
 impl Small {
-    fn mount(bytes: &str) -> Option<Small> {
+    pub fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+
+    pub fn mount(bytes: &str) -> Option<Small> {
         let dir = tempfile::tempdir().unwrap();
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(dir.path()).output();
         mounted.is_ok_and(|o| o.status.success()).then(|| Small(dir))
     }
 
-    fn fill(&self) {
+    pub fn fill(&self) {
         // What did not fit stays as far as it went: 20 files of any size fill 2 MiB.
         for n in 0..20 {
             let _ = std::fs::write(self.0.path().join(format!("filler-{n}")), vec![0u8; 1 << (20 - n)]);
         }
     }
 
-    fn empty(&self) {
+    pub fn empty(&self) {
         for entry in std::fs::read_dir(self.0.path()).unwrap().flatten() {
             if entry.file_name().to_string_lossy().starts_with("filler") {
                 std::fs::remove_file(entry.path()).unwrap();

@@ -1,0 +1,74 @@
+//! A state directory on a file system that is, or becomes, read-only: said at the start, survived while running.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use tidegate_gateway::{
+    gate::{Gate, GateOptions},
+    store::{Batch, Local, Table},
+};
+
+use crate::{
+    support::{Client, skip},
+    trouble::{Small, Stage, eventually, timed},
+};
+
+/// `false` while somebody has a file open for writing there.
+fn remount(path: &Path, how: &str) -> bool {
+    Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(path).output().is_ok_and(|o| o.status.success())
+}
+
+#[test]
+fn a_read_only_file_system_is_said_at_the_start() {
+    let Some(disk) = Small::mount("4m") else { return skip("mount", "a small file system cannot be mounted here") };
+    let state = disk.path().join("state");
+    drop(Local::open(&state, Duration::from_secs(5)).unwrap());
+    assert!(remount(disk.path(), "ro"));
+    let stage = Stage::new("closed", "");
+    for directory in [state.clone(), disk.path().join("not-there-yet")] {
+        let loaded = tidegate_config::parse(&stage.text(&directory), "policy.yaml").unwrap_or_else(|e| panic!("{e}"));
+        let refused = Gate::start(GateOptions::new(loaded)).map(drop).unwrap_err().to_string();
+        assert!(refused.to_lowercase().contains("read-only") && refused.contains("must be able to"), "{refused}");
+    }
+    assert!(remount(disk.path(), "rw"));
+    let loaded = tidegate_config::parse(&stage.text(&state), "policy.yaml").unwrap_or_else(|e| panic!("{e}"));
+    Gate::start(GateOptions::new(loaded)).unwrap_or_else(|e| panic!("{e}")).stop().unwrap();
+}
+
+#[test]
+fn a_file_system_that_becomes_read_only_is_survived_and_mends_itself() {
+    let Some(disk) = Small::mount("2m") else { return skip("mount", "a small file system cannot be mounted here") };
+    let stage = Stage::new("closed", "");
+    let state = disk.path().join("state");
+    let loaded = tidegate_config::parse(&stage.text(&state), "policy.yaml").unwrap_or_else(|e| panic!("{e}"));
+    let gate = Gate::start(GateOptions::new(loaded)).unwrap_or_else(|e| panic!("{e}"));
+    let address = gate.addresses()[0];
+    let mut inside = Client::app(address);
+    inside.get("/");
+    inside.wait_and_claim("drop").unwrap();
+    let mut waiting = Client::app(address);
+    let place = waiting.get("/").json()["place"].clone();
+    // Nothing can be mounted read-only while a file is open for writing, so the disk is full first: then the gate lets go.
+    disk.fill();
+    let store = gate.control().shared.store.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let grows = |n: u32| {
+        let mut batch = Batch::new();
+        batch.put(Table { kind: "test", of: "" }, &n.to_be_bytes(), vec![1; 200_000]);
+        runtime.block_on(store.commit(batch).durable())
+    };
+    assert!((0..50).map(grows).any(|kept| kept.is_err()), "2 MiB take no 10 MB");
+    eventually("it is read-only", || remount(disk.path(), "ro"));
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(1_100));
+        assert_eq!(timed("a page inside", || inside.get("/page")).status, 200, "those inside stay");
+        let newcomer = timed("a newcomer", || Client::app(address).get("/"));
+        assert_eq!(newcomer.header("tidegate-reason"), Some("ROOM_DOWN"), "{newcomer:?}");
+        assert_eq!(waiting.get("/").json()["place"], place, "places are kept");
+    }
+    assert!(store.trouble().is_some());
+    assert!(remount(disk.path(), "rw"));
+    disk.empty();
+    eventually("the room is open again", || Client::app(address).get("/").json()["place"].is_number());
+    waiting.wait_and_claim("drop").unwrap();
+    gate.stop().unwrap();
+}
