@@ -1,7 +1,7 @@
 //! The journal row as a plain struct: one per parsed request. Written by `models::journal`, read by training, replay and
 //! the checkers.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::verdict::Reason;
 
@@ -58,6 +58,8 @@ pub struct Row {
     pub visitor: u64,
     /// Hash of the connection's and headers' fingerprint.
     pub fingerprint: u64,
+    /// JA4 of the TLS hello; `None` without TLS at the gate.
+    pub ja4: Option<Arc<str>>,
     /// `forward`, `wait`, …: [`crate::Verdict::name`].
     pub verdict: &'static str,
     /// Reason code.

@@ -67,6 +67,7 @@ pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut
     };
     let intake = intake::read(head, &cx);
     trace.parsed(intake);
+    trace.row.ja4 = facts.and_then(|f| f.ja4.clone());
     if facts.is_some_and(|f| f.redirect) {
         return Next::Answer(redirect(trace));
     }

@@ -38,6 +38,7 @@ use crate::{
     state::Shared,
     trace::Trace,
 };
+use hello::{Hello, Progress};
 use preface::PrefaceStream;
 
 /// First size of a head's buffer; most heads fit.
@@ -58,6 +59,8 @@ pub struct Facts {
     pub tls: bool,
     /// Hash of the TLS hello; 0 for plain HTTP.
     pub hello: u64,
+    /// JA4 of the TLS hello.
+    pub ja4: Option<Arc<str>>,
     /// This listener only redirects.
     pub redirect: bool,
 }
@@ -145,7 +148,7 @@ impl Door {
     /// Reads what stands before the first request: a PROXY header (taken out) and the TLS hello (left in).
     async fn greet(&self, l4: &mut L4Stream) -> Result<Facts, Turned> {
         let peer = peer_of(l4);
-        let mut facts = Facts { client: peer, tls: self.tls.is_some(), hello: 0, redirect: self.redirect };
+        let mut facts = Facts { client: peer, tls: self.tls.is_some(), hello: 0, ja4: None, redirect: self.redirect };
         let from = |p: &ProxyProtocol| peer.is_some_and(|a| p.from.iter().any(|n| n.0.contains(&a.ip().to_canonical())));
         let mut buf = Vec::new();
         if self.proxy_protocol.as_ref().is_some_and(from) {
@@ -165,12 +168,20 @@ impl Door {
             }
         }
         if self.tls.is_some() {
-            while let Some(len) = hello::record_len(&buf)
-                && buf.len() < len.min(hello::HELLO_MAX)
-            {
-                read_more(l4, &mut buf).await.ok_or(Turned::TlsFailed)?;
+            let message = loop {
+                match hello::gather(&buf) {
+                    Progress::Partial(need) if need <= hello::HELLO_MAX => {
+                        while buf.len() < need {
+                            read_more(l4, &mut buf).await.ok_or(Turned::TlsFailed)?;
+                        }
+                    }
+                    Progress::Whole(message) => break message,
+                    _ => break Vec::new(),
+                }
+            };
+            if let Some(hello) = Hello::read(&message) {
+                (facts.hello, facts.ja4) = (hello.hash(), Some(hello.ja4().into()));
             }
-            facts.hello = hello::fingerprint(&buf);
         }
         l4.rewind(&buf);
         Ok(facts)

@@ -58,7 +58,7 @@ const fn column(name: &'static str, unit: &'static str, cell: Cell, doc: &'stati
 }
 
 /// Every column, in file order.
-pub static COLUMNS: [Column; 33] = [
+pub static COLUMNS: [Column; 34] = [
     column("at_ms", "unix ms", Cell::U64(|r| r.at_ms, |r, v| r.at_ms = v, None), "arrival, wall clock"),
     column(
         "mono_ns",
@@ -77,6 +77,12 @@ pub static COLUMNS: [Column; 33] = [
         "-",
         Cell::U64(|r| r.fingerprint, |r, v| r.fingerprint = v, None),
         "hash of the connection's and headers' fingerprint",
+    ),
+    column(
+        "ja4",
+        "-",
+        Cell::Text(|r| r.ja4.as_deref().unwrap_or(""), set_ja4),
+        "JA4 of the TLS hello; empty without TLS at the gate",
     ),
     column("verdict", "-", Cell::Text(|r| r.verdict, |r, v| known(&mut r.verdict, &VERDICTS, v)), "what the gate did"),
     column("reason", "-", Cell::Text(|r| r.reason.map_or("", Reason::code), set_reason), "stable reason code; empty when none"),
@@ -163,6 +169,11 @@ fn set_reason(r: &mut Row, v: &str) -> bool {
         r.reason = Reason::deserialize(value::StrDeserializer::<value::Error>::new(v)).ok();
         r.reason.is_some()
     }
+}
+
+fn set_ja4(r: &mut Row, v: &str) -> bool {
+    r.ja4 = (!v.is_empty()).then(|| v.into());
+    true
 }
 
 fn set_status(r: &mut Row, v: u32) {
