@@ -103,7 +103,16 @@ impl Room {
         self.state = Arc::new(state);
         let s = &self.state;
         let now_s = self.clock_s(now);
-        s.line.restore(kept, now_s + PRESENT_AFTER_RESTART_S);
+        match self.settings().order.is_drawn() && head.taken[Lane::Main as usize] == 0 {
+            // Nobody has a number for certain. Whoever got one in the last instant got it before the pre-queue, where it is
+            // none in the sale: the drawn begin with the first place, as their list says.
+            true => {
+                let mut first = kept.clone();
+                first.head.reserved[Lane::Main as usize] = 0;
+                s.line.restore(&first, now_s + PRESENT_AFTER_RESTART_S);
+            }
+            false => s.line.restore(kept, now_s + PRESENT_AFTER_RESTART_S),
+        }
         s.seats.restore(&kept.seats, self.seat_expires_s(now));
         s.walk_ins.store(head.walk_ins, Ordering::Release);
         s.armed.store(head.armed, Ordering::Release);

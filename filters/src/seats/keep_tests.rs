@@ -364,3 +364,21 @@ fn reserved_numbers_nobody_took_are_passed_over_free() {
     }
     assert_eq!(world.burnt.len(), 10, "{:?}", world.room.stats(world.now()));
 }
+
+#[test]
+fn what_a_restart_leaves_behind_is_nobody_and_a_draw_begins_with_the_first_place() {
+    let queue = super::queue::Queue::default();
+    queue.restore(3, 1_024, 1, 50, &[]);
+    assert_eq!((queue.taken(), queue.void_between(1, 1_030), queue.void_between(0, 3)), (1_024, 1_021, 0));
+    assert_eq!((queue.void_between(5, 10), queue.void_between(1_024, 2_000), queue.void_between(9, 9)), (5, 0, 0));
+    let first_after = |order: Order, taken: u32| {
+        let mut kept = Kept::default();
+        (kept.head.epoch, kept.head.taken, kept.head.reserved) = (7, [taken, 0], [1_024, 1_024]);
+        let mut room = Room::new(0, &RoomSettings { order, ..settings() }, &[], 99, Now::at(0, 0));
+        room.restore(&kept, Now::at(0, 0));
+        room.reserve_places(5)
+    };
+    assert_eq!(first_after(Order::DrawThenFifo, 0), Some(0), "nobody had a number");
+    assert_eq!(first_after(Order::DrawThenFifo, 2), Some(1_024), "somebody had one");
+    assert_eq!(first_after(Order::Fifo, 0), Some(1_024), "somebody may have one");
+}

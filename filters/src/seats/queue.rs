@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::{
     marks::Marks,
-    sync::{AtomicU32, Ordering},
+    sync::{AtomicU32, AtomicU64, Ordering},
 };
 use crate::sabotage::{self, Bug};
 
@@ -91,6 +91,8 @@ pub struct Queue {
     reserved: AtomicU32,
     /// Every place below it was called, seated or has left. Moved by `tick` alone.
     frontier: AtomicU32,
+    /// Numbers that the last restart left behind, `from << 32 | to`: hardly anybody has one.
+    gap: AtomicU64,
     /// Chunks with a place that was called, seated or left since they were written down.
     changed: Marks,
     segments: Box<[OnceLock<Box<[AtomicU32]>>]>,
@@ -103,6 +105,7 @@ impl Default for Queue {
             next: AtomicU32::new(0),
             reserved: AtomicU32::new(u32::MAX),
             frontier: AtomicU32::new(0),
+            gap: AtomicU64::new(0),
             changed: Marks::new(PLACES_MAX as usize / CHUNK + 1),
             segments,
         }
@@ -257,9 +260,16 @@ impl Queue {
                 self.set(n, pack(State::Waiting { present_until_s }));
             }
         }
+        self.gap.store(u64::from(taken) << 32 | u64::from(reserved), Ordering::Release);
         self.next.store(reserved, Ordering::Release);
         self.reserved.store(reserved, Ordering::Release);
         self.frontier.store(frontier.min(reserved), Ordering::Release);
+    }
+
+    /// Numbers from `from` to below `to` that the last restart left behind.
+    pub fn void_between(&self, from: u32, to: u32) -> u32 {
+        let gap = self.gap.load(Ordering::Acquire);
+        to.min(gap as u32).saturating_sub(from.max((gap >> 32) as u32))
     }
 
     /// The ticket of a place is burnt, whatever stood there: at a restore.

@@ -17,7 +17,10 @@ impl Room {
         let line = &self.state.line;
         let queue = line.lane(place.lane);
         let now_s = self.clock_s(now);
-        let ahead = u64::from(place.number.saturating_sub(queue.frontier()));
+        let frontier = queue.frontier();
+        // Nobody stands at the numbers that a restart left behind: they are passed over in an instant.
+        let before = place.number.saturating_sub(frontier);
+        let ahead = u64::from(before.saturating_sub(queue.void_between(frontier, place.number)));
         let (rates, pace) = self.rates();
         let wait_s = wait_interval(ahead as f64 * pace.present + 1.0, rates[place.lane as usize], rate_spread(pace.calls));
         let stage = match line.told(place) {
