@@ -43,3 +43,37 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     Ok(if report.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// Arguments of `restart`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  tidegate-loadtest restart --gate target/release/tidegate --places 1000000")]
+pub struct RestartArgs {
+    /// The gate's program.
+    #[arg(long)]
+    gate: PathBuf,
+    /// People in the room when it is killed.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=15_000_000))]
+    places: u32,
+    /// Prints JSON instead of words.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures and prints. Fails when a place was lost.
+pub fn restart(args: &RestartArgs) -> anyhow::Result<ExitCode> {
+    let gate = args.gate.canonicalize().with_context(|| format!("{} is not there; build it first", args.gate.display()))?;
+    let found = bench::restart(&gate, args.places, &mut |line| drop(writeln!(std::io::stderr(), "{line}")))?;
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&found)?,
+        false => format!(
+            "{} places, {:.1} MiB of state, kill -9: ready again after {:.0} ms with {} places",
+            found.places,
+            found.state_bytes as f64 / f64::from(1 << 20),
+            found.ready_ms,
+            found.back
+        ),
+    };
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    Ok(if found.back >= found.places { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

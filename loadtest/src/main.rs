@@ -81,6 +81,8 @@ enum Command {
     },
     /// What the gate costs: CPU per request beside Pingora alone, nginx and HAProxy; memory; time to start.
     Bench(bench_cli::BenchArgs),
+    /// Fills a room with a million places, kills the gate, and says how long it takes to come back with all of them.
+    Restart(bench_cli::RestartArgs),
     /// Whole sales in virtual time over the real filters, judged by the checkers: many seeds, and the one that fails again.
     Sim(sim_cli::SimArgs),
     /// The same shop and the same crowd, without and with the gate: one table, one report. Fails when a promise is broken.
@@ -133,6 +135,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         // It measures with threads of its own.
         Command::Sim(args) => return tokio::task::spawn_blocking(move || sim_cli::run_seeds(&args)).await?,
         Command::Bench(args) => return tokio::task::spawn_blocking(move || bench_cli::run(&args)).await?,
+        Command::Restart(args) => return tokio::task::spawn_blocking(move || bench_cli::restart(&args)).await?,
         Command::Demo { gate, out, scenario, seed, settings } => {
             let gate = gate.canonicalize().with_context(|| format!("{} is not there; build it first", gate.display()))?;
             let own = std::env::current_exe().context("finding this program")?;

@@ -7,6 +7,7 @@ pub mod gate;
 pub mod load;
 pub mod memory;
 pub mod process;
+pub mod restart;
 pub mod rivals;
 pub mod table;
 
@@ -159,6 +160,11 @@ impl Stage<'_> {
         let left_out = Some(why.into());
         self.left_out.push(Row { name: name.into(), group, rounds: vec![], answers: 0, errors: 0, target: None, left_out });
     }
+}
+
+/// How long a gate takes to come back with so many places after `kill -9`.
+pub fn restart(program: &Path, places: u32, say: &mut dyn FnMut(&str)) -> anyhow::Result<restart::Restart> {
+    restart::run(program, places, &Workplace::new()?.0, say)
 }
 
 /// A directory for configurations and logs; gone with the run, unless it failed to start something.

@@ -48,6 +48,12 @@ impl Server {
         Server { child, address }
     }
 
+    /// Kills it outright, and waits until it is gone.
+    pub fn kill(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
     /// CPU time of the process and its children so far.
     pub fn cpu(&self) -> io::Result<Duration> {
         let pid = self.child.id();
