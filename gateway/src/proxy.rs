@@ -61,13 +61,14 @@ impl Gate {
     /// Permits for the shop: first the route's own limit, then the one of all.
     async fn permits(&self, trace: &Trace) -> Option<[Option<Permit>; 2]> {
         let wait_max = Duration::from_millis(trace.active.policy.shop.in_flight.wait_max.ms());
+        let owner = trace.owner();
         let Some(route) = trace.route.and_then(|r| trace.active.route_limits.get(r)).and_then(Option::as_ref) else {
-            return Some([None, Some(self.shared.in_flight.acquire(wait_max).await.ok()?)]);
+            return Some([None, Some(self.shared.in_flight.acquire(owner, wait_max).await.ok()?)]);
         };
         let deadline = tokio::time::Instant::now() + wait_max;
-        let first = route.acquire(wait_max).await.ok()?;
+        let first = route.acquire(owner, wait_max).await.ok()?;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        Some([Some(first), Some(self.shared.in_flight.acquire(left).await.ok()?)])
+        Some([Some(first), Some(self.shared.in_flight.acquire(owner, left).await.ok()?)])
     }
 
     /// On its way to the shop. `true`: it could not go and was answered.
@@ -264,7 +265,7 @@ impl ProxyHttp for Gate {
         cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let trace = decided(cx)?;
-        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header)?;
+        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header, trace.avoid)?;
         if let Some(hold) = trace.sends_hold() {
             to_shop.insert_header(HOLD_HEADER, hold)?;
             // Its body is here already.
@@ -351,6 +352,9 @@ impl ProxyHttp for Gate {
         }
         // HTTP/1.0 knows no chunks: such a body ends with its connection.
         if session.req_header().version <= Version::HTTP_10 && answer.remove_header(&header::TRANSFER_ENCODING).is_some() {
+            session.set_keepalive(None);
+        }
+        if self.shared.is_stopping() {
             session.set_keepalive(None);
         }
         forward::set_cookies(answer, &decided(cx)?.cookies)

@@ -225,6 +225,7 @@ impl Trace {
     /// Permits of the in-flight limits, in hand after so many microseconds in line.
     pub fn may_forward(&mut self, permits: [Option<Permit>; 2]) {
         self.permits = permits;
+        self.waits_for_client(self.uploading);
         self.forwarded_ns = self.shared.clock.mono_ns();
         self.row.queued_us = micros(self.forwarded_ns - self.started.mono_ns);
     }
@@ -233,6 +234,21 @@ impl Trace {
     pub fn asked(&mut self) {
         if std::mem::replace(&mut self.uploading, false) {
             self.forwarded_ns = self.shared.clock.mono_ns();
+            self.waits_for_client(false);
+        }
+    }
+
+    fn waits_for_client(&mut self, yes: bool) {
+        self.permits.iter_mut().flatten().for_each(|p| p.waits_for_client(yes));
+    }
+
+    /// Whose share of the shop it uses: the seat's, else that of a visitor who is known. Addresses are shared by too many.
+    pub fn owner(&self) -> Option<u64> {
+        match self.entrance {
+            Some(Entrance::Inside { room, seat } | Entrance::Seated { room, seat }) => {
+                Some(1 << 63 | (room as u64 & 0x7fff_ffff) << 32 | u64::from(seat.index))
+            }
+            _ => self.intake.visitor.filter(|_| self.intake.visitor_by_cookie).map(|v| v.0 >> 1),
         }
     }
 
@@ -246,6 +262,8 @@ impl Trace {
         if !self.is_forwarded() || std::mem::replace(&mut self.answered, true) {
             return;
         }
+        // What is left is the way to the client.
+        self.waits_for_client(true);
         let ttfb_us = (self.shared.clock.mono_ns() - self.forwarded_ns) / 1_000;
         self.row.shop_us = micros(ttfb_us * 1_000).max(1);
         let inside = matches!(self.entrance, Some(Entrance::Inside { .. } | Entrance::Seated { .. }));

@@ -73,6 +73,35 @@ async fn a_route_may_have_a_limit_of_its_own_and_a_reload_keeps_its_queue() {
     assert_eq!(second.reply().await.map(|r| r.status), Some(200));
 }
 
+/// One visitor with one pass and many connections has a share, and the others the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_visitor_cannot_take_the_shop_from_the_others() {
+    let shop = Shop::start().await;
+    let mut policy = crate::room::room_policy(&shop);
+    policy.rooms[0].arm = tidegate_filters::seats::room::Arm::Auto;
+    policy.shop.in_flight.max = InFlightMax::Fixed(4);
+    policy.shop.in_flight.wait_max = Span::secs(30);
+    let gate = Gate::start(&policy).await;
+    let pass = crate::room::cookie_line(&once(gate.addr(), get("/x", &[])).await);
+    let mut greedy = Vec::new();
+    for _ in 0..5 {
+        let mut client = Client::connect(gate.addr()).await;
+        client.send(get("/hold", &[("cookie", &pass)])).await;
+        greedy.push(client);
+    }
+    eventually(|| gate.shared.in_flight.observe().waiting == 3).await;
+    assert_eq!(shop.state.in_flight.load(Ordering::SeqCst), 2, "half of four");
+    assert_eq!(once(gate.addr(), get("/x", &[])).await.status, 200, "another visitor goes past who waits for himself");
+    for _ in 0..3 {
+        shop.state.release.notify_waiters();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    for client in &mut greedy {
+        assert_eq!(client.reply().await.map(|r| r.body), Some("released".into()));
+    }
+    assert_eq!(gate.shared.in_flight.observe().held, 0);
+}
+
 /// A buyer who sends an order byte by byte must not keep the others from ordering.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_upload_holds_no_place_at_the_shop() {
