@@ -34,6 +34,8 @@ const GATHER: Duration = Duration::from_millis(5);
 const FILE_ROWS_MAX: u64 = 2_000_000;
 /// How often age and size of the open file are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// An unfinished file is nobody's when it was not touched for this long and twice the age at which files are closed.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 /// How often old files are looked for.
 const SWEEP_EVERY_MS: u64 = 60_000;
 /// A disk that refuses is tried again after this long, and complained about this seldom.
@@ -91,6 +93,10 @@ impl RowSink for Observer {
 
     fn row(&self, row: Row) {
         self.metrics.request(&row);
+        // What an operator did was no request, but its row is counted when it is written.
+        if let (Kind::Operator, Some(tally)) = (row.kind, &self.tally) {
+            tally.add(Of::Parsed, 1);
+        }
         let Some(journal) = &self.journal else { return };
         let kind = row.kind;
         let crowded = kind == Kind::Poll && journal.capacity() < KEPT_FOR_OTHERS;
@@ -269,7 +275,7 @@ impl Writer {
         }
     }
 
-    /// Deletes files whose name says that they are older than `keep`, unfinished ones of a power cut among them.
+    /// Deletes files whose name says that they are older than `keep`, and unfinished ones that nobody writes to any more.
     fn sweep(&self) -> Result<(), JournalError> {
         let directory = &self.settings.directory;
         let oldest_ms = self.clock.now().wall_ms.saturating_sub(self.settings.keep.ms());
@@ -282,7 +288,9 @@ impl Writer {
         for entry in fs::read_dir(directory).map_err(io(directory, "list journals"))? {
             let file = entry.map_err(io(directory, "list journals"))?.path();
             let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if name.starts_with("journal-2") && name.ends_with(".parquet.part") && file < oldest {
+            let part = name.starts_with("journal-2") && name.ends_with(".parquet.part");
+            let others = part && self.open.as_ref().is_none_or(|o| o.part != file);
+            if others && (file < oldest || self.is_abandoned(&file)) {
                 old.push(file);
             }
         }
@@ -290,6 +298,12 @@ impl Writer {
             fs::remove_file(&file).map_err(io(&file, "delete an old journal"))?;
         }
         Ok(())
+    }
+
+    /// Of a process that was killed: an open file is closed after `file_age`, so nobody will finish this one.
+    fn is_abandoned(&self, part: &Path) -> bool {
+        let age = fs::metadata(part).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        age.is_some_and(|age| age > Duration::from_millis(2 * self.settings.file_age.ms()) + ABANDONED_AFTER)
     }
 
     fn survive(&mut self, outcome: Result<(), JournalError>) {
@@ -350,6 +364,22 @@ mod tests {
         let parts =
             fs::read_dir(&settings.directory).unwrap().filter(|e| e.as_ref().unwrap().path().extension().unwrap() == "part");
         assert_eq!(parts.count(), 0);
+    }
+
+    #[test]
+    fn what_operators_did_makes_up_for_no_lost_request() {
+        let base = tempfile::tempdir().unwrap();
+        let settings = Journal::at(base.path().join("journal"));
+        let (observer, _) = start(&settings);
+        (0..8).for_each(|n| observer.row(row(Kind::Operator, n)));
+        observer.finish();
+        let (observer, metrics) = start(&settings);
+        (0..6).for_each(|_| observer.parsed());
+        // Killed: nothing is closed.
+        std::mem::forget(observer);
+        let _ = metrics;
+        let (_, metrics) = start(&settings);
+        assert_eq!(metric(&metrics, "tidegate_journal_rows_dropped_total{kind=\"any\",cause=\"killed\"}"), 6);
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn file_bytes() -> ByteSize {
 }
 
 fn file_age() -> Span {
-    Span::secs(60)
+    Span::secs(15)
 }
 
 /// How visitors and networks appear in the journal.
