@@ -1,5 +1,7 @@
 //! What the shop sees of a request, and the visitor of an answer: nothing of ours leaks, nothing of ours can be spoofed.
 
+use std::net::SocketAddr;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tidegate_config::HostHeader;
@@ -38,7 +40,12 @@ const OTHER_METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-m
 const OUR_HEADERS: &str = "tidegate-";
 
 /// Turns the visitor's request into the one the shop gets. Hop-by-hop headers are gone already.
-pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) -> pingora::Result<()> {
+pub fn request(
+    to_shop: &mut RequestHeader,
+    intake: &Intake,
+    host: &HostHeader,
+    server: Option<SocketAddr>,
+) -> pingora::Result<()> {
     let safe = matches!(to_shop.method, Method::GET | Method::HEAD);
     let goes = |name: &HeaderName| {
         let name = name.as_str();
@@ -69,7 +76,12 @@ pub fn request(to_shop: &mut RequestHeader, intake: &Intake, host: &HostHeader) 
         HostHeader::Set(name) => to_shop.insert_header(header::HOST, name.as_str())?,
         // HTTP/2 has it in `:authority`, which goes with the old target.
         HostHeader::Keep if !intake.authority.is_empty() => to_shop.insert_header(header::HOST, intake.authority.as_str())?,
-        HostHeader::Keep => {}
+        // HTTP/1.0 without Host goes on as HTTP/1.1, which must have one.
+        HostHeader::Keep => {
+            if let Some(server) = server {
+                to_shop.insert_header(header::HOST, server.to_string())?;
+            }
+        }
     }
     // The path that rules were matched on, in origin form.
     to_shop.set_raw_path(intake.target().as_bytes())?;
@@ -173,7 +185,7 @@ mod tests {
             client: Some("192.0.2.7".parse().unwrap()),
             ..Intake::default()
         };
-        request(&mut r, &intake, &HostHeader::Keep).unwrap();
+        request(&mut r, &intake, &HostHeader::Keep, None).unwrap();
         r
     }
 

@@ -132,9 +132,9 @@ impl<'a> Head<'a> {
         self.fields.text("content-length")?.parse().ok()
     }
 
-    /// Nothing follows the head.
-    pub fn is_whole(&self) -> bool {
-        self.fields.first("transfer-encoding").is_none() && self.body_bytes().unwrap_or(0) == 0
+    /// Bytes behind the head that belong to the request; `None`: the body itself says where it ends.
+    pub fn body_end(&self) -> Option<u64> {
+        self.fields.first("transfer-encoding").is_none().then(|| self.body_bytes().unwrap_or(0))
     }
 
     /// The client wants no other request on this connection.

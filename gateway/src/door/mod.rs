@@ -12,7 +12,7 @@ pub mod proxy_protocol;
 use std::{net::SocketAddr, os::fd::AsRawFd as _, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use pingora::{
     apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp},
     http::ResponseHeader,
@@ -43,6 +43,11 @@ use preface::PrefaceStream;
 
 /// First size of a head's buffer; most heads fit.
 const HEAD_BUF: usize = 2_048;
+/// Empty lines passed over before a request.
+const BLANK_LINES_MAX: u32 = 4;
+/// When the gate stops, a connection that is open waits so long for a request that is on its way. nginx closes at once, and
+/// clients that had just sent one see a reset.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 /// Longest silence while a body is read, and while a slow client takes an answer.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(20);
 
@@ -192,39 +197,54 @@ impl Door {
     async fn http1(&self, mut stream: Stream, facts: &Facts, shutdown: &ShutdownWatch) -> Option<()> {
         let mut settings: Option<HttpPersistentSettings> = None;
         let mut stop = shutdown.clone();
-        let mut first = true;
+        let (mut first, mut blank_lines) = (true, 0);
+        let mut buf = BytesMut::with_capacity(HEAD_BUF);
         loop {
             let (limits, keepalive) = {
                 let active = self.shared.active.load();
                 (active.policy.limits_of_a_request, active.policy.connections.keepalive)
             };
-            // A new connection has as long for its first byte as for a whole head.
-            let idle = Duration::from_millis(if first { limits.header_deadline.ms() } else { keepalive.ms() });
-            let mut buf = BytesMut::with_capacity(HEAD_BUF);
-            let read = tokio::select! {
-                read = tokio::time::timeout(idle, stream.read_buf(&mut buf)) => read,
-                _ = stop.wait_for(|stopping| *stopping) => return None,
-            };
-            match read {
-                Ok(Ok(1..)) => {}
-                Err(_) if first => return self.refuse(stream, HeadFault::TooSlow).await,
-                _ => return None,
+            // What came on the heels of the request before is there already.
+            if buf.is_empty() {
+                buf.reserve(HEAD_BUF);
+                // A new connection has as long for its first byte as for a whole head.
+                let idle = Duration::from_millis(if first { limits.header_deadline.ms() } else { keepalive.ms() });
+                let read = tokio::select! {
+                    read = tokio::time::timeout(idle, stream.read_buf(&mut buf)) => read,
+                    // A request that is on its way meets an open door.
+                    () = stopping(&mut stop) => tokio::time::timeout(LAST_REQUEST, stream.read_buf(&mut buf)).await,
+                };
+                match read {
+                    Ok(Ok(1..)) => {}
+                    Err(_) if first => return self.refuse(stream, HeadFault::TooSlow).await,
+                    _ => return None,
+                }
+                first = false;
             }
-            first = false;
+            // Some clients end a body with an empty line that is not part of it (RFC 9112 §2.2).
+            while blank_lines < BLANK_LINES_MAX && buf.starts_with(b"\r\n") {
+                buf.advance(2);
+                blank_lines += 1;
+            }
+            if buf.is_empty() {
+                continue;
+            }
+            blank_lines = 0;
             let len = match self.read_head(&mut stream, &mut buf, &limits).await {
                 Ok(len) => len,
                 Err(fault) => return self.refuse(stream, fault?).await,
             };
-            let (decided, whole, last) = match self.decide(&buf[..len], facts, &limits) {
+            let (decided, body, last) = match self.decide(&buf[..len], facts, &limits) {
                 Ok(decided) => decided,
                 Err(fault) => return self.refuse(stream, fault).await,
             };
             let Decided { trace, next } = decided;
             let next = match next {
-                // A body, or a request on the heels of this one: the proxy knows how to drain or to close.
-                Next::Answer(answer) if whole && len == buf.len() => {
-                    let last = last || *shutdown.borrow();
+                // The proxy knows how to drain a body, or to close.
+                Next::Answer(answer) if body == Some(0) => {
+                    let last = last || *shutdown.borrow() || self.shared.is_stopping();
                     answer_http1(&mut stream, trace, &answer, last).await?;
+                    buf.advance(len);
                     if last {
                         let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
                         return None;
@@ -242,19 +262,21 @@ impl Door {
             session.set_write_timeout(Some(BODY_SILENCE_MAX));
             // A client that reads too slowly would hold the shop as surely as one that writes too slowly.
             session.set_min_send_rate(Some(limits.body_min_rate.0 as usize).filter(|r| *r > 0));
-            session.set_pipelined_prefix(buf);
+            // Of a request that is here to its end, no byte more: the next one is read by us.
+            let mine = body.and_then(|n| usize::try_from(n).ok()?.checked_add(len)).map_or(buf.len(), |end| end.min(buf.len()));
+            session.set_pipelined_prefix(buf.split_to(mine));
             session.set_connection_user_context(Some(Box::new(Decided { trace, next })));
             let (reused, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
             (stream, settings) = (reused, kept);
         }
     }
 
-    /// What is to be done with a whole head; nothing follows it; the connection ends with it.
-    fn decide(&self, head: &[u8], facts: &Facts, limits: &RequestLimits) -> Result<(Decided, bool, bool), HeadFault> {
+    /// What is to be done with a whole head; the length of its body where it says so; the connection ends with it.
+    fn decide(&self, head: &[u8], facts: &Facts, limits: &RequestLimits) -> Result<(Decided, Option<u64>, bool), HeadFault> {
         let head = head::parse(head, limits)?;
         let mut trace = Trace::new(self.shared.clone());
         let next = decide::next(&self.shared, &head, Some(facts), &mut trace);
-        Ok((Decided { trace, next }, head.is_whole(), head.is_last()))
+        Ok((Decided { trace, next }, head.body_end(), head.is_last()))
     }
 
     /// Reads until the head is whole: how long it is. The inner `None`: the client went away.
@@ -318,6 +340,10 @@ async fn answer_http1(stream: &mut Stream, mut trace: Box<Trace>, answer: &Answe
     let sent = matches!(written, Ok(Ok(())));
     trace.finish(if sent { answer.status } else { 0 }, if sent { answer.body.len() as u64 } else { 0 });
     sent.then_some(())
+}
+
+async fn stopping(stop: &mut ShutdownWatch) {
+    let _ = stop.wait_for(|stopping| *stopping).await;
 }
 
 async fn read_more(l4: &mut L4Stream, buf: &mut Vec<u8>) -> Option<()> {

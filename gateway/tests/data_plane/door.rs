@@ -103,11 +103,16 @@ async fn a_stop_cuts_nobody_off_and_ends_as_soon_as_all_are_gone() {
     let addr = gate.addr();
     let mut busy = Client::connect(addr).await;
     busy.send(get("/hold", &[])).await;
-    let mut idle = Client::connect(addr).await;
+    let (mut idle, mut silent) = (Client::connect(addr).await, Client::connect(addr).await);
     assert_eq!(idle.ask(get("/x", &[])).await.status, 200);
+    assert_eq!(silent.ask(get("/x", &[])).await.status, 200);
     eventually(|| shop.state.in_flight.load(Ordering::SeqCst) == 1).await;
     gate.begin_stop();
-    assert!(idle.is_closed().await, "idle connections close at once");
+    eventually(|| gate.shared.is_stopping()).await;
+    let last = idle.ask(get("/x", &[])).await;
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")), "a request that was on its way");
+    assert!(idle.is_closed().await);
+    assert!(silent.is_closed().await, "idle connections close soon");
     eventually(|| std::net::TcpStream::connect(addr).is_err()).await;
     assert!(gate.shared.is_stopping());
     shop.state.release.notify_waiters();

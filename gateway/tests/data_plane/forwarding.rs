@@ -76,6 +76,9 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
     let reply = once(gate.addr(), "GET /x HTTP/1.0\r\nhost: shop.example\r\n\r\n").await;
     assert_eq!((reply.status, reply.body.as_str()), (200, "hello"), "{reply:?}");
     assert_eq!((reply.header("transfer-encoding"), reply.header("connection")), (None, Some("close")));
+    let echo = Gate::start(&plain_policy(Shop::start().await.addr)).await;
+    let reply = once(echo.addr(), "GET /x HTTP/1.0\r\n\r\n").await;
+    assert!(reply.body.contains("\nhost: 127.0.0.1:"), "HTTP/1.1 must have a Host: {}", reply.body);
     let newer = once(gate.addr(), get("/x", &[("connection", "close")])).await;
     assert_eq!(newer.header("transfer-encoding"), Some("chunked"), "HTTP/1.1 does");
 }
