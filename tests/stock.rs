@@ -252,6 +252,12 @@ fn other_channels_restock_and_a_reload() {
     let over = post("/v1/sales/drop-1/sold", r#"{"units": 2, "already": true}"#).json();
     assert_eq!((&over["units"]["over"], &over["units"]["sold"]), (&1.into(), &6.into()), "what happened is told: {over}");
     assert_eq!(post("/v1/sales/drop-1/restock", r#"{"units": -1}"#).json()["code"], "NOT_FREE");
+    for units in [99_999_999_999i64, 10_000_000, 0, i64::MIN] {
+        let refused = post("/v1/sales/drop-1/restock", &format!("{{\"units\": {units}}}"));
+        assert_eq!((refused.status, &refused.json()["code"]), (400, &"UNITS".into()), "{units}");
+    }
+    assert_eq!(units(&gate, dir.path())["stock"], 5, "nothing was cut to fit");
+    assert_eq!(post("/v1/sales/drop-1/holds/x", r#"{"sold": 1}"#).json()["code"], "NO_HOLD");
     assert_eq!(post("/v1/sales/drop-2/restock", r#"{"units": 1}"#).json()["code"], "NO_SALE");
     assert_eq!(buyers[2].post("/checkout", "how=sold").status, 410);
 

@@ -225,14 +225,26 @@ struct Slow {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
+    /// Null takes it back; left out is a mistake.
+    #[serde(deserialize_with = "Option::deserialize")]
     text: Option<String>,
+}
+
+/// Breaks a line or turns the writing around.
+fn is_invisible(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The action a path names, with its value from the body.
 async fn action_of(name: &str, body: Body) -> Answer<Action> {
     match name {
         "slow" => {
-            let Slow { rate } = json(body, r#"send {"rate": "10/s"}, or {"rate": null} to lift the cap"#).await?;
+            let instead = r#"send {"rate": "10/s"}, or {"rate": null} to lift the cap"#;
+            let Slow { rate } = json(body, instead).await?;
+            if rate.is_some_and(|r| r.as_per_s() <= 0.0) {
+                let what = "a room that lets nobody in is paused";
+                return Err(Fault::new(StatusCode::BAD_REQUEST, "NO_RATE", what, "POST …/pause, or send a rate above 0"));
+            }
             Ok(Action::Slow(rate))
         }
         "message" => {
@@ -241,6 +253,10 @@ async fn action_of(name: &str, body: Body) -> Answer<Action> {
             if text.as_ref().is_some_and(|t| t.chars().count() > MESSAGE_MAX) {
                 let what = "the message is longer than 500 characters";
                 return Err(Fault::new(StatusCode::BAD_REQUEST, "TOO_LONG", what, instead));
+            }
+            if text.as_ref().is_some_and(|t| t.chars().any(is_invisible)) {
+                let what = "the message has a control character: everybody who waits reads it as one line";
+                return Err(Fault::new(StatusCode::BAD_REQUEST, "CONTROL_CHARACTER", what, instead));
             }
             Ok(Action::Message(text))
         }

@@ -1,11 +1,13 @@
-//! The admin socket: a cap on connections, and none may be silent for long.
+//! The admin socket: a cap on connections, and none may be silent for long. When the cap is reached the oldest one goes:
+//! whoever holds connections open must not keep health checks out.
 
 use std::{
+    collections::VecDeque,
     future::Future as _,
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,11 +15,10 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
 
-/// Connections at the same time; more wait in the system's queue.
+/// Connections at the same time.
 pub const CONNECTIONS_MAX: usize = 64;
 /// A connection that sends nothing for this long is closed.
 pub const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -26,12 +27,28 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: TcpListener,
-    permits: Arc<Semaphore>,
+    /// Oldest first: whether it is still there, and a second handle to end it by.
+    open: VecDeque<(Weak<()>, std::net::TcpStream)>,
 }
 
 impl Listener {
     pub(super) fn new(socket: TcpListener) -> Self {
-        Listener { socket, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+        Listener { socket, open: VecDeque::with_capacity(CONNECTIONS_MAX) }
+    }
+
+    fn take_in(&mut self, stream: TcpStream) -> io::Result<Connection> {
+        let stream = stream.into_std()?;
+        let twin = stream.try_clone()?;
+        self.open.retain(|(there, _)| there.strong_count() > 0);
+        while self.open.len() >= CONNECTIONS_MAX
+            && let Some((_, oldest)) = self.open.pop_front()
+        {
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        let there = Arc::new(());
+        self.open.push_back((Arc::downgrade(&there), twin));
+        let silence = Box::pin(sleep(SILENCE_MAX));
+        Ok(Connection { stream: TcpStream::from_std(stream)?, silence, _there: there })
     }
 }
 
@@ -41,12 +58,9 @@ impl axum::serve::Listener for Listener {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
-            let permit = self.permits.clone().acquire_owned().await.ok();
-            match self.socket.accept().await {
-                Ok((stream, from)) => {
-                    let silence = Box::pin(sleep(SILENCE_MAX));
-                    return (Connection { stream, silence, _permit: permit }, from);
-                }
+            let accepted = self.socket.accept().await;
+            match accepted.and_then(|(stream, from)| Ok((self.take_in(stream)?, from))) {
+                Ok(accepted) => return accepted,
                 // Out of file descriptors, or a client that left: neither is helped by trying at once.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
@@ -63,7 +77,7 @@ impl axum::serve::Listener for Listener {
 pub(super) struct Connection {
     stream: TcpStream,
     silence: Pin<Box<Sleep>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _there: Arc<()>,
 }
 
 impl AsyncRead for Connection {

@@ -120,6 +120,11 @@ struct Restock {
 pub(super) async fn restock(State(app): State<App>, Path(sale): Path<String>, body: Body) -> Answer<Json<Sale>> {
     let Restock { units } = json(body, RESTOCK).await?;
     with(&app, &sale, |stock| {
+        let now = stock.with(|l| l.units().stock).unwrap_or(0);
+        if units == 0 || now.checked_add_signed(units).is_some_and(|sum| sum > UNITS_MAX) || units.unsigned_abs() > UNITS_MAX {
+            let what = format!("{units} more than {now} is no stock: it is at most {UNITS_MAX}");
+            return Err(Fault::new(StatusCode::BAD_REQUEST, "UNITS", &what, RESTOCK));
+        }
         tracing::info!(sale, units, "restock");
         stock.with(|l| l.restock(units)).map_err(|free| match free {
             u64::MAX => {
@@ -138,7 +143,13 @@ struct Resolved {
     sold: u32,
 }
 
-pub(super) async fn resolve(State(app): State<App>, Path((sale, hold)): Path<(String, u64)>, body: Body) -> Answer<Json<Sale>> {
+pub(super) async fn resolve(
+    State(app): State<App>,
+    Path((sale, hold)): Path<(String, String)>,
+    body: Body,
+) -> Answer<Json<Sale>> {
+    let no_number = || Fault::new(StatusCode::NOT_FOUND, "NO_HOLD", &format!("`{hold}` is no number of a hold"), RESOLVE);
+    let hold: u64 = hold.parse().map_err(|_| no_number())?;
     let Resolved { sold } = json(body, RESOLVE).await?;
     with(&app, &sale, |stock| {
         tracing::info!(sale, hold, sold, "somebody knows what became of a unit");

@@ -54,6 +54,20 @@ fn status_and_metrics_tell_of_a_visit() {
 }
 
 #[test]
+fn half_open_connections_do_not_keep_health_checks_out() {
+    let bench = Bench::new();
+    let gate = bench.start("");
+    let address = gate.admin_address().unwrap();
+    let hold = |_| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\n").unwrap();
+        stream
+    };
+    let _held: Vec<_> = (0..super::listener::CONNECTIONS_MAX + 6).map(hold).collect();
+    assert_eq!(without_token(&gate, "GET", "/healthz").status, 200);
+}
+
+#[test]
 fn rooms_are_paused_slowed_and_spoken_to() {
     let bench = Bench::new();
     let gate = bench.start("");
@@ -74,6 +88,11 @@ fn rooms_are_paused_slowed_and_spoken_to() {
     }
     let said = bench.admin(&gate, "POST", "/v1/rooms/drop/message", r#"{"text":"back at noon"}"#);
     assert_eq!(said.json()["message"], "back at noon");
+    for bad in ["{}", r#"{"text":"a\u0000b"}"#, r#"{"text":"two\nlines"}"#, r#"{"text":"\u202eturned"}"#] {
+        assert_eq!(bench.admin(&gate, "POST", "/v1/rooms/drop/message", bad).status, 400, "{bad}");
+    }
+    assert_eq!(bench.admin(&gate, "GET", "/v1/rooms", "").json()[0]["message"], "back at noon", "a mistake takes nothing back");
+    assert_eq!(slow(r#"{"rate":"0/s"}"#).json()["code"], "NO_RATE");
     let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(501));
     assert_eq!(bench.admin(&gate, "POST", "/v1/rooms/drop/message", &long).status, 400);
     let timed = bench.admin(&gate, "POST", "/v1/rooms/drop/pause", r#"{"for":"5m"}"#);
