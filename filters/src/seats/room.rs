@@ -151,7 +151,9 @@ impl Room {
 
     /// Where the visitor stands. Never joins; refreshes presence.
     pub fn status(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
-        if let Some(seat) = self.seated(visit, now) {
+        // To look is not to visit: a seat whose holder only asks about it comes back.
+        let pass = self.token_of(visit, Kind::Pass, now).map(seat_of);
+        if let Some(seat) = pass.filter(|s| self.state.seats.is_live(*s, self.clock_s(now))) {
             return RoomStatus::Seated(seat);
         }
         match self.ticket(visit, now).0 {
@@ -253,7 +255,9 @@ impl Room {
     /// Numbers.
     pub fn stats(&self, now: Now) -> RoomStats {
         let s = &self.state;
-        let (arrived, seated, left) = s.line.counts();
+        let (taken, seated, left) = s.line.counts();
+        // Numbers that a restart skipped are nobody.
+        let arrived = taken.saturating_sub(s.line.void());
         let (promises_made, promises_kept) = s.line.promises();
         let op = self.operator();
         let sale = self.current_sale(now);
@@ -264,7 +268,7 @@ impl Room {
             paused: s.paused.load(Ordering::Acquire),
             doors: self.doors(),
             arrived,
-            waiting: arrived.saturating_sub(seated + left + s.line.void()),
+            waiting: arrived.saturating_sub(seated + left),
             called: s.line.outstanding(),
             seated,
             walk_ins: s.walk_ins.load(Ordering::Acquire),

@@ -114,6 +114,20 @@ fn a_whole_visit() {
 }
 
 #[test]
+fn asking_about_a_seat_does_not_keep_it() {
+    let room = room(&settings(), &[]);
+    let ticket = join(&room, Class::Human, at(0));
+    room.tick(at(100));
+    let pass = room.pass_token(claim(&room, &ticket, at(100)).unwrap(), HOST, at(100));
+    let tokens = std::slice::from_ref(&pass);
+    for s in (1..=55).step_by(6) {
+        assert!(matches!(room.status(&visit("GET", tokens), at(s * 1_000)), RoomStatus::Seated(_)), "after {s} s");
+    }
+    room.tick(at(70_000));
+    assert!(!matches!(room.status(&visit("GET", tokens), at(70_000)), RoomStatus::Seated(_)), "60 s without a visit");
+}
+
+#[test]
 fn foreign_tokens_open_nothing() {
     let room = room(&settings(), &[]);
     let ticket = join(&room, Class::Human, at(0));
