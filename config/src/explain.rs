@@ -64,7 +64,7 @@ fn doors(policy: &Policy) -> String {
         None => s.push_str("There is no door for operators. "),
     }
     match policy.trusted_proxies.as_slice() {
-        [] => s.push_str("Visitors are known by the address they connect from."),
+        [] => s.push_str("Networks are known by the address that connects, visitors by our cookie, else by network and browser."),
         nets => {
             let _ = write!(s, "Proxies in {} are believed about where visitors come from.", list(nets.iter().map(network)));
         }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tidegate_filters::{
-    plan::{CapacitySettings, InFlightSettings, Planner, Plans, ShopWindow},
+    plan::{CapacitySettings, InFlightSettings, Planner, Plans, RouteWindow, ShopWindow},
     seats::room::RoomStats,
 };
 use tokio::{sync::watch, time::MissedTickBehavior};
@@ -18,6 +18,8 @@ use crate::{
 
 /// Rooms tick this often.
 pub const TICK_EVERY: Duration = Duration::from_millis(100);
+/// The log hears of failing requests this often.
+const FAILURES_EVERY_MS: u64 = 10_000;
 /// Ticks of one plan.
 const TICKS_A_PLAN: u32 = 10;
 
@@ -61,6 +63,28 @@ struct Steering {
     followed_ms: u64,
     /// Of each room: is anybody let in? A change is worth a line in the log.
     open: Vec<bool>,
+    failures: Failures,
+}
+
+/// What the shop failed at since the last line about it.
+#[derive(Default)]
+struct Failures {
+    errors: u64,
+    timeouts: u64,
+    told_at_ms: Option<u64>,
+}
+
+impl Failures {
+    /// A line at once, then at most one every [`FAILURES_EVERY_MS`].
+    fn tell(&mut self, routes: &[RouteWindow], now_ms: u64) {
+        self.errors += routes.iter().map(|r| u64::from(r.errors)).sum::<u64>();
+        self.timeouts += routes.iter().map(|r| u64::from(r.timeouts)).sum::<u64>();
+        let due = self.told_at_ms.is_none_or(|at| now_ms.saturating_sub(at) >= FAILURES_EVERY_MS);
+        if due && self.errors + self.timeouts > 0 {
+            tracing::warn!(errors = self.errors, timeouts = self.timeouts, "the shop failed requests; each has a journal row");
+            *self = Failures { told_at_ms: Some(now_ms), ..Failures::default() };
+        }
+    }
 }
 
 impl Steering {
@@ -78,6 +102,7 @@ impl Steering {
             planned_at_ms,
             followed_ms: 0,
             open: Vec::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -96,6 +121,7 @@ impl Steering {
             healthy: self.active.upstreams.any_healthy(),
         };
         self.planned_at_ms = now.mono_ms();
+        self.failures.tell(&window.routes, self.planned_at_ms);
         let stats: Vec<_> = self.active.pipeline.rooms().iter().map(|r| r.stats(now)).collect();
         let plans = self.planner.step(&window, &stats);
         shared.in_flight.set_limit(plans.in_flight_limit);

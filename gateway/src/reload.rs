@@ -18,6 +18,8 @@ use crate::control::Control;
 pub const DEBOUNCE: Duration = Duration::from_millis(300);
 /// The file is looked at this often, whatever the watch says.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A file that cannot be read so often in a row is gone, and not being replaced.
+const GONE_AFTER: u32 = 3;
 /// Wishes that may wait; more of them say nothing new.
 const WISHES_MAX: usize = 16;
 
@@ -92,7 +94,7 @@ fn watch(file: &Path, wishes: SyncSender<Wish>) -> notify::Result<RecommendedWat
 
 fn serve(control: &Control, file: Option<PathBuf>, queue: &Receiver<Wish>) {
     let read = || file.as_deref().and_then(|f| std::fs::read(f).ok());
-    let mut last = read();
+    let (mut last, mut missed) = (read(), 0u32);
     loop {
         // What a watch cannot see (another target of a link, a network disk) is found by looking.
         let first = match queue.recv_timeout(LOOK_EVERY) {
@@ -113,6 +115,10 @@ fn serve(control: &Control, file: Option<PathBuf>, queue: &Receiver<Wish>) {
             }
         }
         let now = read();
+        missed = if file.is_some() && now.is_none() { missed.saturating_add(1) } else { 0 };
+        if let (GONE_AFTER, Some(file)) = (missed, &file) {
+            tracing::warn!(file = %file.display(), "the policy file is gone; the policy stays in force until a restart");
+        }
         // A file that is gone for a moment is being replaced.
         if forced || (now.is_some() && now != last) {
             last = now;

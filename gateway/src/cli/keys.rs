@@ -29,6 +29,9 @@ enum Command {
     Rotate {
         /// The policy's keys.directory
         directory: PathBuf,
+        /// Make the directory and its first key
+        #[arg(long)]
+        first: bool,
     },
     /// Makes a bypass: whoever has it goes past a room, without a place and without a seat.
     Bypass {
@@ -56,7 +59,11 @@ impl Keys {
     pub(super) fn run(self) -> Outcome {
         let broken = |e: &dyn std::fmt::Display| fail(Failure::Runtime, &e.to_string());
         match self.command {
-            Command::Rotate { directory } => {
+            Command::Rotate { directory, first } => {
+                if !first && !directory.is_dir() {
+                    let what = format!("{} is no directory; `--first` makes it, with its first key", directory.display());
+                    return Err(fail(Failure::Usage, &what));
+                }
                 let made = crate::keys::Keys::rotate(&directory).map_err(|e| broken(&e))?;
                 let file = directory.join(format!("{made:03}.key"));
                 say(&format!("made {}; it signs after the next reload (kill -HUP) or restart", file.display()))
