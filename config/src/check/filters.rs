@@ -5,7 +5,7 @@ use tidegate_filters::{
     route::RouteFilters,
     rule::{
         bot_gate::BotGateSettings,
-        visitor_rate::{FILL_S_MAX, KEYS_MAX, VisitorRateSettings},
+        visitor_rate::{FILL_S_MAX, KEYS_MAX, RateKey, VisitorRateSettings},
         waiting_room::WaitingRoomSettings,
     },
 };
@@ -54,6 +54,24 @@ impl Checker<'_> {
         self.one_score_a_route();
         self.scores_come_before_rooms();
         self.unique_quotas();
+        self.a_quota_of_networks();
+    }
+
+    /// Cookies can be thrown away, and each new one is a visitor with a whole quota.
+    fn a_quota_of_networks(&mut self) {
+        let quotas = self.policy.filters.iter().enumerate().filter_map(|(i, f)| match f {
+            FilterSettings::VisitorRate(s) => Some((i, s.key)),
+            _ => None,
+        });
+        let quotas: Vec<_> = quotas.collect();
+        let visitors = quotas.iter().find(|(_, key)| *key == RateKey::Visitor);
+        if let (Some((i, _)), false) = (visitors, quotas.iter().any(|(_, key)| *key == RateKey::Network)) {
+            self.warning(
+                format!("filters[{i}].visitor_rate.key"),
+                "who throws the cookie away is a new visitor with a whole quota",
+                "add a quota with `key: network` beside it, wide enough for an office",
+            );
+        }
     }
 
     /// Route names of a filter: they exist, once each, and their filters are on.
