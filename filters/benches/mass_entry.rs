@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tidegate_filters::seats::draw::{mass::MassEntry, work::Work};
 
-const DRAWS: u64 = 20;
+const DRAWS: u64 = 8;
 /// As in the policy when nothing is written.
 const WORK_BITS: u8 = 18;
 
