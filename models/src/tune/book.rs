@@ -60,6 +60,9 @@ impl Visitor {
     }
 }
 
+/// The score that another model gives to features; `None`: it gives none.
+pub type Rescore<'a> = dyn Fn(&[f32]) -> Option<f32> + 'a;
+
 /// All visitors of a journal.
 #[derive(Debug, Default)]
 pub struct Book {
@@ -74,7 +77,7 @@ pub struct Book {
 
 impl Book {
     /// Takes a row. `rescore` gives the score of another model; `None`: the row's own counts.
-    pub fn take(&mut self, row: &Row, rescore: Option<&dyn Fn(&[f32]) -> Option<f32>>) {
+    pub fn take(&mut self, row: &Row, rescore: Option<&Rescore<'_>>) {
         if row.visitor == 0 || (row.class.is_empty() && row.features.is_empty()) {
             return self.outcome(row);
         }

@@ -190,5 +190,5 @@ fn slice(visitors: &[Visitor], thresholds: &Thresholds, i: usize, name: &'static
     let touched = of.iter().filter(|v| thresholds.act(v.score) > Act::Nothing).count();
     let (low, high) = wilson(touched, of.len());
     let share = touched as f64 / of.len().max(1) as f64;
-    (!of.is_empty()).then(|| Slice { name, visitors: of.len() as u64, touched: touched as u64, share: [share, low, high] })
+    (!of.is_empty()).then_some(Slice { name, visitors: of.len() as u64, touched: touched as u64, share: [share, low, high] })
 }

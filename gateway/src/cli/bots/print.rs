@@ -59,10 +59,10 @@ pub(super) fn what_if(t: &Thresholds, read: &Read, w: &WhatIf) -> String {
         all.into_iter().flatten().collect::<Vec<_>>().join(", "),
     );
     text += "                 was      would be\n";
-    let rows: [(&str, fn(&Counts) -> u64); 4] =
-        [("nothing", |c| c.nothing), ("challenge", |c| c.challenge), ("slow lane", |c| c.slow_lane), ("refused", |c| c.refuse)];
-    for (name, of) in rows {
-        text += &format!("{name:<12} {:>8}      {:>8}\n", of(&w.was), of(&w.would));
+    let named =
+        |c: &Counts| [("nothing", c.nothing), ("challenge", c.challenge), ("slow lane", c.slow_lane), ("refused", c.refuse)];
+    for ((name, was), (_, would)) in named(&w.was).into_iter().zip(named(&w.would)) {
+        text += &format!("{name:<12} {was:>8}      {would:>8}\n");
     }
     text += &format!(
         "\nworse for {} visitors ({} of them bought {} units), milder for {}\n",
@@ -107,7 +107,7 @@ pub(super) fn curve(c: &Curve) -> String {
          from    people hurt (95 %)       programs passed (95 %)    # people hurt   - programs passed\n",
         c.people, c.programs, c.unknown, f.auc, f.average_precision, f.recall_at_1pct_fpr
     );
-    for p in c.points.iter().filter(|p| (p.at * 100.0).round() as u32 % 5 == 0 || p.at >= 0.9) {
+    for p in c.points.iter().filter(|p| ((p.at * 100.0).round() as u32).is_multiple_of(5) || p.at >= 0.9) {
         text += &point(p);
     }
     text
