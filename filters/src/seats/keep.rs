@@ -35,6 +35,9 @@ pub struct Head {
     pub reserved: [u32; 2],
     /// Everybody below was called.
     pub frontier: [u32; 2],
+    /// Numbers that restarts left behind, from and to, by lane.
+    #[serde(default)]
+    pub gaps: [Vec<(u32, u32)>; 2],
     /// Seated by a claim.
     pub seated: u64,
     /// Gone of their own will.
@@ -160,6 +163,7 @@ impl Room {
             taken,
             reserved: LANES.map(|l| s.line.lane(l).reserved()),
             frontier,
+            gaps: LANES.map(|l| s.line.lane(l).gaps().to_vec()),
             seated,
             left,
             void: s.line.void(),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{
     keep::{Chunk, Head, Kept, reserve_ahead},
-    queue::{Lane, Place},
+    queue::{KeptLane, Lane, Place, Queue, State},
     room::*,
     seat::{SeatRecord, SeatRef},
     token::Token,
@@ -367,10 +367,19 @@ fn reserved_numbers_nobody_took_are_passed_over_free() {
 
 #[test]
 fn what_a_restart_leaves_behind_is_nobody_and_a_draw_begins_with_the_first_place() {
-    let queue = super::queue::Queue::default();
-    queue.restore(3, 1_024, 1, 50, &[]);
+    let queue = Queue::default();
+    queue.restore(&KeptLane { taken: 3, reserved: 1_024, frontier: 1, gaps: &[] }, 50, &[]);
     assert_eq!((queue.taken(), queue.void_between(1, 1_030), queue.void_between(0, 3)), (1_024, 1_021, 0));
     assert_eq!((queue.void_between(5, 10), queue.void_between(1_024, 2_000), queue.void_between(9, 9)), (5, 0, 0));
+    // Killed again: both gaps are nobody's, and nobody in them counts as present.
+    let again = Queue::default();
+    again.restore(&KeptLane { taken: 1_028, reserved: 2_048, frontier: 1, gaps: queue.gaps() }, 50, &[]);
+    assert_eq!((again.void_between(1, 2_050), again.void_between(1_024, 1_028)), (1_021 + 1_020, 0));
+    let present = (0..2_048).filter(|n| matches!(again.state(*n), State::Waiting { present_until_s: 50 })).count();
+    assert_eq!(present, 3 + 4);
+    let late = Queue::default();
+    late.restore(&KeptLane { taken: 3_000, reserved: 3_000, frontier: 2_500, gaps: again.gaps() }, 50, &[]);
+    assert_eq!(late.gaps(), [], "nobody waits behind them any more");
     let first_after = |order: Order, taken: u32| {
         let mut kept = Kept::default();
         (kept.head.epoch, kept.head.taken, kept.head.reserved) = (7, [taken, 0], [1_024, 1_024]);

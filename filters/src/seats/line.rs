@@ -9,7 +9,7 @@ use super::{
     keep::Kept,
     pace::{Moves, Pace},
     promise::Promises,
-    queue::{Lane, Place, Queue, State},
+    queue::{KeptLane, Lane, Place, Queue, State},
     response::Response,
     seat::{SeatRef, Seats},
     sync::{AtomicU32, AtomicU64, Mutex, Ordering},
@@ -285,7 +285,9 @@ impl Line {
         for (i, lane) in self.lanes.iter().enumerate() {
             let chunks: Vec<_> =
                 kept.chunks.iter().filter(|c| c.lane as usize == i).map(|c| (c.index, c.words.clone())).collect();
-            lane.restore(head.taken[i], head.reserved[i], head.frontier[i], present_until_s, &chunks);
+            let kept =
+                KeptLane { taken: head.taken[i], reserved: head.reserved[i], frontier: head.frontier[i], gaps: &head.gaps[i] };
+            lane.restore(&kept, present_until_s, &chunks);
             void += u64::from(lane.taken().saturating_sub(head.taken[i]));
             self.announced[i].store(head.frontier[i], Ordering::Release);
         }

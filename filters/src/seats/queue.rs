@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::{
     marks::Marks,
-    sync::{AtomicU32, AtomicU64, Ordering},
+    sync::{AtomicU32, Ordering},
 };
 use crate::sabotage::{self, Bug};
 
@@ -42,6 +42,22 @@ impl Place {
         };
         Some(Place { lane, number: bits as u32 })
     }
+}
+
+/// Restarts whose gaps are remembered while people wait behind them; each leaves one.
+pub const GAPS_MAX: usize = 64;
+
+/// What is kept of a lane besides its places.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptLane<'a> {
+    /// Numbers given out for certain.
+    pub taken: u32,
+    /// Numbers that may have been given out.
+    pub reserved: u32,
+    /// Everybody below was called.
+    pub frontier: u32,
+    /// Numbers that earlier restarts left behind.
+    pub gaps: &'a [(u32, u32)],
 }
 
 /// What stands at a place. Times are whole seconds since the room's state began, at most [`TIME_MAX_S`].
@@ -91,8 +107,8 @@ pub struct Queue {
     reserved: AtomicU32,
     /// Every place below it was called, seated or has left. Moved by `tick` alone.
     frontier: AtomicU32,
-    /// Numbers that the last restart left behind, `from << 32 | to`: hardly anybody has one.
-    gap: AtomicU64,
+    /// Numbers that restarts left behind, from and to: hardly anybody has one. Known once the lane is put back.
+    gaps: OnceLock<Box<[(u32, u32)]>>,
     /// Chunks with a place that was called, seated or left since they were written down.
     changed: Marks,
     segments: Box<[OnceLock<Box<[AtomicU32]>>]>,
@@ -105,7 +121,7 @@ impl Default for Queue {
             next: AtomicU32::new(0),
             reserved: AtomicU32::new(u32::MAX),
             frontier: AtomicU32::new(0),
-            gap: AtomicU64::new(0),
+            gaps: OnceLock::new(),
             changed: Marks::new(PLACES_MAX as usize / CHUNK + 1),
             segments,
         }
@@ -246,30 +262,42 @@ impl Queue {
     }
 
     /// Puts a lane back. `taken` were given out for certain, numbers up to `reserved` perhaps; words that are missing are of
-    /// people who came last: present until `present_until_s`, or absent where nobody may be.
-    pub fn restore(&self, taken: u32, reserved: u32, frontier: u32, present_until_s: u32, chunks: &[(usize, Vec<u32>)]) {
+    /// people who came last: present until `present_until_s`, or absent where nobody may be. `gaps` are those of earlier times.
+    pub fn restore(&self, kept: &KeptLane<'_>, present_until_s: u32, chunks: &[(usize, Vec<u32>)]) {
+        let &KeptLane { taken, reserved, frontier, gaps } = kept;
         let most = (self.segments.len() * SEGMENT) as u32;
         let (taken, reserved) = (taken.min(most), reserved.max(taken).min(most));
         for (chunk, words) in chunks {
             let numbers = (chunk * CHUNK) as u64..;
             numbers.zip(words).filter(|(n, _)| *n < u64::from(reserved)).for_each(|(n, word)| self.set(n as u32, *word));
         }
+        // Those behind the frontier make nobody wait any more.
+        let mut gaps: Vec<_> = gaps.iter().copied().filter(|(from, to)| from < to && *to > frontier).collect();
+        if reserved > taken {
+            gaps.push((taken, reserved));
+        }
+        gaps.drain(..gaps.len().saturating_sub(GAPS_MAX));
         for n in 0..reserved {
             if self.state(n) == State::Unwritten {
-                let present_until_s = if n < taken { present_until_s } else { 0 };
+                let nobody = gaps.iter().any(|(from, to)| (*from..*to).contains(&n));
+                let present_until_s = if nobody { 0 } else { present_until_s };
                 self.set(n, pack(State::Waiting { present_until_s }));
             }
         }
-        self.gap.store(u64::from(taken) << 32 | u64::from(reserved), Ordering::Release);
+        let _ = self.gaps.set(gaps.into());
         self.next.store(reserved, Ordering::Release);
         self.reserved.store(reserved, Ordering::Release);
         self.frontier.store(frontier.min(reserved), Ordering::Release);
     }
 
-    /// Numbers from `from` to below `to` that the last restart left behind.
+    /// Numbers that restarts left behind, from and to.
+    pub fn gaps(&self) -> &[(u32, u32)] {
+        self.gaps.get().map_or(&[], |g| g)
+    }
+
+    /// Numbers from `from` to below `to` that restarts left behind.
     pub fn void_between(&self, from: u32, to: u32) -> u32 {
-        let gap = self.gap.load(Ordering::Acquire);
-        to.min(gap as u32).saturating_sub(from.max((gap >> 32) as u32))
+        self.gaps().iter().map(|(start, end)| to.min(*end).saturating_sub(from.max(*start))).sum()
     }
 
     /// The ticket of a place is burnt, whatever stood there: at a restore.
