@@ -16,3 +16,4 @@ mod stock;
 mod support;
 mod tidy;
 mod trouble;
+mod tuning;

@@ -56,8 +56,11 @@ enum Command {
     },
     /// Says who would newly be stopped by other thresholds or another model.
     WhatIf {
+        /// The policy's journal.directory
+        #[arg(long)]
+        from: PathBuf,
         #[command(flatten)]
-        on: On,
+        by: By,
         /// Visitors shown by name
         #[arg(long, default_value_t = 10)]
         examples: usize,
@@ -67,8 +70,11 @@ enum Command {
     },
     /// Plots the threshold against people hurt and programs passed, by your labels.
     Curve {
+        /// The policy's journal.directory
+        #[arg(long)]
+        from: PathBuf,
         #[command(flatten)]
-        on: On,
+        by: By,
         /// `visitor,label,note` lines, as `bots label` writes them
         #[arg(long)]
         labels: PathBuf,
@@ -78,8 +84,11 @@ enum Command {
     },
     /// Shows the visitors worth a look, or writes down what one is.
     Label {
+        /// The policy's journal.directory: shows whom to label
+        #[arg(long, required_unless_present = "set")]
+        from: Option<PathBuf>,
         #[command(flatten)]
-        on: Option<On>,
+        by: By,
         /// Where labels are kept
         #[arg(long)]
         labels: PathBuf,
@@ -98,12 +107,9 @@ enum Command {
     },
 }
 
-/// A journal, and what it is judged by.
+/// What a journal is judged by.
 #[derive(Debug, Args)]
-struct On {
-    /// The policy's journal.directory
-    #[arg(long)]
-    from: PathBuf,
+struct By {
     /// Thresholds of this policy's bot gate, where the options below do not say others
     #[arg(long)]
     policy: Option<PathBuf>,
@@ -132,13 +138,12 @@ impl Bots {
     pub(super) fn run(self) -> Outcome {
         match self.command {
             Command::Explain { reference, from, model, json } => explain(reference, &from, &model, json),
-            Command::WhatIf { on, examples, json } => what_if(&on, examples, json),
-            Command::Curve { on, labels, json } => curve(&on, &labels, json),
-            Command::Label { on, labels, set, note, visitors, json } => match (on, set.is_empty()) {
-                (_, false) => set_labels(&labels, &set, &note),
-                (Some(on), true) => queue(&on, &labels, visitors, json),
-                (None, true) => Err(fail(Failure::Usage, "give --from JOURNAL to see whom to label, or --set VISITOR=LABEL")),
-            },
+            Command::WhatIf { from, by, examples, json } => what_if(&from, &by, examples, json),
+            Command::Curve { from, by, labels, json } => curve(&from, &by, &labels, json),
+            Command::Label { from: Some(from), by, labels, set, visitors, json, .. } if set.is_empty() => {
+                queue(&from, &by, &labels, visitors, json)
+            }
+            Command::Label { labels, set, note, .. } => set_labels(&labels, &set, &note),
         }
     }
 }
@@ -167,13 +172,13 @@ fn explain(reference: Reference, from: &Path, model: &str, json: bool) -> Outcom
     say(&all.iter().map(print::explained).collect::<Vec<_>>().join("\n"))
 }
 
-fn what_if(on: &On, examples: usize, json: bool) -> Outcome {
-    let thresholds = on.thresholds()?;
+fn what_if(from: &Path, by: &By, examples: usize, json: bool) -> Outcome {
+    let thresholds = by.thresholds()?;
     if thresholds.set().next().is_none() {
         let what = "no threshold: give --challenge-at, --to-the-back-at, --refuse-at, or --policy with a bot_gate that has some";
         return Err(fail(Failure::Usage, what));
     }
-    let (visitors, read) = on.visitors()?;
+    let (visitors, read) = by.visitors(from)?;
     let answer = tune::what_if(&visitors, &thresholds, examples);
     if json {
         return print::json(&serde_json::json!({ "thresholds": thresholds, "read": read, "what_if": answer }));
@@ -181,9 +186,9 @@ fn what_if(on: &On, examples: usize, json: bool) -> Outcome {
     say(&print::what_if(&thresholds, &read, &answer))
 }
 
-fn curve(on: &On, labels: &Path, json: bool) -> Outcome {
+fn curve(from: &Path, by: &By, labels: &Path, json: bool) -> Outcome {
     let labels = Labels::read(labels).map_err(|e| fail(Failure::Usage, &e.to_string()))?;
-    let (visitors, _) = on.visitors()?;
+    let (visitors, _) = by.visitors(from)?;
     let curve = tune::curve(&visitors, &labels);
     if curve.people == 0 || curve.programs == 0 {
         let what = format!(
@@ -195,10 +200,10 @@ fn curve(on: &On, labels: &Path, json: bool) -> Outcome {
     if json { print::json(&curve) } else { say(&print::curve(&curve)) }
 }
 
-fn queue(on: &On, labels: &Path, n: usize, json: bool) -> Outcome {
+fn queue(from: &Path, by: &By, labels: &Path, n: usize, json: bool) -> Outcome {
     let labels = read_or_new(labels)?;
-    let thresholds = on.thresholds()?;
-    let (visitors, _) = on.visitors()?;
+    let thresholds = by.thresholds()?;
+    let (visitors, _) = by.visitors(from)?;
     let all = tune::queue(&visitors, &labels, &thresholds, n);
     if json { print::json(&all) } else { say(&print::queue(&all, &labels)) }
 }
@@ -237,7 +242,7 @@ struct Read {
     over: u64,
 }
 
-impl On {
+impl By {
     fn thresholds(&self) -> Result<Thresholds, Failure> {
         let mut thresholds = Thresholds::default();
         if let Some(file) = &self.policy {
@@ -254,7 +259,7 @@ impl On {
         Ok(thresholds)
     }
 
-    fn visitors(&self) -> Result<(Vec<Visitor>, Read), Failure> {
+    fn visitors(&self, from: &Path) -> Result<(Vec<Visitor>, Read), Failure> {
         let scorer = self.model.as_deref().map(open).transpose()?;
         let rescore = scorer.as_ref().map(|scorer| {
             move |features: &[f32]| match scorer.score(features) {
@@ -262,7 +267,7 @@ impl On {
                 tidegate_filters::Score::Unknown => None,
             }
         });
-        let files = files(&self.from)?;
+        let files = files(from)?;
         let mut book = Book::default();
         for (i, file) in files.iter().enumerate() {
             if files.len() > 10 && i % 10 == 0 {
@@ -273,7 +278,7 @@ impl On {
         let read = Read { scored: book.scored, unscored: book.unscored, over: book.over };
         let visitors = book.close();
         if visitors.is_empty() {
-            let what = format!("no scored visit in {}: the policy needs a bot_gate and a journal", self.from.display());
+            let what = format!("no scored visit in {}: the policy needs a bot_gate and a journal", from.display());
             return Err(fail(Failure::Check, &what));
         }
         Ok((visitors, read))
