@@ -9,6 +9,7 @@
 
 pub mod bucket;
 pub mod filter;
+pub mod forecast;
 pub mod pipeline;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod pipeline_tests;
