@@ -10,6 +10,9 @@
 //! * Trees and support-vector machines need ONNX Runtime: the built-in runtime is a thousand times slower on the former and
 //!   has not got the latter.
 //! * A card beside it ([`crate::card::ModelCard`]).
+//!
+//! A forecast ([`inspect_forecast`]) obeys the same contract but for the output: one float `[n, width]`, whose columns its card
+//! ([`crate::forecast::card`]) explains.
 
 use std::{
     fs,
@@ -80,8 +83,24 @@ pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
 
 /// Inspects a model already read; `path` is for the messages.
 pub fn inspect_bytes(path: &Path, bytes: &[u8]) -> Result<Inspection, ModelError> {
+    inspect_as(path, bytes, Wanted::Score)
+}
+
+/// The same for a forecast: its output has as many columns as it likes.
+pub fn inspect_forecast(path: &Path, bytes: &[u8]) -> Result<Inspection, ModelError> {
+    inspect_as(path, bytes, Wanted::Forecast)
+}
+
+/// What the output is.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    Score,
+    Forecast,
+}
+
+fn inspect_as(path: &Path, bytes: &[u8], wanted: Wanted) -> Result<Inspection, ModelError> {
     // The parser is safe Rust, but the bytes are anybody's.
-    match catch_unwind(|| inspect_parsed(bytes)) {
+    match catch_unwind(|| inspect_parsed(bytes, wanted)) {
         Ok(r) => r.map_err(|why| unfit(path, why)),
         Err(_) => Err(unfit(path, "not an ONNX file: the reader gave up".into())),
     }
@@ -91,13 +110,13 @@ fn unfit(path: &Path, why: String) -> ModelError {
     ModelError::Unfit { path: PathBuf::from(path), why }
 }
 
-fn inspect_parsed(bytes: &[u8]) -> Result<Inspection, String> {
+fn inspect_parsed(bytes: &[u8], wanted: Wanted) -> Result<Inspection, String> {
     let model = onnx_rs::parse(bytes).map_err(|e| format!("not an ONNX file, or a damaged one: {e}"))?;
     let graph = model.graph.as_ref().ok_or("an ONNX file without a graph")?;
     check_inside(graph)?;
     check_operators(&model, graph)?;
     let (features, batch) = input(graph)?;
-    let (output, output_name) = output(graph)?;
+    let (output, output_name) = output(graph, wanted)?;
     let mut operators: Vec<String> = graph.node.iter().map(|n| n.op_type.as_str().to_owned()).collect();
     operators.sort();
     operators.dedup();
@@ -176,24 +195,26 @@ fn input(graph: &Graph<'_>) -> Result<(usize, String), String> {
     }
 }
 
-fn output(graph: &Graph<'_>) -> Result<(usize, String), String> {
+fn output(graph: &Graph<'_>, wanted: Wanted) -> Result<(usize, String), String> {
     let floats: Vec<_> =
         graph.output.iter().enumerate().filter(|(_, o)| tensor(o).is_some_and(|t| t.elem_type == DataType::Float)).collect();
     let [(index, only)] = floats[..] else {
         return Err(format!(
-            "has {} float outputs; it must have exactly one, the score (sequences and maps: `zipmap=False`)",
-            floats.len()
+            "has {} float outputs; it must have exactly one{}",
+            floats.len(),
+            if wanted == Wanted::Score { ", the score (sequences and maps: `zipmap=False`)" } else { "" }
         ));
     };
     let good = match tensor(only).and_then(dims).as_deref() {
         // Without a declared shape the first run tells.
         None | Some([_]) => true,
-        Some([_, Dimension::Value(w)]) => matches!(w, 0..=2),
+        Some([_, Dimension::Value(w)]) => wanted == Wanted::Forecast || matches!(w, 0..=2),
         Some([_, Dimension::Param(_)]) => true,
         Some(_) => false,
     };
     if !good {
-        return Err(format!("its output `{}` must be [n], [n, 1] or [n, 2]", only.name));
+        let shapes = if wanted == Wanted::Score { "[n], [n, 1] or [n, 2]" } else { "[n, columns]" };
+        return Err(format!("its output `{}` must be {shapes}", only.name));
     }
     Ok((index, only.name.to_owned()))
 }

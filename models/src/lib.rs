@@ -5,6 +5,7 @@ pub mod card;
 pub mod dense;
 mod error;
 pub mod features;
+pub mod forecast;
 pub mod inspect;
 pub mod journal;
 pub mod onnx_write;

@@ -40,19 +40,24 @@ pub fn mlp(layers: &[Dense], metadata: &[(&str, &str)]) -> Vec<u8> {
         input = output;
     }
     let outputs = layers.last().map_or(0, |l| l.outputs);
+    graph_file("mlp", nodes, initializer, rows_of(INPUT_NAME, width), rows_of("score", outputs), metadata)
+}
+
+/// A file of one graph with one input and one output.
+pub(crate) fn graph_file<'a>(
+    name: &'a str,
+    node: Vec<Node<'a>>,
+    initializer: Vec<TensorProto<'a>>,
+    input: ValueInfo<'a>,
+    output: ValueInfo<'a>,
+    metadata: &[(&'a str, &'a str)],
+) -> Vec<u8> {
     onnx_rs::encode(&Model {
         ir_version: IR_VERSION,
         producer_name: "tidegate",
         producer_version: env!("CARGO_PKG_VERSION"),
         opset_import: vec![OperatorSetId { domain: "", version: OPSET }],
-        graph: Some(Graph {
-            name: "mlp",
-            node: nodes,
-            initializer,
-            input: vec![rows_of(INPUT_NAME, width)],
-            output: vec![rows_of("score", outputs)],
-            ..Graph::default()
-        }),
+        graph: Some(Graph { name, node, initializer, input: vec![input], output: vec![output], ..Graph::default() }),
         metadata_props: metadata.iter().map(|(key, value)| StringStringEntry { key, value }).collect(),
         ..Model::default()
     })

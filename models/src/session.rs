@@ -145,14 +145,28 @@ impl Session {
 
     /// What the model says about one row, unchecked: may be NaN or out of range.
     pub fn run(&mut self, row: &[f32]) -> Result<f32, RunError> {
+        self.run_with(row, |network, row| Ok(network.run(row)), pick)
+    }
+
+    /// All values the model gives for one row, unchecked.
+    pub fn run_all(&mut self, row: &[f32]) -> Result<Vec<f32>, RunError> {
+        self.run_with(row, |network, row| Ok(vec![network.run(row)]), |values| Ok(values.collect()))
+    }
+
+    fn run_with<T>(
+        &mut self,
+        row: &[f32],
+        direct: impl FnOnce(&mut Network, &[f32]) -> Result<T, String>,
+        read: impl FnOnce(&mut dyn ExactSizeIterator<Item = f32>) -> Result<T, String>,
+    ) -> Result<T, RunError> {
         if row.len() != self.width {
             return Err(RunError::Width { got: row.len(), want: self.width });
         }
         let output = self.output;
         let run = AssertUnwindSafe(|| match &mut self.runner {
-            Runner::Ort(session) => run_ort(session, row, output),
-            Runner::Tract(state) => run_tract(state, row, output),
-            Runner::Direct(network) => Ok(network.run(row)),
+            Runner::Ort(session) => run_ort(session, row, output, read),
+            Runner::Tract(state) => run_tract(state, row, output, read),
+            Runner::Direct(network) => direct(network, row),
             #[cfg(test)]
             Runner::Panics => panic!("on purpose"),
         });
@@ -178,7 +192,7 @@ fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// The score in an output: one number, or the second of two.
-fn pick(values: impl ExactSizeIterator<Item = f32>) -> Result<f32, String> {
+fn pick(values: &mut dyn ExactSizeIterator<Item = f32>) -> Result<f32, String> {
     match values.len() {
         n @ 1..=2 => values.last().ok_or_else(|| format!("{n} values, none readable")),
         n => Err(format!("gave {n} values for one row; a score is one, or two with the probability last")),
@@ -201,14 +215,19 @@ fn load_ort(environment: &Environment, bytes: &[u8]) -> Result<OrtSession, Strin
     builder.commit_from_memory(bytes).map_err(|e| text(&e))
 }
 
-fn run_ort(session: &mut OrtSession, row: &[f32], output: usize) -> Result<f32, String> {
+fn run_ort<T>(
+    session: &mut OrtSession,
+    row: &[f32],
+    output: usize,
+    read: impl FnOnce(&mut dyn ExactSizeIterator<Item = f32>) -> Result<T, String>,
+) -> Result<T, String> {
     let input = TensorRef::from_array_view(([1usize, row.len()], row)).map_err(|e| e.to_string())?;
     let outputs = session.run(ort::inputs![input]).map_err(|e| e.to_string())?;
     if output >= outputs.len() {
         return Err("the score's output is missing".into());
     }
     let (_, values) = outputs[output].try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
-    pick(values.iter().copied())
+    read(&mut values.iter().copied())
 }
 
 fn load_tract(bytes: &[u8], width: usize) -> Result<TypedSimpleState, String> {
@@ -217,12 +236,17 @@ fn load_tract(bytes: &[u8], width: usize) -> Result<TypedSimpleState, String> {
     model.and_then(|m| m.into_optimized()).and_then(|m| m.into_runnable()).and_then(|p| p.spawn()).map_err(|e| format!("{e:#}"))
 }
 
-fn run_tract(state: &mut TypedSimpleState, row: &[f32], output: usize) -> Result<f32, String> {
+fn run_tract<T>(
+    state: &mut TypedSimpleState,
+    row: &[f32],
+    output: usize,
+    read: impl FnOnce(&mut dyn ExactSizeIterator<Item = f32>) -> Result<T, String>,
+) -> Result<T, String> {
     let input = Tensor::from_shape(&[1, row.len()], row).map_err(|e| e.to_string())?;
     let outputs = state.run(tvec!(TValue::from(input))).map_err(|e| format!("{e:#}"))?;
     let values =
         outputs.get(output).ok_or("the score's output is missing")?.to_plain_array_view::<f32>().map_err(|e| e.to_string())?;
-    pick(values.iter().copied())
+    read(&mut values.iter().copied())
 }
 
 /// Loads the library once; a process has one ONNX Runtime.

@@ -74,7 +74,12 @@ pub fn try_model(path: &Path, runtime: Runtime) -> Result<Trial, ModelError> {
 
 /// The body of the hidden subcommand that is the child: prints one line of JSON and gives the exit code.
 pub fn trial_main(path: &Path, runtime: Runtime) -> i32 {
-    let (answer, code) = match try_model(path, runtime) {
+    answer(try_model(path, runtime))
+}
+
+/// Prints what a trial found and gives the exit code.
+pub fn answer(found: Result<Trial, ModelError>) -> i32 {
+    let (answer, code) = match found {
         Ok(trial) => (Answer::Trial(trial), 0),
         Err(e) => (Answer::Error(e.to_string()), 1),
     };

@@ -68,7 +68,12 @@ pub static COLUMNS: [Column; 34] = [
     ),
     column("kind", "-", Cell::Text(|r| r.kind.name(), set_kind), "`visit`, `poll`, `claim`, `leave`, `own` or `operator`"),
     column("method", "-", Cell::Text(|r| &r.method, |r, v| keep(&mut r.method, v)), "request method"),
-    column("path", "-", Cell::Text(|r| &r.path, |r, v| keep(&mut r.path, v)), "canonical path, cut to 128 bytes, no query"),
+    column(
+        "path",
+        "-",
+        Cell::Text(|r| &r.path, |r, v| keep(&mut r.path, v)),
+        "canonical path, cut to 128 bytes, no query; of method PLAN the reason of a plan in words",
+    ),
     column("route", "-", Cell::Text(|r| &r.route, |r, v| keep(&mut r.route, v)), "route name; empty when none matched"),
     column("network", "-", Cell::U64(|r| r.network, |r, v| r.network = v, None), "keyed hash of the network; 0 when unknown"),
     column("visitor", "-", Cell::U64(|r| r.visitor, |r, v| r.visitor = v, None), "keyed hash of the visitor; 0 when unknown"),
