@@ -71,7 +71,9 @@ fn a_visit_from_the_first_page_to_the_journal() {
     assert!(visits.contains(&("GET", "/product/1", "wait")) && visits.contains(&("GET", "/product/1", "forward")));
     assert_eq!(rows.iter().filter(|r| r.sold == 1).count(), 1);
     assert_eq!((rows.iter().filter(|r| r.joined).count(), rows.iter().filter(|r| r.seated).count()), (1, 1));
-    assert!(rows.iter().all(|r| r.network != 0 && r.at_ms > 0), "hashes, never addresses");
+    let (plans, people): (Vec<_>, Vec<_>) = rows.iter().partition(|r| r.method == "PLAN");
+    assert!(people.iter().all(|r| r.network != 0 && r.at_ms > 0), "hashes, never addresses");
+    assert!(plans.iter().any(|r| r.room == "drop" && r.path.starts_with("refill ")), "plans say why: {plans:?}");
     assert!(rows.iter().all(|r| !r.path.contains("a=b")), "queries are not kept");
 }
 

@@ -233,6 +233,16 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
     });
     match r.admission {
         Admission::Measured => s.push_str("New people are let in as fast as the shop is measured to take them. "),
+        Admission::Forecast => {
+            s.push_str(
+                "New people are let in as fast as the shop is measured to take them, and no faster than the stock needs; the \
+                 room is armed before a crowd that is expected. ",
+            );
+            s.push_str(match policy.forecast.model.as_str() {
+                "none" => "What is expected is learnt here and now; while that is no better than taking it as it is now, it is not used. ",
+                _ => "What is expected is learnt here and now and from a trained model; while that is no better than taking it as it is now, it is not used. ",
+            });
+        }
         Admission::Fixed(rate) => {
             let _ = write!(s, "New people are let in at {}. ", per(rate, "person"));
         }

@@ -20,7 +20,7 @@ pub use load::{Loaded, load, load_with, parse, parse_with};
 pub use parse::FILE_BYTES_MAX;
 pub use policy::{
     Policy,
-    keep::{Journal, Keys, Log, LogFormat, LogLevel, SaleSettings, State},
+    keep::{ForecastSettings, Journal, Keys, Log, LogFormat, LogLevel, SaleSettings, State},
     listen::{Admin, Connections, Listen, ProxyProtocol, Redirect, RequestLimits, Tls, Underscores},
     schedule::Scheduled,
     shop::{Health, HostHeader, ReportsSalesBy, Shop, Timeouts, Upstream, UpstreamTls},

@@ -31,14 +31,13 @@ const LATER_KEYS: &[(&str, &str, &str)] = &[
 /// Values that come later: (path of the value, value, what to write).
 const LATER_VALUES: &[(&str, &str, &str)] = &[
     ("rooms[].order", "draw", "write `draw_then_fifo`, or `{ draw_every: 10s }`"),
-    ("rooms[].admission", "forecast", "write `measured`, or `{ fixed: 120/min }`"),
     ("filters[].bot_gate.runtime", "cuda", "write `auto`"),
     ("journal.addresses", "raw", "write `hashed`: a journal names nobody"),
 ];
 
 /// Other spellings that are never right: (key above, word, what to write).
 const INSTEAD: &[(&str, &str, &str)] = &[
-    ("rooms[].admission", "mode", "write `admission: measured`, or `admission: { fixed: 120/min }`"),
+    ("rooms[].admission", "mode", "write `admission: measured`, `admission: forecast`, or `admission: { fixed: 120/min }`"),
     ("filters[]", "pass", "passes are checked by `waiting_room`; remove `pass`"),
     ("filters[]", "name", "only `visitor_rate` has a name, inside its settings: `- visitor_rate: { name: … }`"),
     ("filters[]", "shadow", "`shadow: true` goes inside the filter's settings"),

@@ -15,6 +15,7 @@ use tidegate_filters::{Pipeline, pipeline::Seed, seats::room::RoomStats};
 use crate::{
     deep::Deep,
     draw::breaks_promise,
+    forecasting::ForecastStatus,
     keys::{KeyError, Keys, random},
     metrics::Metrics,
     planner::Seen,
@@ -40,6 +41,7 @@ pub struct Control {
     /// One load at a time.
     loading: Mutex<()>,
     seen: RwLock<Seen>,
+    forecast: RwLock<Option<ForecastStatus>>,
 }
 
 /// The policy in force, as text, and how the last load went.
@@ -145,6 +147,7 @@ impl Control {
             in_force: RwLock::new(in_force),
             loading: Mutex::new(()),
             seen: RwLock::default(),
+            forecast: RwLock::default(),
         }
     }
 
@@ -209,6 +212,20 @@ impl Control {
     /// What the last plan saw.
     pub fn seen(&self) -> Seen {
         *self.seen.read()
+    }
+
+    /// How the forecast does; `None` while no room wants one.
+    pub fn forecast(&self) -> Option<ForecastStatus> {
+        self.forecast.read().clone()
+    }
+
+    pub(crate) fn forecasts(&self, status: Option<ForecastStatus>) {
+        *self.forecast.write() = status;
+    }
+
+    /// Where files are tried.
+    pub(crate) fn deep(&self) -> &Deep {
+        &self.deep
     }
 
     pub(crate) fn saw(&self, seen: Seen) {

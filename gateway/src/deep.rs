@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use tidegate_config::{DeepCheck, Tls};
-use tidegate_filters::{rule::bot_gate::BotGateSettings, seats::page::PageSettings};
+use tidegate_config::{DeepCheck, ForecastSettings, Tls};
+use tidegate_filters::{
+    rule::bot_gate::{BotGateSettings, Runtime},
+    seats::page::PageSettings,
+};
 use tidegate_models::{
     scorer::BUILTIN,
     trial::{TRIAL_DEADLINE, trial_in_child},
@@ -45,6 +48,10 @@ impl DeepCheck for Deep {
         Keys::check(directory).map_err(|e| e.to_string())
     }
 
+    fn forecast(&self, settings: &ForecastSettings) -> Result<(), String> {
+        self.try_forecast(settings)
+    }
+
     fn model(&self, settings: &BotGateSettings) -> Result<(), String> {
         match &self.trial {
             Trial::Child(program) if settings.model != BUILTIN => try_in_child(program, settings),
@@ -53,10 +60,29 @@ impl DeepCheck for Deep {
     }
 }
 
+impl Deep {
+    /// A trial of the forecast's model, where it is a file.
+    pub(crate) fn try_forecast(&self, settings: &ForecastSettings) -> Result<(), String> {
+        match &self.trial {
+            Trial::Child(program) if settings.model != "none" => {
+                let args = ["try-model", "--forecast", "--runtime", word(settings.runtime), "--", &settings.model];
+                trial_in_child(program, args, TRIAL_DEADLINE).map(drop).map_err(|e| format!("{}: {e}", settings.model))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn word(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Auto => "auto",
+        Runtime::Onnxruntime => "onnxruntime",
+        Runtime::Builtin => "builtin",
+    }
+}
+
 fn try_in_child(program: &Path, settings: &BotGateSettings) -> Result<(), String> {
-    let runtime = serde_json::to_value(settings.runtime).ok();
-    let runtime = runtime.as_ref().and_then(|r| r.as_str()).unwrap_or("auto");
-    let args = ["try-model", "--runtime", runtime, "--", &settings.model];
+    let args = ["try-model", "--runtime", word(settings.runtime), "--", &settings.model];
     trial_in_child(program, args, TRIAL_DEADLINE).map(drop).map_err(|e| format!("{}: {e}", settings.model))
 }
 

@@ -23,6 +23,7 @@ pub mod door;
 pub mod draw;
 pub mod events;
 pub mod failure;
+pub mod forecasting;
 pub mod forward;
 pub mod gate;
 pub mod head;

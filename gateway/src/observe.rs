@@ -92,13 +92,15 @@ impl RowSink for Observer {
     }
 
     fn row(&self, row: Row) {
-        self.metrics.request(&row);
-        // What an operator did was no request, but its row is counted when it is written.
-        if let (Kind::Operator, Some(tally)) = (row.kind, &self.tally) {
+        let kind = row.kind;
+        if row.method != PLAN {
+            self.metrics.request(&row);
+        }
+        // What an operator did, or a plan, was no request, but its row is counted when it is written.
+        if let (Kind::Operator, Some(tally)) = (kind, &self.tally) {
             tally.add(Of::Parsed, 1);
         }
         let Some(journal) = &self.journal else { return };
-        let kind = row.kind;
         let crowded = kind == Kind::Poll && journal.capacity() < KEPT_FOR_OTHERS;
         if crowded || journal.try_send(row).is_err() {
             self.metrics.row_dropped(kind, "queue", 1);
@@ -137,6 +139,9 @@ struct Open {
     /// Rows by kind that are not safe until the file is finished.
     rows: [u64; KINDS.len()],
 }
+
+/// Method of a row that is a plan.
+pub const PLAN: &str = "PLAN";
 
 const KINDS: [Kind; 6] = [Kind::Visit, Kind::Poll, Kind::Claim, Kind::Leave, Kind::Own, Kind::Operator];
 

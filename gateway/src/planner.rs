@@ -4,15 +4,19 @@
 use std::{sync::Arc, time::Duration};
 
 use tidegate_filters::{
-    plan::{CapacitySettings, InFlightSettings, Planner, Plans, RouteWindow, ShopWindow},
+    Now, Row,
+    plan::{CapacitySettings, InFlightSettings, Plan, Planner, Plans, RouteWindow, ShopWindow},
+    record::Kind,
     seats::room::RoomStats,
 };
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::{
     control::Control,
+    forecasting::{Forecasting, gauge as gauge_forecast},
     in_flight::Observed,
     metrics::{Metrics, gauges},
+    observe::PLAN,
     state::Active,
 };
 
@@ -20,6 +24,8 @@ use crate::{
 pub const TICK_EVERY: Duration = Duration::from_millis(100);
 /// The log hears of failing requests this often.
 const FAILURES_EVERY_MS: u64 = 10_000;
+/// Characters of a plan's reason in the journal.
+const REASON_MAX: usize = 512;
 /// Ticks of one plan.
 const TICKS_A_PLAN: u32 = 10;
 
@@ -57,12 +63,16 @@ pub async fn run(control: Arc<Control>, mut stop: watch::Receiver<bool>) {
 struct Steering {
     planner: Planner,
     active: Arc<Active>,
+    /// While a room wants one.
+    forecasting: Option<Forecasting>,
     bounds: (CapacitySettings, InFlightSettings),
     planned_at_ms: u64,
     /// Wall milliseconds up to which the schedule was followed; 0 at the start, so that a restart does what was due before.
     followed_ms: u64,
-    /// Of each room: is anybody let in? A change is worth a line in the log.
-    open: Vec<bool>,
+    /// Of each room: is anybody let in, is it armed by the plan? A change is worth a line in the log.
+    open: Vec<(bool, bool)>,
+    /// The minute in which plans were last written to the journal.
+    minute: u64,
     failures: Failures,
 }
 
@@ -92,17 +102,19 @@ impl Steering {
         let shared = &control.shared;
         let active = shared.active.load_full();
         let settings = active.policy.pipeline_settings();
-        let planner = Planner::new(&settings);
+        let mut planner = Planner::new(&settings);
         shared.in_flight.set_limit(planner.first().in_flight_limit);
         let planned_at_ms = shared.clock.now().mono_ms();
         Steering {
             planner,
             active,
+            forecasting: None,
             bounds: (settings.capacity, settings.in_flight),
             planned_at_ms,
             followed_ms: 0,
             open: Vec::new(),
             failures: Failures::default(),
+            minute: 0,
         }
     }
 
@@ -123,18 +135,38 @@ impl Steering {
         self.planned_at_ms = now.mono_ms();
         self.failures.tell(&window.routes, self.planned_at_ms);
         let stats: Vec<_> = self.active.pipeline.rooms().iter().map(|r| r.stats(now)).collect();
-        let plans = self.planner.step(&window, &stats);
+        let plans = self.plan(control, now, &window, &stats);
         shared.in_flight.set_limit(plans.in_flight_limit);
         for (room, plan) in self.active.pipeline.rooms().iter().zip(&plans.rooms) {
             room.set_plan(plan, now);
         }
-        self.tell(&stats, &plans);
+        self.tell(control, now, &stats, &plans);
         control.saw(Seen {
             in_flight: Observed { limit: plans.in_flight_limit, ..in_flight },
             capacity_per_s: plans.capacity_per_s,
         });
         gauge_all(control, &plans, &stats);
         control.metrics.upkeep();
+    }
+
+    /// What came becomes what is expected, where a room wants to know; both become the plan.
+    fn plan(&mut self, control: &Control, now: Now, window: &ShopWindow, stats: &[RoomStats]) -> Plans {
+        let seen = self.planner.observe(window, stats);
+        if !self.planner.wants_forecast() {
+            if self.forecasting.take().is_some() {
+                control.forecasts(None);
+            }
+            return self.planner.plan(stats, 0, None);
+        }
+        let settings = &self.active.policy.forecast;
+        let forecasting = self.forecasting.get_or_insert_with(|| Forecasting::new(settings, control.deep()));
+        forecasting.follow(settings);
+        let opens = self.active.policy.sales.iter().map(|s| s.opens_at.unix_ms());
+        let outlook = forecasting.second(now, seen, opens);
+        let status = forecasting.status();
+        gauge_forecast(&control.metrics, &status);
+        control.forecasts(Some(status));
+        self.planner.plan(stats, forecasting.at_s(), Some(&outlook))
     }
 
     /// Takes over a policy that was put in force since the last second.
@@ -150,16 +182,42 @@ impl Steering {
         self.open.clear();
     }
 
-    fn tell(&mut self, stats: &[RoomStats], plans: &Plans) {
-        let open: Vec<_> = plans.rooms.iter().map(|p| p.refill_per_s > 0.0).collect();
+    /// To the log what opened or closed; to the journal that too, and every plan once a minute.
+    fn tell(&mut self, control: &Control, now: Now, stats: &[RoomStats], plans: &Plans) {
+        let open: Vec<_> = plans.rooms.iter().map(|p| (p.refill_per_s > 0.0, p.armed)).collect();
+        let minute = now.wall_ms / 60_000;
+        let due = std::mem::replace(&mut self.minute, minute) != minute;
         for (i, (room, plan)) in stats.iter().zip(&plans.rooms).enumerate() {
             if self.open.get(i) != open.get(i) {
                 tracing::info!(room = %room.name, reason = %plan.reason, "plan");
             } else {
                 tracing::debug!(room = %room.name, reason = %plan.reason, "plan");
             }
+            if due || self.open.get(i) != open.get(i) {
+                control.shared.rows.row(row_of(&self.active, &room.name, plan, now));
+            }
         }
         self.open = open;
+    }
+}
+
+/// A plan as a row of the journal, its reason in words.
+fn row_of(active: &Active, room: &str, plan: &Plan, now: Now) -> Row {
+    Row {
+        at_ms: now.wall_ms,
+        mono_ns: now.mono_ns,
+        kind: Kind::Operator,
+        method: PLAN.into(),
+        path: plan.reason.chars().take(REASON_MAX).collect(),
+        verdict: "own",
+        score: f32::NAN,
+        room: room.to_owned().into(),
+        place: u64::MAX,
+        seat: u32::MAX,
+        hold: u64::MAX,
+        status: 200,
+        policy: active.names.policy.into(),
+        ..Row::default()
     }
 }
 

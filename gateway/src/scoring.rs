@@ -87,9 +87,12 @@ impl Scoring {
 }
 
 /// Loads a model and scores a few rows with it, in this process: the child of a trial. Returns the exit code.
-pub fn trial(file: &Path, runtime: &str) -> i32 {
+pub fn trial(file: &Path, runtime: &str, forecast: bool) -> i32 {
     let runtime = serde_json::from_value(serde_json::Value::String(runtime.into())).unwrap_or_default();
-    tidegate_models::trial::trial_main(file, runtime)
+    match forecast {
+        true => tidegate_models::trial::answer(tidegate_models::forecast::net::try_forecast(file, runtime)),
+        false => tidegate_models::trial::trial_main(file, runtime),
+    }
 }
 
 /// One worker's worth of sessions each: a visit never waits for another's score.

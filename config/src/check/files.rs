@@ -16,6 +16,8 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 /// Shortest admin token, characters.
 const TOKEN_MIN: usize = 16;
 
+const MODEL: &str = "write `builtin`, or the path of an .onnx file";
+
 impl Checker<'_> {
     pub(super) fn files(&mut self) {
         let policy = self.policy;
@@ -43,10 +45,23 @@ impl Checker<'_> {
         for (i, filter) in policy.filters.iter().enumerate() {
             let FilterSettings::BotGate(s) = filter else { continue };
             let at = format!("filters[{i}].bot_gate.model");
-            let there = s.model == "builtin" || s.model.is_empty() || self.model(&at, &s.model);
+            let there = s.model == "builtin" || s.model.is_empty() || self.model(&at, &s.model, MODEL);
             if there && let Some(Err(why)) = self.checks.deep.map(|d| d.model(s)) {
                 self.error(at, why, "write `builtin`, or the path of a model with the documented input");
             }
+        }
+        let forecast = &policy.forecast;
+        if forecast.model.is_empty() {
+            self.error("forecast.model", "no model is named", "write `none`, or the path of an .onnx file");
+        } else if forecast.model != "none"
+            && self.model("forecast.model", &forecast.model, "write `none`, or the path of an .onnx file")
+            && let Some(Err(why)) = self.checks.deep.map(|d| d.forecast(forecast))
+        {
+            self.error(
+                "forecast.model",
+                why,
+                "write `none`, or a model that obeys the contract (`tidegate train forecast --help`)",
+            );
         }
         for (i, room) in policy.rooms.iter().enumerate() {
             if let Some(Err(why)) = self.checks.deep.map(|d| d.page(&room.page)) {
@@ -146,14 +161,14 @@ impl Checker<'_> {
         self.private(at, file, "600");
     }
 
-    fn model(&mut self, at: &str, file: &str) -> bool {
+    fn model(&mut self, at: &str, file: &str, instead: &str) -> bool {
         let path = Path::new(file);
         // Not opened before it is known to be a file: opening a pipe waits for a writer.
         let opened = |m: &fs::Metadata| if m.is_file() { File::open(path).map(drop) } else { Ok(()) };
         match fs::metadata(path).and_then(|m| opened(&m).map(|()| m)) {
             Ok(m) if m.is_file() => return true,
-            Ok(_) => self.error(at, format!("{file} is not a file"), "write `builtin`, or the path of an .onnx file"),
-            Err(e) => self.error(at, format!("{file} cannot be read: {e}"), "write `builtin`, or the path of an .onnx file"),
+            Ok(_) => self.error(at, format!("{file} is not a file"), instead),
+            Err(e) => self.error(at, format!("{file} cannot be read: {e}"), instead),
         }
         false
     }

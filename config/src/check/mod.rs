@@ -16,7 +16,7 @@ use tidegate_filters::{ByteSize, rule::bot_gate::BotGateSettings, seats::page::P
 use crate::{
     error::Problem,
     place::Places,
-    policy::{Policy, listen::Tls},
+    policy::{Policy, keep::ForecastSettings, listen::Tls},
     words::nearest,
 };
 
@@ -47,6 +47,11 @@ pub trait DeepCheck {
     /// The keys in a directory that exists.
     fn keys(&self, directory: &Path) -> Result<(), String> {
         let _ = directory;
+        Ok(())
+    }
+    /// The model of the forecast; the file exists.
+    fn forecast(&self, settings: &ForecastSettings) -> Result<(), String> {
+        let _ = settings;
         Ok(())
     }
     /// The model of a bot gate; the file exists, or it is `builtin`.

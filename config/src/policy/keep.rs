@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_filters::{
     ByteSize, Span,
-    rule::sale_window::{Moved, Sale},
+    rule::{
+        bot_gate::Runtime,
+        sale_window::{Moved, Sale},
+    },
 };
 
 use super::values::Timestamp;
@@ -57,6 +60,29 @@ impl SaleSettings {
             lot,
         }
     }
+}
+
+/// What rooms with `admission: forecast` look ahead with. Experts that learn here and now are always there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForecastSettings {
+    /// One more expert, trained on history: `none`, or the path of an `.onnx` file with its card. The file is read
+    /// again when it changes; a bad one is refused and the old one stays.
+    #[serde(default = "no_model")]
+    pub model: String,
+    /// What runs it.
+    #[serde(default)]
+    pub runtime: Runtime,
+}
+
+impl Default for ForecastSettings {
+    fn default() -> Self {
+        ForecastSettings { model: no_model(), runtime: Runtime::default() }
+    }
+}
+
+fn no_model() -> String {
+    "none".into()
 }
 
 /// The log of decisions, Parquet.

@@ -16,7 +16,7 @@ use tidegate_filters::{
     seats::room::RoomSettings,
 };
 
-use keep::{Journal, Keys, Log, SaleSettings, State};
+use keep::{ForecastSettings, Journal, Keys, Log, SaleSettings, State};
 use schedule::Scheduled;
 
 use listen::{Admin, Connections, Listen, RequestLimits};
@@ -63,6 +63,9 @@ pub struct Policy {
     /// What is to happen to rooms and sales, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedule: Vec<Scheduled>,
+    /// What rooms with `admission: forecast` look ahead with.
+    #[serde(default)]
+    pub forecast: ForecastSettings,
     /// The log of decisions; none when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<Journal>,

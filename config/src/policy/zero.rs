@@ -77,6 +77,7 @@ impl Policy {
             }],
             sales: Vec::new(),
             schedule: Vec::new(),
+            forecast: Default::default(),
             journal: None,
             keys: None,
             state: None,

@@ -53,6 +53,11 @@ impl LoadModel {
         self.life() * (1.0 - (-h / self.stay_s).exp())
     }
 
+    /// Mean stay, seconds.
+    pub fn stay_s(&self) -> f64 {
+        self.stay_s
+    }
+
     /// Cost units of a pass over its life.
     pub fn life(&self) -> f64 {
         (self.cost_sum / self.passes_sum.max(1e-9)).max(1.0)

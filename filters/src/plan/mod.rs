@@ -1,17 +1,21 @@
 //! How far the gate opens: capacity, load, refill, burst, seats, in-flight limit. Pure arithmetic, once a second.
 
 pub mod capacity;
+mod contract;
 pub mod load;
 mod planner;
+mod stock;
 #[cfg(test)]
 mod tests;
+pub mod tide;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     capacity::{RouteWindow, ShopWindow},
-    planner::{Planner, Plans},
+    planner::{Observed, Planner, Plans},
+    tide::{Outlook, Tide},
 };
 use crate::units::{Rate, Span};
 
@@ -88,6 +92,9 @@ pub enum Admission {
     /// From the shop's measured capacity and the load that passes already given out still cause.
     #[default]
     Measured,
+    /// As `measured`, and with what is expected to arrive: an eye on the stock, armed before the crowd is there. A forecast
+    /// that does not come true changes nothing.
+    Forecast,
     /// This many new passes.
     Fixed(Rate),
 }

@@ -1,9 +1,14 @@
-//! The planner: capacity, promised load and the policy become a plan for each room, every second.
+//! The planner: capacity, promised load, the policy and what is expected become a plan for each room, every second.
+
+use std::fmt::Write as _;
 
 use super::{
     Admission, Plan,
     capacity::{Capacity, ShopWindow},
+    contract::{self, Trust},
     load::LoadModel,
+    stock::{self, Conversion},
+    tide::Outlook,
 };
 use crate::{pipeline::PipelineSettings, seats::room::RoomStats, seats::settings::RoomSettings};
 
@@ -15,6 +20,27 @@ const HORIZONS_S: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1200.0];
 const BURST_DRAIN_S: f64 = 0.5;
 /// Refill of a measured room whose capacity was never seen binding: as good as open; the in-flight limit protects the shop.
 const REFILL_MAX: f64 = 10_000.0;
+
+/// Seconds in a tick of a room: arrivals of one tick are what a burst is for.
+const TICKS_A_SECOND: f64 = 10.0;
+/// A room is armed when, one time in ten, what is expected within five minutes would need more than this share of what is
+/// left; and disarmed when it would need less than that share, for so many seconds.
+const ARM_AT: f64 = 0.8;
+const DISARM_AT: f64 = 0.5;
+const DISARM_AFTER_S: u32 = 30;
+/// How far ahead arming looks, and over how long a pass is counted for it, seconds.
+const ARM_WITHIN_S: f64 = 300.0;
+
+/// What a second showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// People who took a place or walked in.
+    pub arrivals: f64,
+    /// Cost units a second that needed no pass.
+    pub exempt_per_s: f64,
+    /// Its length, seconds.
+    pub span_s: f64,
+}
 
 /// What is in force for the next second.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +59,22 @@ pub struct Planner {
     rooms: Vec<RoomSettings>,
     capacity: Capacity,
     load: LoadModel,
-    /// Passes given so far, by the last step's numbers.
+    /// Passes given so far, and people who came so far, by the last step's numbers.
     passes: u64,
+    /// `None` before the first: what a room brings from before a restart did not arrive now.
+    came: Option<u64>,
+    seen: Observed,
+    trust: Trust,
+    /// By room index.
+    sides: Vec<Side>,
+}
+
+/// What the planner remembers of a room.
+#[derive(Clone, Debug, Default)]
+struct Side {
+    conversion: Conversion,
+    armed: bool,
+    calm_s: u32,
 }
 
 impl Planner {
@@ -45,46 +85,134 @@ impl Planner {
             capacity: Capacity::new(&settings.capacity, &settings.in_flight),
             load: LoadModel::default(),
             passes: 0,
+            came: None,
+            seen: Observed::default(),
+            trust: Trust::default(),
+            sides: vec![Side::default(); settings.rooms.len()],
         }
     }
 
     /// New settings, same knowledge of rooms' load; the capacity is learnt anew when its bounds changed.
     pub fn retune(&mut self, settings: &PipelineSettings, bounds_changed: bool) {
         self.rooms = settings.rooms.clone();
+        self.sides = vec![Side::default(); settings.rooms.len()];
         if bounds_changed {
             self.capacity = Capacity::new(&settings.capacity, &settings.in_flight);
         }
     }
 
-    /// The plans before anything was measured.
-    pub fn first(&self) -> Plans {
-        self.plans(&[], 0.0)
+    /// Some room wants a forecast.
+    pub fn wants_forecast(&self) -> bool {
+        self.rooms.iter().any(|r| r.admission == Admission::Forecast)
     }
 
-    /// Learns from a second and plans the next. `stats` by room index.
+    /// The plans before anything was measured.
+    pub fn first(&mut self) -> Plans {
+        self.plans(&[], 0, None)
+    }
+
+    /// Learns from a second and plans the next, without a forecast. `stats` by room index.
     pub fn step(&mut self, window: &ShopWindow, stats: &[RoomStats]) -> Plans {
+        self.observe(window, stats);
+        self.plan(stats, 0, None)
+    }
+
+    /// Learns from a second.
+    pub fn observe(&mut self, window: &ShopWindow, stats: &[RoomStats]) -> Observed {
         let rates = self.capacity.observe(window);
         let passes: u64 = stats.iter().map(|s| s.seated + s.walk_ins).sum();
+        let came: u64 = stats.iter().map(|s| s.arrived + s.walk_ins).sum();
         let given = passes.saturating_sub(self.passes) as f64;
-        self.passes = passes;
+        let arrivals = came.saturating_sub(self.came.unwrap_or(came)) as f64;
+        (self.passes, self.came) = (passes, Some(came));
         let live: u32 = stats.iter().map(|s| s.seats_live).sum();
-        self.load.observe(rates.inside, live, given, window.span_ms as f64 / 1000.0);
-        self.plans(stats, (rates.all - rates.inside).max(0.0))
+        let span_s = window.span_ms as f64 / 1000.0;
+        self.load.observe(rates.inside, live, given, span_s);
+        self.seen = Observed { arrivals, exempt_per_s: (rates.all - rates.inside).max(0.0), span_s };
+        self.seen
     }
 
-    fn plans(&self, stats: &[RoomStats], exempt_per_s: f64) -> Plans {
+    /// Plans the next second. `at_s` is the second the outlook is compared with; an outlook that is stale or holds what is no
+    /// number is as good as none.
+    pub fn plan(&mut self, stats: &[RoomStats], at_s: u64, outlook: Option<&Outlook>) -> Plans {
+        self.trust.second(self.seen.arrivals, self.seen.exempt_per_s, outlook);
+        self.plans(stats, at_s, outlook)
+    }
+
+    fn plans(&mut self, stats: &[RoomStats], at_s: u64, outlook: Option<&Outlook>) -> Plans {
+        let exempt_per_s = self.seen.exempt_per_s;
+        let outlook = contract::sound(outlook, at_s);
         let total = self.refill(exempt_per_s);
+        let with_forecast = self.refill(self.trust.exempt_load(exempt_per_s, outlook));
+        let forecast_total = self.trust.refill(total, with_forecast);
         // Rooms share the shop by how many wait in each.
         let weight = |i: usize| stats.get(i).map_or(1.0, |s| s.waiting as f64 + 1.0);
         let all: f64 = (0..self.rooms.len()).map(weight).sum();
-        let plan = |(i, room): (usize, &RoomSettings)| match room.admission {
+        let mut sides = std::mem::take(&mut self.sides);
+        let plan = |((i, room), side): ((usize, &RoomSettings), &mut Side)| match room.admission {
             Admission::Fixed(rate) => fixed(room, rate.as_per_s(), self.capacity.per_s() > 0.0),
             Admission::Measured => self.measured(room, total * weight(i) / all, exempt_per_s),
+            Admission::Forecast => self.forecast(room, forecast_total * weight(i) / all, stats.get(i), side, outlook),
         };
-        Plans {
-            in_flight_limit: self.capacity.limit(),
-            capacity_per_s: self.capacity.per_s(),
-            rooms: self.rooms.iter().enumerate().map(plan).collect(),
+        let rooms = self.rooms.iter().enumerate().zip(&mut sides).map(plan).collect();
+        self.sides = sides;
+        Plans { in_flight_limit: self.capacity.limit(), capacity_per_s: self.capacity.per_s(), rooms }
+    }
+
+    /// As measured, with the expected load already in `refill`; then the stock, the burst, and whether to arm.
+    fn forecast(
+        &self,
+        room: &RoomSettings,
+        refill: f64,
+        stats: Option<&RoomStats>,
+        side: &mut Side,
+        outlook: Option<&Outlook>,
+    ) -> Plan {
+        let mut plan = self.measured(room, refill, self.seen.exempt_per_s);
+        let _ = write!(plan.reason, "; {}", self.trust.words(outlook));
+        let stock = stats.and_then(|s| {
+            let conversion = side.conversion.learn(s);
+            stock::refill_max(s, conversion, self.load.stay_s()).map(|most| (most, conversion))
+        });
+        if let Some((most, conversion)) = stock.filter(|s| s.0 < plan.refill_per_s) {
+            plan.refill_per_s = most;
+            let _ = write!(
+                plan.reason,
+                "; lowered to {most:.2}/s: those inside will take most of the stock (a pass buys {conversion:.2})"
+            );
+        }
+        let believed = outlook.filter(|_| self.trust.arrivals());
+        if let Some(next) = believed.and_then(|o| o.arrivals.first()) {
+            // Of the scatter of a second a tick has its share by the root.
+            let tick = next.middle / TICKS_A_SECOND + (next.q99 - next.middle) / TICKS_A_SECOND.sqrt();
+            plan.burst = plan.burst.min(tick.max(1.0));
+        }
+        self.arm(side, believed, stats);
+        if side.armed && !plan.armed {
+            plan.armed = true;
+            plan.reason.push_str("; armed: more are expected than can be let in");
+        }
+        plan
+    }
+
+    /// Arms before the crowd is there, and keeps armed until it has been calm for a while.
+    fn arm(&self, side: &mut Side, outlook: Option<&Outlook>, stats: Option<&RoomStats>) {
+        let budget = HEADROOM * self.capacity.per_s();
+        // What arrives at a steady rate causes that rate times this, after five minutes.
+        let cost = self.load.cost(ARM_WITHIN_S);
+        let needs = |a: &super::tide::Ahead| {
+            let left = (budget - self.load.promised(a.in_s) - self.seen.exempt_per_s).max(1e-9);
+            a.q90 * cost / left
+        };
+        let near = |a: &&super::tide::Ahead| a.on && a.in_s <= ARM_WITHIN_S;
+        let worst = outlook.map_or(0.0, |o| o.arrivals.iter().filter(near).map(needs).fold(0.0, f64::max));
+        if worst > ARM_AT {
+            (side.armed, side.calm_s) = (true, 0);
+        } else if worst < DISARM_AT && stats.is_none_or(|s| s.waiting == 0) {
+            side.calm_s += 1;
+            side.armed &= side.calm_s < DISARM_AFTER_S;
+        } else {
+            side.calm_s = 0;
         }
     }
 

@@ -115,3 +115,77 @@ fn rubbish_windows_never_open_the_gate() {
         }
     }
 }
+
+/// An outlook that says the same for every time ahead.
+fn outlook(at_s: u64, per_s: f64, exempt: f64) -> Outlook {
+    let ahead = |in_s: f64, v: f64| tide::Ahead { in_s, middle: v, q90: v * 1.2, q95: v * 1.3, q99: v * 1.5, on: true };
+    let arrivals = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0].map(|s| ahead(s, per_s)).to_vec();
+    Outlook { at_s, arrivals, exempt: Some(ahead(10.0, exempt)) }
+}
+
+fn forecast_settings(c: CapacitySettings) -> PipelineSettings {
+    let mut s = settings(c);
+    s.rooms[0].admission = Admission::Forecast;
+    s
+}
+
+#[test]
+fn a_crowd_that_is_expected_arms_the_room_and_calm_opens_it() {
+    let mut planner = Planner::new(&forecast_settings(bounds(5, 100)));
+    assert!(planner.wants_forecast() && !Planner::new(&settings(bounds(5, 100))).wants_forecast());
+    let mut stats = RoomStats::default();
+    // Three come every third second: 1 a second is the better forecast, and the planner finds that out.
+    let mut second = |planner: &mut Planner, at_s: u64, expected: f64| {
+        stats.arrived += 3 * u64::from(at_s.is_multiple_of(3));
+        stats.seated = stats.arrived;
+        planner.observe(&window(10, 10, 20, 1, false), std::slice::from_ref(&stats));
+        planner.plan(std::slice::from_ref(&stats), at_s, Some(&outlook(at_s, expected, 0.0))).rooms.remove(0)
+    };
+    for at_s in 0..400 {
+        assert!(!second(&mut planner, at_s, 1.0).armed);
+    }
+    let plan = second(&mut planner, 400, 1.0);
+    assert!(plan.reason.contains("people a second are expected"), "{}", plan.reason);
+    assert!(plan.burst < 5.0, "no larger than what a tick brings: {}", plan.burst);
+    let plan = second(&mut planner, 401, 500.0);
+    assert!(plan.armed && plan.reason.contains("armed: more are expected"), "{}", plan.reason);
+    let armed = (402..500).filter(|at_s| second(&mut planner, *at_s, 1.0).armed).count();
+    assert!((25..=35).contains(&armed), "hysteresis: it stays armed for half a minute: {armed}");
+}
+
+#[test]
+fn a_forecast_that_lies_arms_nothing_and_lowers_little() {
+    for lie in [0.0, 500.0, f64::NAN, f64::INFINITY] {
+        let mut planner = Planner::new(&forecast_settings(bounds(5, 100)));
+        let mut measured = Planner::new(&settings(bounds(5, 100)));
+        let mut stats = RoomStats::default();
+        for at_s in 0..600u64 {
+            stats.arrived += 1 + at_s % 3;
+            let w = window(40, 10, 20, 1, false);
+            planner.observe(&w, std::slice::from_ref(&stats));
+            let plan = &planner.plan(std::slice::from_ref(&stats), at_s, Some(&outlook(at_s, lie, lie))).rooms[0];
+            let other = &measured.step(&w, std::slice::from_ref(&stats)).rooms[0];
+            assert!(!plan.armed, "{lie} at {at_s}");
+            let within = 0.9 * other.refill_per_s - 1e-9..=other.refill_per_s + 1e-9;
+            assert!(within.contains(&plan.refill_per_s), "{lie}: {} beside {}", plan.refill_per_s, other.refill_per_s);
+            assert_eq!(plan.burst, other.burst);
+        }
+    }
+}
+
+#[test]
+fn a_stale_outlook_is_none() {
+    let mut planner = Planner::new(&forecast_settings(bounds(5, 100)));
+    planner.observe(&window(10, 10, 20, 1, false), &[RoomStats::default()]);
+    let plan = &planner.plan(&[RoomStats::default()], 100, Some(&outlook(10, 1.0, 0.0))).rooms[0];
+    assert!(plan.reason.contains("no forecast yet"), "{}", plan.reason);
+}
+
+#[test]
+fn a_restart_is_no_crowd() {
+    let mut planner = Planner::new(&forecast_settings(bounds(5, 100)));
+    let at = |arrived: u64| RoomStats { arrived, ..RoomStats::default() };
+    let w = window(10, 10, 20, 1, false);
+    assert_eq!(planner.observe(&w, &[at(1_000_000)]).arrivals, 0.0, "they came before");
+    assert_eq!(planner.observe(&w, &[at(1_000_003)]).arrivals, 3.0);
+}

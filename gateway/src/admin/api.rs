@@ -22,6 +22,7 @@ use tidegate_filters::{
 use super::App;
 use crate::{
     control::{Applied, Control, InForce, LoadError},
+    forecasting::ForecastStatus,
     operate::{By, Bypass, OperateError, SaleStatus, Target},
 };
 
@@ -114,6 +115,7 @@ pub(super) struct Status {
     connections: u32,
     in_flight: InFlight,
     capacity_per_s: f64,
+    forecast: Option<ForecastStatus>,
     upstreams: Vec<Server>,
     rooms: Vec<RoomStats>,
     sales: Vec<SaleStatus>,
@@ -179,6 +181,7 @@ fn status_of(control: &Control) -> Status {
             bound: seen.in_flight.bound,
         },
         capacity_per_s: seen.capacity_per_s,
+        forecast: control.forecast(),
         upstreams: servers.map(|s| Server { address: s.address.to_string(), weight: s.weight, healthy: s.healthy }).collect(),
         rooms: control.rooms(),
         sales: control.sales(),

@@ -105,6 +105,22 @@ pub mod gauges {
     pub const STREAMS: &str = "tidegate_streams";
     /// Paused by the operator.
     pub const ROOM_PAUSED: &str = "tidegate_room_paused";
+    /// Error of the forecast.
+    pub const FORECAST_MAE: &str = "tidegate_forecast_mae";
+    /// Error of "as it is now".
+    pub const FORECAST_MAE_NAIVE: &str = "tidegate_forecast_mae_naive";
+    /// Coverage of the 0.95 quantile.
+    pub const FORECAST_COVERAGE_95: &str = "tidegate_forecast_coverage_95";
+    /// Coverage of the 0.99 quantile.
+    pub const FORECAST_COVERAGE_99: &str = "tidegate_forecast_coverage_99";
+    /// Used.
+    pub const FORECAST_ON: &str = "tidegate_forecast_on";
+    /// Share of the net.
+    pub const FORECAST_NET_WEIGHT: &str = "tidegate_forecast_net_weight";
+    /// The model's file is the one in use.
+    pub const FORECAST_MODEL_WELL: &str = "tidegate_forecast_model_well";
+    /// Cost of a tick.
+    pub const FORECAST_TICK: &str = "tidegate_forecast_tick_seconds";
     /// Units of the sale that is on.
     pub const SALE_UNITS: &str = "tidegate_sale_units";
 }
@@ -174,6 +190,18 @@ pub const CATALOGUE: &[Described] = &[
     gauge(gauges::ROOM_PROMISES_KEPT, &["room"], "Those of them whose wait fell into the interval first shown."),
     gauge(gauges::STREAMS, &[], "Live waiting pages that listen now."),
     gauge(gauges::ROOM_PAUSED, &["room"], "1 when the operator paused the room."),
+    gauge(gauges::FORECAST_MAE, &["series", "horizon_s"], "Mean absolute error of the forecast lately, in counts of its series."),
+    gauge(gauges::FORECAST_MAE_NAIVE, &["series", "horizon_s"], "The same for taking the count as it is now."),
+    gauge(gauges::FORECAST_COVERAGE_95, &["series", "horizon_s"], "Share of counts at or below the 0.95 quantile lately."),
+    gauge(gauges::FORECAST_COVERAGE_99, &["series", "horizon_s"], "Share of counts at or below the 0.99 quantile lately."),
+    gauge(
+        gauges::FORECAST_ON,
+        &["series", "horizon_s"],
+        "1 while the forecast beats taking the count as it is now, and is used.",
+    ),
+    gauge(gauges::FORECAST_NET_WEIGHT, &[], "Share of the trained net among the experts, one minute ahead."),
+    gauge(gauges::FORECAST_MODEL_WELL, &[], "0 when the last model file was refused; the one before, or none, goes on."),
+    gauge(gauges::FORECAST_TICK, &[], "What the last second's forecast cost."),
     gauge(
         gauges::SALE_UNITS,
         &["sale", "state"],

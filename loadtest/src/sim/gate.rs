@@ -1,5 +1,4 @@
 //! The gate of the simulation: the real filters, planner and tokens, and a log of what they said.
-
 mod holds;
 
 use std::net::IpAddr;
@@ -7,7 +6,7 @@ use std::net::IpAddr;
 use tidegate_filters::{
     Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
     pipeline::{ClaimAnswer, ClaimOutcome, Seed},
-    plan::{Planner, ShopWindow},
+    plan::ShopWindow,
     rule::sale_window::Phase,
     sabotage::{self, Bug},
     seats::{
@@ -20,7 +19,8 @@ use tidegate_filters::{
     verdict::Notes,
 };
 
-use super::world::{Upheaval, current};
+use super::foresight::Foresight;
+use super::world::{Upheaval, World, current};
 use crate::{
     checkers::{Counts, Event, Log, RoomFacts, What},
     crowd::{Answer, AnswerKind, GateVerdict, Note},
@@ -68,7 +68,7 @@ pub(super) enum Ruling {
 pub(super) struct Gate {
     pipeline: Pipeline,
     settings: PipelineSettings,
-    planner: Planner,
+    foresight: Foresight,
     pub(super) keys: Keyring,
     start_unix_ms: u64,
     epoch: u64,
@@ -82,20 +82,20 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(settings: &PipelineSettings, keys: Keyring, seed: u64, start_unix_ms: u64) -> Self {
+    pub(super) fn new(world: &World, keys: Keyring, seed: u64) -> Self {
+        let (settings, start_unix_ms) = (&world.policy, world.start_unix_ms);
         let now = Now::at(start_unix_ms, 0);
         let pipeline = Pipeline::new(settings, Seed { hash_key: (seed, !seed), epoch: seed | 1 }, now);
-        let rooms = settings.rooms.len();
         let mut gate = Gate {
             pipeline,
             settings: settings.clone(),
-            planner: Planner::new(settings),
+            foresight: Foresight::new(settings, world.lie, seed),
             keys,
             start_unix_ms,
             epoch: seed | 1,
             log: Log::default(),
-            paused: vec![false; rooms],
-            shown: vec![(false, None); rooms],
+            paused: vec![false; settings.rooms.len()],
+            shown: vec![(false, None); settings.rooms.len()],
             edge_ms: 0,
             channel: 0,
         };
@@ -289,7 +289,7 @@ impl Gate {
         for (i, s) in stats.iter().enumerate() {
             self.add(at_us, i, What::Frontier(s.frontier));
         }
-        let plans = self.planner.step(window, &stats);
+        let plans = self.foresight.plan(now, window, &stats);
         for (room, plan) in self.pipeline.rooms().iter().zip(&plans.rooms) {
             room.set_plan(plan, now);
         }
@@ -327,7 +327,7 @@ impl Gate {
         // A room that was not there before gets an epoch of its own.
         let mut pipeline = Pipeline::new(settings, Seed { hash_key: (self.epoch, 0), epoch: self.epoch + 2 + at_us }, now);
         pipeline.carry_over(&self.pipeline);
-        self.planner.retune(settings, bounds_changed);
+        self.foresight.planner.retune(settings, bounds_changed);
         (self.pipeline, self.settings) = (pipeline, settings.clone());
         self.show_rules(at_us);
     }

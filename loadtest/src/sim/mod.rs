@@ -4,6 +4,7 @@
 mod agenda;
 mod backend;
 mod client;
+mod foresight;
 mod gate;
 mod random;
 mod trouble;
@@ -24,6 +25,7 @@ use self::{
     trouble::Extra,
 };
 pub use self::{
+    foresight::Lie,
     random::random_world,
     world::{Habits, ShopModel, Upheaval, World},
 };
@@ -108,7 +110,7 @@ impl<'w> Sim<'w> {
         let clients = crowd.visitors.into_iter().map(|v| Client::new(v, rooms, &mut rng_of_clients)).collect();
         Sim {
             world,
-            gate: Gate::new(&world.policy, keyring(seed, 1), seed, world.start_unix_ms),
+            gate: Gate::new(world, keyring(seed, 1), seed),
             backend: Backend::new(world, rng(seed, 4)),
             clients,
             agenda: Agenda::default(),

@@ -1,8 +1,13 @@
 //! Hundreds of worlds, and what a broken gate would do in them. `TIDEGATE_SEEDS=20000` runs more of them.
 #![allow(clippy::unwrap_used)]
 
+use tidegate_filters::{plan::Admission, units::Span};
+
 use super::*;
-use crate::{checkers::judge, crowd::Scenario};
+use crate::{
+    checkers::judge,
+    crowd::{Scenario, Wave},
+};
 
 const SEEDS: u64 = 300;
 
@@ -85,4 +90,43 @@ fn a_whole_sale_of_three_thousand() {
     assert!(outcome.visitors >= 3_000);
     assert_eq!((outcome.sold, outcome.oversold), (500, 0), "everything is sold, and nothing twice");
     assert!(outcome.units_to_people > 250, "most units go to people: {}", outcome.units_to_people);
+}
+
+/// Whatever the planner is told instead of the forecast: as many units sold as with `measured`, less one in a hundred.
+#[test]
+fn a_lying_forecast_costs_nothing() {
+    let orders = |admission: Admission, lie: Lie, seed: u64| {
+        let mut world = busy(seed);
+        world.lie = lie;
+        world.policy.rooms.iter_mut().for_each(|r| r.admission = admission);
+        let outcome = run(&world, seed);
+        assert!(judge(&outcome.log).is_empty(), "seed {seed}, {lie:?}: {}", judge(&outcome.log)[0]);
+        outcome.sold
+    };
+    let seeds = 0..(seeds() / 30).max(8);
+    let measured: u32 = seeds.clone().map(|s| orders(Admission::Measured, Lie::None, s)).sum();
+    assert!(measured > 500, "{measured}");
+    for lie in [Lie::None].into_iter().chain(Lie::ALL) {
+        let sold: u32 = seeds.clone().map(|s| orders(Admission::Forecast, lie, s)).sum();
+        println!("{lie:?}: {sold} sold, {measured} with `measured`");
+        assert!(f64::from(sold) >= 0.99 * f64::from(measured), "{lie:?}: {sold} sold, {measured} with `measured`");
+    }
+}
+
+/// Ten minutes of more people than a small shop can take, in waves; the stock lasts to the end in half of the worlds.
+fn busy(seed: u64) -> World {
+    let mut scenario = Scenario::builtin("drop-day").unwrap();
+    scenario.people.count = 1_500;
+    scenario.opens_at = Span::secs(10);
+    scenario.ends_at = Span::secs(400);
+    let wave = |from: u64, to: u64, share: f64| Wave { share, from: Span::secs(from), to: Span::secs(to) };
+    let at = 60 + 37 * (seed % 5);
+    scenario.people.arrivals = vec![wave(0, 390, 2.0), wave(at, at + 20, 1.0), wave(at + 120, at + 123, 1.0)];
+    let stock = if seed.is_multiple_of(2) { 100_000 } else { 300 };
+    let mut world = World::drop(&scenario, ShopModel { stock, ..ShopModel::default() });
+    world.policy.sales.iter_mut().for_each(|s| s.stock = Some(u64::from(stock)));
+    if seed.is_multiple_of(3) {
+        world.upheavals = vec![(150_000, Upheaval::ShopSlower(3.0)), (190_000, Upheaval::ShopSlower(1.0))];
+    }
+    world
 }

@@ -8,6 +8,7 @@ use tidegate_filters::{
     units::Span,
 };
 
+use super::foresight::Lie;
 use crate::crowd::Scenario;
 
 /// Everything a simulation needs besides a seed.
@@ -25,6 +26,8 @@ pub struct World {
     pub upheavals: Vec<(u64, Upheaval)>,
     /// Wall time of the start.
     pub start_unix_ms: u64,
+    /// What the planner is told instead of the forecast.
+    pub lie: Lie,
 }
 
 /// A shop of paper: a pool of connections that is held while it works, slower the more wait for it.
@@ -147,6 +150,7 @@ impl World {
             },
             upheavals: Vec::new(),
             start_unix_ms: START_UNIX_MS,
+            lie: Lie::None,
         }
     }
 
