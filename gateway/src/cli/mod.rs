@@ -11,13 +11,18 @@ use clap::{Parser, Subcommand};
 
 mod bots;
 mod check;
+mod data;
 mod draw;
+mod evaluate;
 mod explain;
 mod journal;
 mod keys;
 mod page;
 mod schema;
 mod serve;
+mod train;
+#[cfg(feature = "train")]
+mod training;
 mod try_model;
 mod upstream;
 
@@ -36,6 +41,8 @@ Examples:
   tidegate check drop-day.yaml                           before it is used
   tidegate explain drop-day.yaml                         in plain words
   tidegate draw verify transcript.json                   was the draw right?
+  tidegate data describe access.log                      what your traffic is like
+  tidegate evaluate forecast access.log                  how well it can be forecast
 
 Exit codes: 0 it went well, 1 a check failed, 2 the command line is wrong, 3 it failed while running.";
 
@@ -51,6 +58,12 @@ enum Command {
     Schema(schema::Schema),
     /// Draws by hand, verifies draws, proves receipts; offline.
     Draw(draw::Draw),
+    /// Reads journals, access logs and CSV into series of counts, and says what they are like.
+    Data(data::Data),
+    /// Judges forecasts on your own series, beside those that need no training.
+    Evaluate(evaluate::Evaluate),
+    /// Trains models from your own data.
+    Train(train::Train),
     /// Reads the journal of decisions.
     Journal(journal::Journal),
     /// Tries thresholds and models on the journal, explains decisions, keeps labels.
@@ -88,6 +101,9 @@ impl Cli {
             Command::Explain(c) => c.run(),
             Command::Schema(c) => c.run(),
             Command::Draw(c) => c.run(),
+            Command::Data(c) => c.run(),
+            Command::Evaluate(c) => c.run(),
+            Command::Train(c) => c.run(),
             Command::Journal(c) => c.run(),
             Command::Bots(c) => c.run(),
             Command::Keys(c) => c.run(),

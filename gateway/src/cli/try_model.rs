@@ -11,6 +11,9 @@ use super::{Failure, Outcome};
 pub(super) struct TryModel {
     /// The model file
     file: PathBuf,
+    /// It is a forecast
+    #[arg(long)]
+    forecast: bool,
     /// `auto`, `onnxruntime` or `builtin`
     #[arg(long, default_value = "auto")]
     runtime: String,
@@ -18,7 +21,7 @@ pub(super) struct TryModel {
 
 impl TryModel {
     pub(super) fn run(self) -> Outcome {
-        match crate::scoring::trial(&self.file, &self.runtime) {
+        match crate::scoring::trial(&self.file, &self.runtime, self.forecast) {
             0 => Ok(()),
             _ => Err(Failure::Check),
         }
