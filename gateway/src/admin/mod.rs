@@ -172,4 +172,6 @@ async fn dress(State(_): State<App>, request: Request, next: Next) -> Response {
 }
 
 #[cfg(test)]
+mod forecast_tests;
+#[cfg(test)]
 mod tests;
