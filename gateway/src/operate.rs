@@ -260,7 +260,16 @@ impl Control {
         let due = |s: &&Scheduled| (after_ms + 1..=until_ms).contains(&s.at.unix_ms());
         let mut list: Vec<&Scheduled> = active.policy.schedule.iter().filter(due).collect();
         list.sort_by_key(|s| s.at.unix_ms());
+        let rooms = active.pipeline.rooms();
+        let mut done = Vec::new();
         for step in list {
+            let at_ms = step.at.unix_ms();
+            let of_sale = |r: &&Room| step.sale.as_ref().is_some_and(|sale| r.sales().any(|s| *s.name == **sale));
+            let room = rooms.iter().find(|r| step.room.as_deref() == Some(r.name())).or_else(|| rooms.iter().find(of_sale));
+            // Done before a restart: whatever an operator did since stands.
+            if room.is_some_and(|r| at_ms <= r.followed_ms()) {
+                continue;
+            }
             let target = match (&step.sale, &step.room) {
                 (Some(sale), _) => Target::Sale(sale),
                 (None, Some(room)) => Target::Room(room),
@@ -269,7 +278,10 @@ impl Control {
             if let Err(error) = self.operate(target, &step.action, By::Schedule) {
                 tracing::warn!(%error, at = %step.at, "a step of the schedule had no effect");
             }
+            done.extend(room.map(|room| (room, at_ms)));
         }
+        // Several may be due at one instant.
+        done.into_iter().for_each(|(room, at_ms)| room.follows(at_ms));
     }
 }
 

@@ -315,8 +315,16 @@ impl Shared {
 
     /// Waits until it is durable that somebody left. When it cannot be, it is written later: they are gone all the same.
     pub async fn keep_left(&self, room: &Room, left: bool) {
-        if let Some(written) = (left && room.keeps()).then(|| self.rooms.write(room, self.clock.now(), Why::Answer)).flatten() {
-            let _ = written.commit.durable().await;
+        if left {
+            let _ = self.keep_now(room).await;
+        }
+    }
+
+    /// Waits until a room is durable as it is now: an operator who is told that it stands closed must find it closed.
+    pub async fn keep_now(&self, room: &Room) -> Result<(), StoreError> {
+        match room.keeps().then(|| self.rooms.write(room, self.clock.now(), Why::Answer)).flatten() {
+            Some(written) => written.commit.durable().await,
+            None => Ok(()),
         }
     }
 

@@ -125,6 +125,16 @@ impl Sale {
         self.moved.0.iter().for_each(|m| m.store(0, Ordering::Release));
     }
 
+    /// What an operator moved, opening and end, Unix milliseconds; 0: as written.
+    pub fn moved_ms(&self) -> [u64; 2] {
+        [0, 1].map(|i| self.moved.0[i].load(Ordering::Acquire))
+    }
+
+    /// Puts back what [`Sale::moved_ms`] gave.
+    pub fn move_to(&self, moved_ms: [u64; 2]) {
+        self.moved.0.iter().zip(moved_ms).for_each(|(m, ms)| m.store(ms, Ordering::Release));
+    }
+
     /// Takes over what an operator moved, where the written times are the same.
     pub fn carry_over(&self, old: &Sale) {
         if (self.opens_ms, self.closes_ms) == (old.opens_ms, old.closes_ms) {

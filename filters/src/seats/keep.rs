@@ -9,6 +9,7 @@ use std::sync::{Arc, atomic::Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    operate::Doors,
     queue::{CHUNK, Lane, Place},
     room::Room,
     seat::{SeatRecord, SeatRef},
@@ -52,6 +53,15 @@ pub struct Head {
     pub armed: bool,
     /// Paused by an operator.
     pub paused: bool,
+    /// Who may come in.
+    #[serde(default)]
+    pub doors: Doors,
+    /// Sales whose times an operator moved: name, times as written then, times as moved (0: not).
+    #[serde(default)]
+    pub moved: Vec<(String, [u64; 2], [u64; 2])>,
+    /// The last step of the schedule that was done, Unix milliseconds.
+    #[serde(default)]
+    pub followed_ms: u64,
     /// Slowed by an operator.
     pub slow: Option<Rate>,
     /// The operator's word.
@@ -120,6 +130,15 @@ impl Room {
         s.walk_ins.store(head.walk_ins, Ordering::Release);
         s.armed.store(head.armed, Ordering::Release);
         s.paused.store(head.paused, Ordering::Release);
+        s.doors.store(head.doors as u8, Ordering::Release);
+        s.followed_ms.store(head.followed_ms, Ordering::Release);
+        for (sale, _) in &self.sales {
+            // Times that were written anew since are meant.
+            let same = |m: &&(String, [u64; 2], [u64; 2])| *m.0 == *sale.name && m.1 == [sale.opens_ms, sale.closes_ms];
+            if let Some((_, _, moved)) = head.moved.iter().find(same) {
+                sale.move_to(*moved);
+            }
+        }
         let mut operator = self.operator();
         (operator.slow, operator.message) = (head.slow, head.message.clone());
         drop(operator);
@@ -171,11 +190,19 @@ impl Room {
             tokens: s.bucket.level(),
             armed: s.armed.load(Ordering::Acquire),
             paused: s.paused.load(Ordering::Acquire),
+            doors: self.doors(),
+            moved: self.moved(),
+            followed_ms: self.followed_ms(),
             slow: operator.slow,
             message: operator.message.clone(),
             sold: self.sales.iter().map(|(sale, stock)| (sale.name.to_string(), stock.units().sold)).collect(),
         };
         Kept { head, seats, chunks }
+    }
+
+    fn moved(&self) -> Vec<(String, [u64; 2], [u64; 2])> {
+        let moved = self.sales.iter().filter(|(s, _)| s.moved_ms() != [0, 0]);
+        moved.map(|(s, _)| (s.name.to_string(), [s.opens_ms, s.closes_ms], s.moved_ms())).collect()
     }
 
     /// A chunk of places as it stands, with who is present: for snapshots beside the changes.

@@ -30,6 +30,8 @@ pub(super) struct RoomState {
     pub(super) paused: AtomicBool,
     /// [`super::operate::Doors`].
     pub(super) doors: AtomicU8,
+    /// The last step of the schedule that was done, Unix milliseconds.
+    pub(super) followed_ms: AtomicU64,
     /// When each place was told to ask again.
     pub(super) polls: Polls,
     /// A [`super::pace::Cause`], 0 for none; and the refill of the last minutes it is judged by, as bits.
@@ -62,6 +64,7 @@ impl RoomState {
             operator: Mutex::default(),
             paused: AtomicBool::new(false),
             doors: AtomicU8::new(0),
+            followed_ms: AtomicU64::new(0),
             polls: Polls::default(),
             cause: AtomicU8::new(0),
             usual_refill: AtomicU64::new(0),

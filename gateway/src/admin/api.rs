@@ -207,7 +207,25 @@ pub(super) async fn act_on_room(
     body: Body,
 ) -> Answer<Json<RoomStats>> {
     let action = action_of(&action, body).await?;
-    Ok(Json(app.control.operate(Target::Room(&room), &action, By::Admin)?))
+    let done = app.control.operate(Target::Room(&room), &action, By::Admin)?;
+    kept(&app, done).await
+}
+
+/// An answer is a promise: what an operator did holds over a kill right after it.
+async fn kept(app: &App, done: RoomStats) -> Answer<Json<RoomStats>> {
+    let active = app.control.shared.active.load_full();
+    if let Some(room) = active.pipeline.rooms().iter().find(|r| r.name() == done.name) {
+        app.control.shared.keep_now(room).await.map_err(|e| {
+            let what = format!("done, but it is not on the disk: {e}; a restart now would undo it");
+            Fault::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "NOT_KEPT",
+                &what,
+                "mend the disk of `state`; it is written by itself then",
+            )
+        })?;
+    }
+    Ok(Json(done))
 }
 
 pub(super) async fn act_on_sale(
@@ -216,7 +234,8 @@ pub(super) async fn act_on_sale(
     body: Body,
 ) -> Answer<Json<RoomStats>> {
     let action = action_of(&action, body).await?;
-    Ok(Json(app.control.operate(Target::Sale(&sale), &action, By::Admin)?))
+    let done = app.control.operate(Target::Sale(&sale), &action, By::Admin)?;
+    kept(&app, done).await
 }
 
 #[derive(Deserialize)]

@@ -183,6 +183,28 @@ fn the_schedule_acts_by_itself_and_a_restart_does_what_was_due() {
 }
 
 #[test]
+fn what_operators_did_stands_after_a_restart_and_the_schedule_does_nothing_twice() {
+    let bench = Bench::new();
+    let state = format!("state: {{ directory: {} }}\n", bench.file().with_file_name("state").display());
+    let schedule = "schedule:\n  - { at: 2020-01-03T00:00:00Z, room: drop, do: pause }\n  \
+                    - { at: 2020-01-04T00:00:00Z, sale: shoes, do: { message: soon } }\n";
+    let text = format!("{}{state}{schedule}", sale());
+    let gate = bench.start(&text);
+    crate::testing::until("what was due is done", || gate.control().rooms()[0].message.is_some());
+    for act in ["rooms/drop/resume", "rooms/drop/drain", "sales/shoes/close"] {
+        assert_eq!(bench.admin(&gate, "POST", &format!("/v1/{act}"), "").status, 200, "{act}");
+    }
+    assert_eq!(bench.admin(&gate, "POST", "/v1/rooms/drop/message", r#"{"text":null}"#).status, 200);
+    drop(gate);
+    let gate = bench.start(&text);
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    let room = gate.control().rooms()[0].clone();
+    let doors = tidegate_filters::seats::operate::Doors::Draining;
+    assert_eq!((room.paused, room.doors, room.message), (false, doors, None));
+    assert_eq!(bench.admin(&gate, "GET", "/v1/status", "").json()["sales"][0]["phase"], "closed");
+}
+
+#[test]
 fn staff_go_past_the_room() {
     let bench = Bench::new();
     let gate = bench.start(&sale());

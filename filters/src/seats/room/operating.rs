@@ -76,6 +76,16 @@ impl Room {
         }
     }
 
+    /// The last step of the schedule that was done, Unix milliseconds; 0: none. It outlives a restart with the room.
+    pub fn followed_ms(&self) -> u64 {
+        self.state.followed_ms.load(Ordering::Acquire)
+    }
+
+    /// A step of the schedule was done.
+    pub fn follows(&self, at_ms: u64) {
+        self.state.followed_ms.fetch_max(at_ms, Ordering::AcqRel);
+    }
+
     fn set_doors(&self, doors: Doors) {
         self.state.doors.store(doors as u8, Ordering::Release);
     }
