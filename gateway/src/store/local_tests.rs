@@ -210,6 +210,11 @@ async fn a_slow_disk_is_answered_for_within_the_budget() {
     let start = Instant::now();
     assert!(matches!(store.commit(put(b"slow", b"1")).durable().await, Err(StoreError::Late(_))));
     assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+    // On a busy machine the writer's thread may not have begun when its caller gives up.
+    while store.trouble().is_none() {
+        assert!(start.elapsed() < Duration::from_millis(1_500), "the disk is known to be late");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let start = Instant::now();
     let term = store.term();
     assert!(matches!(store.commit(Batch::of_term(term)).durable().await, Err(StoreError::Late(_))));
