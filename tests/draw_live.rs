@@ -46,7 +46,7 @@ keys: {{ directory: '{{dir}}/keys' }}
 }
 
 /// A relay that publishes every round of a beacon of ours.
-fn relay() -> (String, String) {
+pub fn relay() -> (String, String) {
     let beacon = LocalBeacon::new(&[8; 32]);
     let source = beacon.source();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -84,7 +84,7 @@ pub fn until(gate: &Gate, state: &str, query: &str) -> Value {
 }
 
 /// Somebody whom the shop's login knows by name, with a ticket.
-fn enter(gate: &Gate, name: &str) -> Client {
+pub fn enter(gate: &Gate, name: &str) -> Client {
     let mut client = Client::app(address(gate));
     client.cookies.insert("login".into(), name.into());
     let answer = client.get("/");
@@ -357,7 +357,7 @@ fn a_cancelled_sale_is_published_with_its_cancellation_and_drawn_again_under_ano
 }
 
 /// Asks for the draw of a sale until it is so.
-fn until_sale(gate: &Gate, sale: &str, so: impl Fn(&Value) -> bool) -> Value {
+pub fn until_sale(gate: &Gate, sale: &str, so: impl Fn(&Value) -> bool) -> Value {
     let (start, mut client) = (Instant::now(), Client::app(address(gate)));
     loop {
         let answer = client.get(&format!("/.tidegate/draw?sale={sale}"));

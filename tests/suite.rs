@@ -6,6 +6,7 @@ mod crowd;
 mod draw;
 mod draw_kill;
 mod draw_live;
+mod draw_promise;
 mod kills;
 mod kills_stock;
 mod page_script;

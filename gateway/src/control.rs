@@ -14,7 +14,6 @@ use tidegate_filters::{Pipeline, pipeline::Seed, seats::room::RoomStats};
 
 use crate::{
     deep::Deep,
-    draw::breaks_promise,
     forecasting::ForecastStatus,
     keys::{KeyError, Keys, random},
     metrics::Metrics,
@@ -240,14 +239,13 @@ impl Control {
     fn swap(&self, loaded: Loaded, source: Source) -> Result<Applied, LoadError> {
         let Loaded { policy, warnings, sha256, file, text } = loaded;
         let old = self.shared.active.load_full();
-        if let Some(what) = breaks_promise(&policy, &old.pipeline, self.shared.clock.now()) {
-            return Err(LoadError::Promised(what));
-        }
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
+        let now = self.shared.clock.now();
+        let gone = self.shared.draws.give_way(&policy, &old, now).map_err(LoadError::Promised)?;
         pipeline.carry_over(&old.pipeline);
-        self.shared.rooms.revive(&mut pipeline, self.shared.clock.now())?;
-        self.shared.holds.revive(&pipeline)?;
+        let revived = self.shared.rooms.revive(&mut pipeline, now).and_then(|()| self.shared.holds.revive(&pipeline));
+        revived.inspect_err(|_| gone.iter().for_each(|draw| draw.reinstate(now)))?;
         let needs_restart = diff_needs_restart(&self.started, &policy);
         self.shared.draws.amend(&old, &policy, self.shared.clock.now().wall_ms / 1_000);
         let mut in_force = self.in_force.write();

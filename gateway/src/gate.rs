@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     control::{Control, Parts, seed},
     deep::{Deep, Trial},
-    draw::{self, Draws},
+    draw::{self, Broken, Draws},
     keys::{KeyError, Keys},
     metrics::Metrics,
     observe::Observer,
@@ -77,6 +77,9 @@ pub enum StartError {
     /// The store.
     #[error("state: {0}")]
     Store(#[from] StoreError),
+    /// The policy is not the one that people who entered a draw were promised.
+    #[error("this policy breaks a promise: {0}")]
+    Promised(String),
     /// The model.
     #[error("the model of the bot gate cannot be used: {0}; write `model: builtin`, or mend the file")]
     Model(String),
@@ -230,11 +233,15 @@ impl Drop for Gate {
 fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>, store: Arc<dyn Store>) -> Result<Arc<Shared>, StartError> {
     let policy = &loaded.policy;
     let clock = Clock::after(store::kept_time(&*store).as_ref());
+    let draws = Draws::new(&keys.statement, policy.state.as_ref().map_or(Path::new("."), |s| &s.directory));
+    draws.check_kept(&*store, policy, clock.now()).map_err(|broken| match broken {
+        Broken::Promise(why) => StartError::Promised(why),
+        Broken::Store(error) => StartError::Store(error),
+    })?;
     let mut pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());
     Rooms::new(store.clone()).revive(&mut pipeline, clock.now())?;
     Holds::new(store.clone()).revive(&pipeline)?;
     let active = Active::new(policy.clone(), pipeline, loaded.sha256.clone(), None);
-    let draws = Draws::new(&keys.statement, policy.state.as_ref().map_or(Path::new("."), |s| &s.directory));
     Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store, draws))
 }
 

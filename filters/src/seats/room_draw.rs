@@ -329,7 +329,9 @@ impl Room {
     /// A draw goes on under a new policy; its rules are fixed, so the shell refuses policies that would change them.
     pub(super) fn carry_over_draws(&mut self, old: &Room) {
         for draw in &mut self.draws {
-            if let Some(was) = old.draws.iter().find(|d| d.sale_id() == draw.sale_id() && d.pledged().is_some()) {
+            if let Some(was) =
+                old.draws.iter().find(|d| d.sale_id() == draw.sale_id() && d.pledged().is_some() && !d.is_retired())
+            {
                 let cancelled = draw.is_cancelled();
                 *draw = was.clone();
                 if cancelled {

@@ -1,6 +1,6 @@
 //! What a draw keeps on the disk: the promise with its secret, entries, frozen lists, beacon rounds.
 
-use std::num::NonZeroU64;
+use std::{collections::BTreeMap, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 use tidegate_filters::{
@@ -28,13 +28,34 @@ fn table<'a>(kind: &'static str, sale: &'a str) -> Table<'a> {
 }
 
 /// The promise of a sale.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Promised {
     /// RFC 8785 JSON.
     pub(super) rules_json: String,
     /// The last secret of the chain: the only one where there is one list.
     #[serde(with = "as_hex")]
     pub(super) last: Hash,
+    /// When, where, signed by whom; `None` in what an older version wrote.
+    #[serde(default)]
+    pub(super) schedule: Option<Schedule>,
+}
+
+/// What was promised beside the rules that are hashed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Schedule {
+    pub(super) room: String,
+    pub(super) prequeue_opens_ms: u64,
+    /// As last amended.
+    pub(super) opens_ms: u64,
+    /// As last amended.
+    pub(super) closes_ms: u64,
+    /// When the one list closes: no amendment moves it.
+    pub(super) list_ends_ms: u64,
+    pub(super) freeze_before_ms: u64,
+    pub(super) window_ms: Option<u64>,
+    /// Signs receipts.
+    #[serde(with = "as_hex")]
+    pub(super) public_key: [u8; 32],
 }
 
 /// A frozen list, its weights apart.
@@ -75,6 +96,25 @@ pub(super) fn promise(store: &dyn Store, sale: &str) -> Result<Option<Promised>,
 
 pub(super) fn put_promise(batch: &mut Batch, sale: &str, promised: &Promised) {
     batch.put(table("draw_promise", sale), b"", json(promised));
+    batch.put(table("draw_promised", ""), sale.as_bytes(), []);
+}
+
+/// Every sale that was promised.
+pub(super) fn promised_sales(store: &dyn Store) -> Result<Vec<String>, StoreError> {
+    let mut names = Vec::new();
+    store.scan(table("draw_promised", ""), &mut |key, _| names.extend(std::str::from_utf8(key).map(str::to_owned)))?;
+    Ok(names)
+}
+
+/// Entries that are on the disk, by list.
+pub(super) fn entered(store: &dyn Store, sale: &str) -> Result<BTreeMap<u32, u64>, StoreError> {
+    let mut lists = BTreeMap::new();
+    store.scan(table("draw_entry", sale), &mut |key, _| {
+        if let Some(window) = number(key) {
+            *lists.entry(window).or_insert(0) += 1;
+        }
+    })?;
+    Ok(lists)
 }
 
 /// An entry: who, and as what.

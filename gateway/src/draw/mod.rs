@@ -7,6 +7,7 @@ mod fetch;
 mod kept;
 mod rules;
 mod step;
+mod terms;
 mod work;
 
 use std::{
@@ -19,24 +20,22 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use tidegate_config::Policy;
-use tidegate_filters::{
-    Now, Pipeline,
-    seats::{
-        draw::{
-            beacon::{BeaconCheck, BeaconRound},
-            digest::hash,
-            live::SaleDraw,
-            statement::Signer,
-            transcript::{Amendment, Promise, Transcript},
-        },
-        room::Room,
+use tidegate_filters::seats::{
+    draw::{
+        beacon::{BeaconCheck, BeaconRound},
+        digest::hash,
+        live::SaleDraw,
+        statement::Signer,
+        transcript::{Amendment, Promise, Transcript},
     },
+    room::Room,
 };
 use tokio::sync::watch;
 
 pub use answer::answer;
 pub use enter::enter;
 pub use fetch::read as read_round;
+pub(crate) use terms::Broken;
 pub use work::work;
 
 use crate::{beacon, control::Control, keys::StatementKey, state::Active};
@@ -59,6 +58,8 @@ pub struct Draws {
     revealed: RwLock<BTreeMap<(String, u64), Arc<Revealed>>>,
     /// Signed changes of schedule, by sale, and how many of them are on the disk.
     amendments: Mutex<BTreeMap<String, (Vec<Amendment>, usize)>>,
+    /// What was promised, by sale.
+    terms: Mutex<BTreeMap<String, terms::Terms>>,
     /// Checked beacon rounds, by source and number.
     rounds: Mutex<BTreeMap<(String, u64), BeaconRound>>,
 }
@@ -97,6 +98,7 @@ impl Draws {
             sales: Mutex::default(),
             revealed: RwLock::default(),
             amendments: Mutex::default(),
+            terms: Mutex::default(),
             rounds: Mutex::default(),
         }
     }
@@ -109,19 +111,22 @@ impl Draws {
     /// Signs changes of schedule that a new policy brings to sales in which people have entered. The draw's own thread
     /// writes them down.
     pub fn amend(&self, old: &Active, new: &Policy, at_s: u64) {
-        for draw in old.pipeline.rooms().iter().flat_map(Room::draws).filter(|d| has_entries(d)) {
+        for draw in old.pipeline.rooms().iter().flat_map(Room::draws).filter(|d| d.has_entries()) {
             let find = |p: &Policy| p.sales.iter().find(|s| s.name == draw.sale_id()).cloned();
             let (Some(pledge), Some(was), Some(is)) = (draw.pledged(), find(&old.policy), find(new)) else { continue };
             let moved = (&was.opens_at, &was.closes_at) != (&is.opens_at, &is.closes_at);
             let (o, c) = ((&is.opens_at, &was.opens_at), (&is.closes_at, &was.closes_at));
             let texts = [
                 moved.then(|| format!("opens at {}, closes at {}; before: opens at {}, closes at {}", o.0, c.0, o.1, c.1)),
-                is.cancelled.as_ref().filter(|_| was.cancelled.is_none()).map(|why| format!("cancelled: {why}")),
+                is.cancelled.as_ref().filter(|_| was.cancelled.is_none()).map(|why| format!("{}{why}", terms::CANCELLED)),
             ];
             for text in texts.into_iter().flatten() {
                 tracing::info!(sale = draw.sale_id(), %text, "amendment");
                 let signed = Amendment::sign(&self.signer, draw.sale_id(), &pledge.commitment, at_s, &text);
                 self.amendments.lock().entry(draw.sale_id().to_owned()).or_default().0.push(signed);
+            }
+            if let Some(terms) = self.terms.lock().get_mut(draw.sale_id()).filter(|_| moved) {
+                (terms.schedule.opens_ms, terms.schedule.closes_ms) = (is.opens_at.unix_ms(), is.closes_at.unix_ms());
             }
         }
     }
@@ -156,52 +161,6 @@ impl Draws {
             secret,
         })
     }
-}
-
-fn has_entries(draw: &SaleDraw) -> bool {
-    (0..draw.window_count()).filter_map(|w| draw.window(w)).any(|w| w.register.taken() > 0)
-}
-
-/// Why a policy may not be put in force: it would change what was promised to those who entered. `None`: it may.
-pub fn breaks_promise(policy: &Policy, old: &Pipeline, now: Now) -> Option<String> {
-    for room in old.rooms() {
-        for draw in room.draws() {
-            let Some(pledge) = draw.pledged().filter(|_| has_entries(draw)) else { continue };
-            let name = draw.sale_id();
-            if room.draw_is_over(name, now) {
-                continue;
-            }
-            let again = policy.sales.iter().find(|s| s.name == name && s.room == room.name());
-            let again = again.zip(policy.rooms.iter().find(|r| r.name == room.name()));
-            let Some((sale, settings)) = again else {
-                return Some(format!(
-                    "people have entered the draw of sale `{name}`; keep the sale and its room until it is over, or call it off with `cancelled: REASON`"
-                ));
-            };
-            if draw.is_cancelled() && sale.cancelled.is_none() {
-                return Some(format!(
-                    "sale `{name}` was cancelled and people were told so; write a sale of another name with `redraws: {name}`"
-                ));
-            }
-            let now = SaleDraw::new(&sale.compile(1), settings.freeze_before.ms(), settings.order.window_ms());
-            let moved = match draw.is_chained() {
-                true => (0..2).any(|w| now.window_ends_ms(w) != draw.window_ends_ms(w)),
-                // The list closes when it was promised to; the sale may open later, which is amended.
-                false => sale.opens_at.unix_ms() < draw.window_ends_ms(0),
-            };
-            if moved {
-                return Some(format!(
-                    "people have entered the draw of sale `{name}`, and it would open before its list closes, or its windows would move; write a later instant, or give the new schedule a sale of another name"
-                ));
-            }
-            if rules::rules_json(policy, settings, name).as_ref() != Ok(&pledge.rules_json) {
-                return Some(format!(
-                    "people have entered the draw of sale `{name}`, and its published rules would change (order, weights, thresholds, model, identity, quotas, stock or beacon); give the new rules a sale of another name"
-                ));
-            }
-        }
-    }
-    None
 }
 
 /// Looks after the draws until `stop` is true.

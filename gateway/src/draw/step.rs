@@ -11,14 +11,18 @@ use tidegate_filters::{
             drum::{Drum, places},
             entries,
             live::{Frozen, SaleDraw, Window},
-            rules::BeaconRule,
-            transcript::{Promise, Transcript},
+            rules::Rules,
+            transcript::{Amendment, Promise, Transcript},
         },
         room::{Room, RoomSettings},
     },
 };
 
-use super::{Draws, Revealed, Sale, fetch, kept, rules};
+use super::{
+    Draws, Revealed, Sale, fetch,
+    kept::{self, Promised},
+    terms::{CANCELLED, Terms},
+};
 use crate::{
     control::Control,
     keys::random,
@@ -94,6 +98,13 @@ struct Step<'a> {
 
 impl Step<'_> {
     async fn run(&self, sale: &mut Sale) -> Result<(), Waits> {
+        if self.draw.is_retired() {
+            return Ok(());
+        }
+        if self.draw.pledged().is_none() {
+            // What is known is of a promise that gave way to this one.
+            *sale = Sale { told_ms: sale.told_ms, ..Sale::default() };
+        }
         let last = match sale.last {
             Some(last) => last,
             None => {
@@ -101,7 +112,7 @@ impl Step<'_> {
                 *sale.last.insert(last)
             }
         };
-        self.amend().await?;
+        self.amend(last).await?;
         loop {
             let now = self.shared.clock.now();
             let number = sale.next;
@@ -118,28 +129,49 @@ impl Step<'_> {
         }
     }
 
-    /// The promise: the one on the disk, or a new one that is on the disk before anybody is told.
+    /// The promise: the one on the disk, or a new one that is on the disk before anybody is told. Before the first entry, what
+    /// the policy says now is promised anew, under a secret of its own.
     async fn promise(&self) -> Result<[u8; 32], Waits> {
-        let (store, id) = (&*self.shared.store, self.draw.sale_id());
-        let promised = match kept::promise(store, id)? {
-            Some(promised) => promised,
-            None => {
-                let rules_json = rules::rules_json(&self.active.policy, self.room.settings(), id).map_err(Waits::For)?;
-                let last = random().map_err(|e| Waits::For(e.to_string()))?;
-                let promised = kept::Promised { rules_json, last };
-                let mut batch = Batch::new();
-                kept::put_promise(&mut batch, id, &promised);
-                store.commit(batch).durable().await?;
-                promised
+        let (store, id, policy) = (&*self.shared.store, self.draw.sale_id(), &self.active.policy);
+        let written = policy.sales.iter().find(|s| s.name == id).ok_or(Waits::Quietly)?;
+        let terms = Terms::of(policy, self.room.settings(), written, self.draws.signer.public_key()).map_err(Waits::For)?;
+        let relied_on = !kept::entered(store, id)?.is_empty() || !kept::lists(store, id)?.is_empty();
+        let stored = kept::promise(store, id)?;
+        let (promised, last) = match stored.clone() {
+            Some(Promised { rules_json, last, schedule }) if relied_on => {
+                (Terms { rules_json, schedule: schedule.unwrap_or_else(|| terms.schedule.clone()) }, last)
             }
+            Some(Promised { rules_json, last, schedule: Some(schedule) })
+                if rules_json == terms.rules_json && schedule == terms.schedule =>
+            {
+                (terms.clone(), last)
+            }
+            _ => (terms.clone(), random().map_err(|e| Waits::For(e.to_string()))?),
         };
-        let first = earlier_by(&promised.last, self.draw.window_count() - 1);
+        if let Some(why) = promised.cannot_be_drawn_as(&terms) {
+            return Err(Waits::For(why));
+        }
+        if stored.as_ref() != Some(&promised.kept(last)) {
+            let mut batch = Batch::new();
+            kept::put_promise(&mut batch, id, &promised.kept(last));
+            store.commit(batch).durable().await?;
+        }
+        self.draw.hold_to(promised.schedule.prequeue_opens_ms, promised.schedule.list_ends_ms);
+        self.draws.terms.lock().insert(id.to_owned(), promised.clone());
+        self.pledge(&promised, last, written.cancelled.as_deref())?;
+        Ok(last)
+    }
+
+    /// Tells what was promised and puts back what the disk knows of the draw.
+    fn pledge(&self, promised: &Terms, last: [u8; 32], cancelled: Option<&str>) -> Result<(), Waits> {
+        let (store, id) = (&*self.shared.store, self.draw.sale_id());
+        let first = earlier_by(&last, self.draw.window_count() - 1);
         let rules = rules_hash(&promised.rules_json);
         let promise = Promise {
             sale_id: id.into(),
             window: None,
             commitment: commitment(id, &rules, &first),
-            rules_json: promised.rules_json,
+            rules_json: promised.rules_json.clone(),
             rules,
             secret: first,
         };
@@ -154,15 +186,22 @@ impl Step<'_> {
             }
             list.freeze(Frozen::of(list, listed.list, weights, listed.base, listed.count, listed.census));
         }
-        let amended = kept::amendments(store, id)?;
-        self.draws.amendments.lock().insert(id.to_owned(), (amended.clone(), amended.len()));
+        let mut amended = kept::amendments(store, id)?;
+        let known = amended.len();
+        if let Some(why) = cancelled.filter(|_| entries > 0 && !amended.iter().any(|a| a.text.starts_with(CANCELLED))) {
+            // Called off while the gate was stopped.
+            let at_s = self.shared.clock.now().wall_ms / 1_000;
+            let text = format!("{CANCELLED}{why}");
+            amended.push(Amendment::sign(&self.draws.signer, id, &promise.commitment, at_s, &text));
+        }
+        self.draws.amendments.lock().insert(id.to_owned(), (amended, known));
         self.draw.open();
         tracing::info!(sale = id, entries, commitment = %tidegate_filters::seats::draw::digest::hex(&promise.commitment), "draw promised");
-        Ok(promised.last)
+        Ok(())
     }
 
     /// Amendments that are not on the disk yet.
-    async fn amend(&self) -> Result<(), Waits> {
+    async fn amend(&self, last: [u8; 32]) -> Result<(), Waits> {
         let id = self.draw.sale_id();
         let (mut batch, mut count) = (Batch::new(), 0);
         if let Some((list, kept)) = self.draws.amendments.lock().get(id) {
@@ -170,6 +209,9 @@ impl Step<'_> {
             list.iter().enumerate().skip(*kept).for_each(|(n, a)| kept::put_amendment(&mut batch, id, n, a));
         }
         if !batch.is_empty() {
+            if let Some(terms) = self.draws.terms.lock().get(id) {
+                kept::put_promise(&mut batch, id, &terms.kept(last));
+            }
             self.shared.store.commit(batch).durable().await?;
             if let Some((_, kept)) = self.draws.amendments.lock().get_mut(id) {
                 *kept = count;
@@ -231,8 +273,10 @@ impl Step<'_> {
     }
 
     fn freeze(&self, window: &Window, promise: &Promise, number: u64, now: Now) -> Result<Freezing, Waits> {
-        let settings = self.room.settings();
-        let (weights, census) = (window.register.weights(&settings.weights), window.register.census());
+        // As promised, whatever the policy says by now: it may be that of a sale that was called off.
+        let rules: Rules = serde_json::from_str(&promise.rules_json)
+            .map_err(|e| Waits::For(format!("the promised rules on the disk cannot be read: {e}")))?;
+        let (weights, census) = (window.register.weights(&rules.weights), window.register.census());
         let count = weights.iter().flatten().count() as u32;
         let base = match self.draw.is_cancelled() {
             // Nobody will stand there.
@@ -240,7 +284,7 @@ impl Step<'_> {
             false => self.room.reserve_places(count).ok_or_else(|| Waits::For("the room has no numbers left".into()))?,
         };
         let frozen_at = now.wall_ms / 1_000;
-        let rule = BeaconRule::of(&settings.beacon);
+        let rule = rules.beacon;
         let round = rule.as_ref().and_then(|r| r.round(frozen_at)).unwrap_or(0);
         let source = rule.map_or_else(String::new, |r| r.source);
         let (list, tree) = promise.freeze(&window.entries(&weights), frozen_at, &source, round, &self.draws.signer);

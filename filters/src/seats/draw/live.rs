@@ -52,16 +52,26 @@ impl EntryRef {
 pub struct SaleDraw {
     /// The sale.
     sale_id: Box<str>,
-    opens_ms: u64,
-    ends_ms: u64,
-    window_ms: u64,
+    written: Span,
+    /// When people may enter, as it was promised; the sale may open later by now.
+    promised: OnceLock<Span>,
     chained: bool,
     pledge: OnceLock<Pledge>,
     /// What the disk knew of entries is back: people may enter.
     open: AtomicBool,
     /// The sale does not take place: nobody enters, nobody is seated; what is there is drawn and revealed all the same.
     cancelled: AtomicBool,
+    /// Another promise takes the place of this one: nobody enters.
+    retired: AtomicBool,
     windows: Box<[OnceLock<Box<Window>>]>,
+}
+
+/// When people may enter, Unix milliseconds, and how long a list is open.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    opens_ms: u64,
+    ends_ms: u64,
+    window_ms: u64,
 }
 
 /// What was promised, without the secret: enough to name entries.
@@ -127,13 +137,13 @@ impl SaleDraw {
         let count = span_ms.div_ceil(length).min(WINDOWS_MAX);
         SaleDraw {
             sale_id: sale.name.clone(),
-            opens_ms: sale.prequeue_opens_ms,
-            ends_ms,
-            window_ms: length,
+            written: Span { opens_ms: sale.prequeue_opens_ms, ends_ms, window_ms: length },
+            promised: OnceLock::new(),
             chained: window_ms.is_some(),
             pledge: OnceLock::new(),
             open: AtomicBool::new(false),
             cancelled: AtomicBool::new(sale.cancelled),
+            retired: AtomicBool::new(false),
             windows: (0..count).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -159,6 +169,52 @@ impl SaleDraw {
         let _ = self.pledge.set(Pledge { rules_json, rules, commitment, public_key, entry_key });
     }
 
+    /// The one list is open when it was promised to be, whatever the sale's hours are by now. Say it before [`SaleDraw::open`].
+    pub fn hold_to(&self, opens_ms: u64, ends_ms: u64) {
+        if !self.chained {
+            let _ = self.promised.set(Span { opens_ms, ends_ms, window_ms: ends_ms.saturating_sub(opens_ms).max(1) });
+        }
+    }
+
+    /// Another promise takes the place of this one: nobody enters any more. `false`: somebody has entered, or a list is being
+    /// frozen, and the promise stands.
+    pub fn retire(&self, now: Now) -> bool {
+        self.retired.store(true, Ordering::Release);
+        // Whoever was let in before may still be on the way to the list of this moment or to one beside it.
+        let number = now.wall_ms.saturating_sub(self.span().opens_ms) / self.span().window_ms;
+        let near: Vec<_> = (number.saturating_sub(1)..=number + 1).filter_map(|n| self.window_or_new(n)).collect();
+        let closed = |w: &Window| self.chained && w.number < number && w.register.taken() == 0 && w.frozen.get().is_none();
+        let sealed = near.iter().all(|w| w.register.seal() || closed(w));
+        let retired = sealed && self.made().all(|w| w.register.taken() == 0);
+        if !retired {
+            near.iter().filter(|w| w.number >= number).for_each(|w| w.register.unseal());
+            self.retired.store(false, Ordering::Release);
+        }
+        retired
+    }
+
+    /// Takes back [`SaleDraw::retire`]: the promise stands after all.
+    pub fn reinstate(&self, now: Now) {
+        let number = now.wall_ms.saturating_sub(self.span().opens_ms) / self.span().window_ms;
+        self.made().filter(|w| w.number >= number).for_each(|w| w.register.unseal());
+        self.retired.store(false, Ordering::Release);
+    }
+
+    /// Whether another promise took its place.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody has entered.
+    pub fn has_entries(&self) -> bool {
+        self.made().any(|w| w.register.taken() > 0)
+    }
+
+    /// Whether a list is frozen.
+    pub fn has_frozen(&self) -> bool {
+        self.made().any(|w| w.frozen.get().is_some())
+    }
+
     /// Everything the disk knew is back in the lists: from now on people may enter.
     pub fn open(&self) {
         self.open.store(true, Ordering::Release);
@@ -176,7 +232,7 @@ impl SaleDraw {
 
     /// Whether every list in which somebody entered is drawn.
     pub fn is_settled(&self) -> bool {
-        self.windows.iter().filter_map(OnceLock::get).all(|w| w.is_drawn() || w.register.taken() == 0)
+        self.made().all(|w| w.is_drawn() || w.register.taken() == 0)
     }
 
     /// Whether nobody may be called yet: what the disk knew is not back, or the one list is not drawn.
@@ -196,11 +252,12 @@ impl SaleDraw {
 
     /// The list people enter now; `None` outside its time and before [`SaleDraw::open`].
     pub fn open_window(&self, now: Now) -> Option<(u32, &Window)> {
-        if !self.open.load(Ordering::Acquire) || self.is_cancelled() || now.wall_ms < self.opens_ms || now.wall_ms >= self.ends_ms
-        {
+        let Span { opens_ms, ends_ms, window_ms } = self.span();
+        let shut = !self.open.load(Ordering::Acquire) || self.is_cancelled() || self.is_retired();
+        if shut || now.wall_ms < opens_ms || now.wall_ms >= ends_ms {
             return None;
         }
-        let number = (now.wall_ms - self.opens_ms) / self.window_ms;
+        let number = (now.wall_ms - opens_ms) / window_ms;
         self.window_or_new(number).map(|w| (number as u32, w))
     }
 
@@ -229,7 +286,8 @@ impl SaleDraw {
 
     /// When a list stops taking entries, Unix milliseconds.
     pub fn window_ends_ms(&self, number: u64) -> u64 {
-        self.opens_ms.saturating_add(self.window_ms.saturating_mul(number + 1)).min(self.ends_ms)
+        let Span { opens_ms, ends_ms, window_ms } = self.span();
+        opens_ms.saturating_add(window_ms.saturating_mul(number + 1)).min(ends_ms)
     }
 
     /// The name of a list in statements and leaves.
@@ -242,6 +300,16 @@ impl SaleDraw {
         let window = self.window(u64::from(entry.window))?;
         let place = *window.places.get()?.get(entry.index as usize)?;
         (place != NO_PLACE).then(|| window.frozen.get().map_or(0, |f| f.base) + place)
+    }
+}
+
+impl SaleDraw {
+    fn span(&self) -> Span {
+        self.promised.get().copied().unwrap_or(self.written)
+    }
+
+    fn made(&self) -> impl Iterator<Item = &Window> {
+        self.windows.iter().filter_map(OnceLock::get).map(|w| &**w)
     }
 }
 
@@ -295,84 +363,5 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn sale() -> Sale {
-        Sale {
-            name: "s".into(),
-            room: "r".into(),
-            prequeue_opens_ms: 1_000,
-            opens_ms: 61_000,
-            closes_ms: 100_500,
-            ..Sale::default()
-        }
-    }
-
-    fn pledged(draw: SaleDraw) -> SaleDraw {
-        let promise = Promise {
-            sale_id: "s".into(),
-            window: None,
-            rules_json: "{}".into(),
-            rules: [1; 32],
-            commitment: [2; 32],
-            secret: [3; 32],
-        };
-        draw.pledge(&promise, [4; 32], [5; 32]);
-        assert!(draw.open_window(at(5_000)).is_none(), "entries of an earlier life are not back yet");
-        draw.open();
-        draw
-    }
-
-    fn at(wall_ms: u64) -> Now {
-        Now::at(wall_ms, 0)
-    }
-
-    #[test]
-    fn one_list_until_the_freeze() {
-        let before = SaleDraw::new(&sale(), 20_000, None);
-        assert!(before.open_window(at(5_000)).is_none(), "nobody enters before the promise is out");
-        let draw = pledged(before);
-        assert!(draw.open_window(at(999)).is_none() && draw.open_window(at(41_000)).is_none());
-        assert_eq!(draw.open_window(at(1_000)).unwrap().0, 0);
-        assert_eq!(draw.open_window(at(40_999)).unwrap().0, 0);
-        assert_eq!((draw.window_count(), draw.window_ends_ms(0), draw.draw_id(0)), (1, 41_000, "s".to_owned()));
-    }
-
-    #[test]
-    fn a_cancelled_sale_takes_nobody_and_is_settled_when_its_list_is_drawn() {
-        let draw = pledged(SaleDraw::new(&sale(), 20_000, None));
-        assert!(draw.open_window(at(5_000)).is_some() && draw.is_settled());
-        let who = super::super::register::Person { key: 1, network: None, fingerprint: 0 };
-        let limits = super::super::register::Limits { max: 9, per_network: None, per_fingerprint: None, work: false };
-        draw.open_window(at(5_000)).unwrap().1.register.enter(who, limits, false);
-        draw.cancel();
-        assert!(draw.open_window(at(5_000)).is_none() && !draw.is_settled());
-        draw.window(0).unwrap().draw(&[Some(0)]);
-        assert!(draw.is_settled());
-        let written = Sale { cancelled: true, ..sale() };
-        assert!(SaleDraw::new(&written, 20_000, None).is_cancelled());
-    }
-
-    #[test]
-    fn windows_follow_each_other_to_the_end() {
-        let draw = pledged(SaleDraw::new(&sale(), 20_000, Some(10_000)));
-        assert_eq!(draw.open_window(at(1_000)).unwrap().0, 0);
-        assert_eq!(draw.open_window(at(10_999)).unwrap().0, 0);
-        assert_eq!(draw.open_window(at(11_000)).unwrap().0, 1);
-        assert_eq!(draw.open_window(at(100_499)).unwrap().0, 9);
-        assert!(draw.open_window(at(100_500)).is_none());
-        assert_eq!((draw.window_count(), draw.window_ends_ms(9), draw.draw_id(3)), (10, 100_500, "s#3".to_owned()));
-    }
-
-    #[test]
-    fn tickets_of_entries_and_places_differ() {
-        let entry = EntryRef { window: 77, index: u32::MAX };
-        assert_eq!(EntryRef::from_bits(entry.to_bits()), Some(entry));
-        assert_eq!(crate::seats::queue::Place::from_bits(entry.to_bits()), None);
-        for place in [0, 5, 1 << 32 | 9] {
-            assert_eq!(EntryRef::from_bits(place), None);
-        }
-    }
-}
+#[path = "live_tests.rs"]
+mod tests;

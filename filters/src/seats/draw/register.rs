@@ -181,6 +181,16 @@ impl Register {
         self.slots.close()
     }
 
+    /// Nobody enters a list that nobody has entered. `false`: somebody has, or it is closed.
+    pub fn seal(&self) -> bool {
+        self.slots.seal()
+    }
+
+    /// Takes back [`Register::seal`].
+    pub fn unseal(&self) {
+        self.slots.unseal();
+    }
+
     /// The weight of every index, now; `None` for void ones.
     pub fn weights(&self, weights: &Weights) -> Vec<Option<u8>> {
         let weigh = |i| match self.standing(i) {

@@ -97,6 +97,16 @@ impl Slots {
         self.settled.load(Ordering::Acquire) >= n
     }
 
+    /// Takes none at all, where none is taken. `false`: some are, or it is closed.
+    pub fn seal(&self) -> bool {
+        self.word.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Takes back [`Slots::seal`].
+    pub fn unseal(&self) {
+        let _ = self.word.compare_exchange(CLOSED, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// Somebody with this entry was here: present until then, and at least as suspicious as seen now.
     pub fn seen(&self, index: u32, class: Option<Class>, until_s: u32) {
         let Some(word) = self.slot(index) else { return };
