@@ -182,7 +182,7 @@ impl Room {
             taken,
             reserved: LANES.map(|l| s.line.lane(l).reserved()),
             frontier,
-            gaps: LANES.map(|l| s.line.lane(l).gaps().to_vec()),
+            gaps: LANES.map(|l| s.line.lane(l).gaps().collect()),
             seated,
             left,
             void: s.line.void(),

@@ -373,13 +373,21 @@ fn what_a_restart_leaves_behind_is_nobody_and_a_draw_begins_with_the_first_place
     assert_eq!((queue.void_between(5, 10), queue.void_between(1_024, 2_000), queue.void_between(9, 9)), (5, 0, 0));
     // Killed again: both gaps are nobody's, and nobody in them counts as present.
     let again = Queue::default();
-    again.restore(&KeptLane { taken: 1_028, reserved: 2_048, frontier: 1, gaps: queue.gaps() }, 50, &[]);
+    again.restore(&KeptLane { taken: 1_028, reserved: 2_048, frontier: 1, gaps: &queue.gaps().collect::<Vec<_>>() }, 50, &[]);
     assert_eq!((again.void_between(1, 2_050), again.void_between(1_024, 1_028)), (1_021 + 1_020, 0));
     let present = (0..2_048).filter(|n| matches!(again.state(*n), State::Waiting { present_until_s: 50 })).count();
     assert_eq!(present, 3 + 4);
     let late = Queue::default();
-    late.restore(&KeptLane { taken: 3_000, reserved: 3_000, frontier: 2_500, gaps: again.gaps() }, 50, &[]);
-    assert_eq!(late.gaps(), [], "nobody waits behind them any more");
+    late.restore(&KeptLane { taken: 3_000, reserved: 3_000, frontier: 2_500, gaps: &again.gaps().collect::<Vec<_>>() }, 50, &[]);
+    assert_eq!(late.gaps().count(), 0, "nobody waits behind them any more");
+    // Killed before the count was written: who shows a ticket proves that everybody before it has one.
+    let early = Queue::default();
+    early.restore(&KeptLane { taken: 0, reserved: 1_024, frontier: 0, gaps: &[] }, 50, &[]);
+    assert_eq!(early.void_between(0, 39), 39);
+    early.touch(39, 60);
+    assert_eq!((early.void_between(0, 39), early.void_between(0, 1_024)), (0, 984));
+    early.touch(20, 60);
+    assert_eq!(early.gaps().collect::<Vec<_>>(), [(40, 1_024)]);
     let first_after = |order: Order, taken: u32| {
         let mut kept = Kept::default();
         (kept.head.epoch, kept.head.taken, kept.head.reserved) = (7, [taken, 0], [1_024, 1_024]);

@@ -47,6 +47,13 @@ impl Place {
 /// Restarts whose gaps are remembered while people wait behind them; each leaves one.
 pub const GAPS_MAX: usize = 64;
 
+/// Numbers of which nobody knows whether they were given out. They were given in order: who shows one proves those before.
+#[derive(Debug)]
+struct Gap {
+    from: AtomicU32,
+    to: u32,
+}
+
 /// What is kept of a lane besides its places.
 #[derive(Clone, Copy, Debug)]
 pub struct KeptLane<'a> {
@@ -108,7 +115,7 @@ pub struct Queue {
     /// Every place below it was called, seated or has left. Moved by `tick` alone.
     frontier: AtomicU32,
     /// Numbers that restarts left behind, from and to: hardly anybody has one. Known once the lane is put back.
-    gaps: OnceLock<Box<[(u32, u32)]>>,
+    gaps: OnceLock<Box<[Gap]>>,
     /// Chunks with a place that was called, seated or left since they were written down.
     changed: Marks,
     segments: Box<[OnceLock<Box<[AtomicU32]>>]>,
@@ -183,10 +190,14 @@ impl Queue {
             State::Waiting { present_until_s } if present_until_s < until_s => Some(State::Waiting { present_until_s: until_s }),
             _ => None,
         });
-        match before {
-            Some(State::Waiting { present_until_s }) => Some(present_until_s),
-            _ => None,
+        let Some(State::Waiting { present_until_s }) = before else { return None };
+        if present_until_s == 0 {
+            let known = |g: &&Gap| n < g.to && n >= g.from.load(Ordering::Acquire);
+            if let Some(gap) = self.gaps.get().and_then(|g| g.iter().find(known)) {
+                gap.from.fetch_max(n + 1, Ordering::AcqRel);
+            }
         }
+        Some(present_until_s)
     }
 
     /// Waiting → called.
@@ -284,20 +295,20 @@ impl Queue {
                 self.set(n, pack(State::Waiting { present_until_s }));
             }
         }
-        let _ = self.gaps.set(gaps.into());
+        let _ = self.gaps.set(gaps.into_iter().map(|(from, to)| Gap { from: AtomicU32::new(from), to }).collect());
         self.next.store(reserved, Ordering::Release);
         self.reserved.store(reserved, Ordering::Release);
         self.frontier.store(frontier.min(reserved), Ordering::Release);
     }
 
     /// Numbers that restarts left behind, from and to.
-    pub fn gaps(&self) -> &[(u32, u32)] {
-        self.gaps.get().map_or(&[], |g| g)
+    pub fn gaps(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.gaps.get().into_iter().flatten().map(|g| (g.from.load(Ordering::Acquire), g.to))
     }
 
     /// Numbers from `from` to below `to` that restarts left behind.
     pub fn void_between(&self, from: u32, to: u32) -> u32 {
-        self.gaps().iter().map(|(start, end)| to.min(*end).saturating_sub(from.max(*start))).sum()
+        self.gaps().map(|(start, end)| to.min(end).saturating_sub(from.max(start))).sum()
     }
 
     /// The ticket of a place is burnt, whatever stood there: at a restore.
