@@ -4,7 +4,7 @@ use tidegate_filters::{
     Span,
     seats::{
         draw::{
-            beacon::{BeaconSettings, DELAY_S_MIN, Schedule},
+            beacon::{BeaconSettings, DELAY_S_MIN, Schedule, is_public},
             live::WINDOWS_MAX,
             register::REGISTER_MAX,
             weights::WEIGHT_MAX,
@@ -119,6 +119,10 @@ impl Checker<'_> {
         if Schedule::of(&rounds.source).is_none() {
             let what = format!("the beacon `{}` is not known", rounds.source);
             self.error(at("source"), what, "write `drand-quicknet`, or `ed25519:` and a public key of 64 hex digits");
+        }
+        if !is_public(&rounds.source) {
+            let what = "whoever holds this beacon's key knows every round, and could choose the outcome: visitors are told so";
+            self.warning(at("source"), what, "write `drand-quicknet`, but for tests");
         }
         if rounds.delay < Span::secs(DELAY_S_MIN) {
             let what = format!("after {} the round could be in sight when the list is frozen", rounds.delay);

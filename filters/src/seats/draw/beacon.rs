@@ -19,6 +19,12 @@ pub const QUICKNET: &str = "drand-quicknet";
 /// Start of a local beacon's name; its public key follows in hex.
 const LOCAL: &str = "ed25519:";
 
+/// Many make its rounds together, and none of them knows one before its time. Whoever holds the key of a beacon of their own
+/// knows all of them.
+pub fn is_public(source: &str) -> bool {
+    !source.starts_with(LOCAL)
+}
+
 /// `beacon: none`, or `{ source: drand-quicknet, delay: 10s }`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -64,7 +70,7 @@ pub struct BeaconRounds {
     #[serde(default = "delay")]
     pub delay: Span,
     /// Where the gate asks for the round: `http://…` of a relay, `/public/ROUND` is added. Left out: an operator brings it
-    /// (`POST /v1/sales/NAME/beacon`). Its signature is checked either way.
+    /// (`POST /v1/beacon`). Its signature is checked either way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }

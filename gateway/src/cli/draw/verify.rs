@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use tidegate_filters::seats::draw::{
+    beacon::is_public,
     digest::unhex,
     entries::Listed,
     statement::Receipt as Signed,
@@ -110,17 +111,34 @@ fn as_json(t: &Transcript, report: &Report, proofs: &[impl serde::Serialize], go
         "sale_id": t.draw_id(),
         "n": t.n,
         "faults": report.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "randomness": if report.without_beacon { "none" } else if report.unproven.is_some() { "unproven" } else { "proven" },
+        "randomness": match (report.without_beacon, &report.unproven) {
+            (true, _) => "none",
+            (false, Some(_)) => "unproven",
+            (false, None) if is_own(t) => "own_beacon",
+            (false, None) => "proven",
+        },
         "unproven_because": report.unproven,
-        "operator_could_have_chosen": report.without_beacon,
+        "operator_could_have_chosen": report.without_beacon || is_own(t),
         "receipts": proofs,
     })
+}
+
+/// Its rounds come from one key, not from the public.
+fn is_own(t: &Transcript) -> bool {
+    t.beacon.as_ref().is_some_and(|b| !is_public(&b.source))
 }
 
 fn as_text(t: &Transcript, listed: &Listed, report: &Report) -> String {
     let mut lines: Vec<String> = report.faults.iter().map(|f| format!("WRONG {f}")).collect();
     if let Some(why) = &report.unproven {
         lines.push(format!("UNPROVEN beacon: {why}; the operator could have invented the value"));
+    }
+    if is_own(t) {
+        lines.push(
+            "own beacon: whoever holds its key knew every round; the draw is as good as the word of who holds it that it is not \
+             the operator"
+                .into(),
+        );
     }
     if report.without_beacon {
         lines.push(
