@@ -238,9 +238,14 @@ impl Register {
         let Some(network) = who.network.map(NonZeroU64::get) else { return [0; 2] };
         let mut crowds = lock(&self.crowds, network);
         let mut of = |fingerprint: u64| {
-            let n = crowds.entry((network, fingerprint)).or_default();
-            *n = step(*n, 1);
-            *n
+            let key = (network, fingerprint);
+            let n = step(crowds.get(&key).copied().unwrap_or(0), 1);
+            // Who only asks leaves nothing behind: memory goes with entries.
+            match n {
+                0 => drop(crowds.remove(&key)),
+                n => drop(crowds.insert(key, n)),
+            }
+            n
         };
         let all = of(0);
         [all, if who.fingerprint == 0 { 0 } else { of(who.fingerprint) }]
@@ -291,6 +296,24 @@ mod tests {
         assert!(r.close());
         let weights = Weights::default();
         assert_eq!(r.weights(&weights), [Some(16), Some(16), Some(16), Some(2), Some(2), None]);
+    }
+
+    #[test]
+    fn who_only_asks_leaves_nothing_behind() {
+        let r = Register::default();
+        let limits = Limits { max: 2, per_network: Some(1), per_fingerprint: Some(1), work: true };
+        assert!(matches!(r.enter(person(1, 7), limits, false), Entering::New { .. }));
+        let kept = || r.crowds.iter().map(|s| s.lock().map_or(0, |s| s.len())).sum::<usize>();
+        let one = kept();
+        for n in 2..500 {
+            let who = Person { fingerprint: n, ..person(n, 7) };
+            assert_eq!(r.enter(who, limits, false), Entering::NeedsWork, "{n} knocks with another face each time");
+        }
+        r.close();
+        for n in 500..600 {
+            assert_eq!(r.enter(Person { fingerprint: n, ..person(n, n) }, limits, true), Entering::Closed);
+        }
+        assert_eq!(kept(), one);
     }
 
     #[test]
