@@ -109,3 +109,10 @@ pub struct Row {
     /// First 8 bytes of the policy's SHA-256, hex.
     pub policy: Cow<'static, str>,
 }
+
+impl Row {
+    /// Nothing is known yet: what stands for "none" in every field, where that is no zero.
+    pub fn blank() -> Row {
+        Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, hold: u64::MAX, ..Row::default() }
+    }
+}

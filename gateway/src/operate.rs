@@ -41,6 +41,23 @@ pub enum By {
     Schedule,
 }
 
+impl Target<'_> {
+    /// The room, or that of the sale.
+    fn room<'r>(&self, rooms: &'r [Room]) -> Result<&'r Room, OperateError> {
+        match *self {
+            Target::Room(name) => {
+                let room = rooms.iter().find(|r| r.name() == name);
+                room.ok_or_else(|| unknown("room", name, rooms.iter().map(Room::name)))
+            }
+            Target::Sale(name) => {
+                let names = rooms.iter().flat_map(|r| r.sales().map(|s| &*s.name));
+                let room = rooms.iter().find(|r| r.sales().any(|s| *s.name == *name));
+                room.ok_or_else(|| unknown("sale", name, names))
+            }
+        }
+    }
+}
+
 impl By {
     /// As in the journal's `method`.
     pub fn name(self) -> &'static str {
@@ -161,16 +178,7 @@ impl Control {
         let rooms = active.pipeline.rooms();
         let now = self.shared.clock.now();
         let of_sale = |action: &Action| matches!(action, Action::Open | Action::Close | Action::AsWritten);
-        let room = match target {
-            Target::Room(name) => {
-                rooms.iter().find(|r| r.name() == name).ok_or_else(|| unknown("room", name, rooms.iter().map(Room::name)))?
-            }
-            Target::Sale(name) => {
-                let names = rooms.iter().flat_map(|r| r.sales().map(|s| &*s.name));
-                let room = rooms.iter().find(|r| r.sales().any(|s| *s.name == *name));
-                room.ok_or_else(|| unknown("sale", name, names))?
-            }
-        };
+        let room = target.room(rooms)?;
         let useless =
             |what, name: &str, state| OperateError::Useless { what, name: name.to_owned(), action: action.name(), state };
         match target {
@@ -199,13 +207,10 @@ impl Control {
             path,
             verdict: "own",
             reason: Some(Reason::Operator),
-            score: f32::NAN,
             room: room.name().to_owned().into(),
-            place: u64::MAX,
-            seat: u32::MAX,
             status: 200,
             policy: active.names.policy.into(),
-            ..Row::default()
+            ..Row::blank()
         });
         Ok(room.stats(now))
     }
@@ -263,18 +268,16 @@ impl Control {
         let rooms = active.pipeline.rooms();
         let mut done = Vec::new();
         for step in list {
-            let at_ms = step.at.unix_ms();
-            let of_sale = |r: &&Room| step.sale.as_ref().is_some_and(|sale| r.sales().any(|s| *s.name == **sale));
-            let room = rooms.iter().find(|r| step.room.as_deref() == Some(r.name())).or_else(|| rooms.iter().find(of_sale));
-            // Done before a restart: whatever an operator did since stands.
-            if room.is_some_and(|r| at_ms <= r.followed_ms()) {
-                continue;
-            }
             let target = match (&step.sale, &step.room) {
                 (Some(sale), _) => Target::Sale(sale),
                 (None, Some(room)) => Target::Room(room),
                 (None, None) => continue,
             };
+            let (room, at_ms) = (target.room(rooms).ok(), step.at.unix_ms());
+            // Done before a restart: whatever an operator did since stands.
+            if room.is_some_and(|r| at_ms <= r.followed_ms()) {
+                continue;
+            }
             if let Err(error) = self.operate(target, &step.action, By::Schedule) {
                 tracing::warn!(%error, at = %step.at, "a step of the schedule had no effect");
             }

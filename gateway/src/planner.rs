@@ -210,14 +210,10 @@ fn row_of(active: &Active, room: &str, plan: &Plan, now: Now) -> Row {
         method: PLAN.into(),
         path: plan.reason.chars().take(REASON_MAX).collect(),
         verdict: "own",
-        score: f32::NAN,
         room: room.to_owned().into(),
-        place: u64::MAX,
-        seat: u32::MAX,
-        hold: u64::MAX,
         status: 200,
         policy: active.names.policy.into(),
-        ..Row::default()
+        ..Row::blank()
     }
 }
 

@@ -60,7 +60,6 @@ impl Trace {
     /// Nothing is known yet.
     pub fn new(shared: Arc<Shared>) -> Box<Self> {
         let active = shared.active.load_full();
-        let row = Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, hold: u64::MAX, ..Row::default() };
         Box::new(Trace {
             started: shared.clock.now(),
             shared,
@@ -74,7 +73,7 @@ impl Trace {
             ahead: Bytes::new(),
             uploading: false,
             next: None,
-            row,
+            row: Row::blank(),
             hold: None,
             permits: [None, None],
             forwarded_ns: 0,

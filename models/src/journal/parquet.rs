@@ -166,7 +166,7 @@ impl JournalReader {
         if !(0..=ROW_GROUP_ROWS_MAX).contains(&n) {
             return Err(JournalError::Damaged { path: self.path.clone(), why: format!("a row group of {n} rows") });
         }
-        let mut rows = vec![Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, ..Row::default() }; n as usize];
+        let mut rows = vec![Row::blank(); n as usize];
         for (column, at) in COLUMNS.iter().zip(&self.found) {
             let Some(at) = *at else { continue };
             let strange = guarded(&self.path, || fill(&mut rows, &column.cell, group.as_ref(), at))?;
