@@ -1,7 +1,7 @@
 //! Making the model that comes with the program: real logs and made-up sales, replayed through the one list of features, into
 //! a small network with a card that says how it was made and how it did on what it had never seen.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use self::{evaluate::figures, mlp::Mlp, programs::Family};
 use crate::{
-    card::{ModelCard, sha256_hex},
+    card::{ModelCard, sha256_hex, write_both},
     error::ModelError,
     features::{self, FEATURES, Features, N},
     onnx_write,
@@ -113,7 +113,7 @@ pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, Mo
             "A score costs places, it should not refuse: leave refuse_at off.".into(),
         ],
     };
-    write(out, &onnx, &card)?;
+    write_both(&out.join(format!("{}.onnx", card.name)), &onnx, &card)?;
     Ok(card)
 }
 
@@ -204,16 +204,6 @@ fn metrics(mlp: &Mlp, sets: &Sets) -> serde_json::Value {
         "by_family": families,
         "by_slice_of_people": slices,
     })
-}
-
-fn write(out: &Path, onnx: &[u8], card: &ModelCard) -> Result<(), ModelError> {
-    let path = out.join(format!("{}.onnx", card.name));
-    let io = |doing| move |source| ModelError::Io { path: out.to_owned(), doing, source };
-    let text = serde_json::to_string_pretty(card)
-        .map_err(|e| ModelError::Card { path: ModelCard::path_of(&path), why: e.to_string() })?;
-    fs::create_dir_all(out).map_err(io("create the folder"))?;
-    fs::write(&path, onnx).map_err(io("write the model"))?;
-    fs::write(ModelCard::path_of(&path), text + "\n").map_err(io("write the card"))
 }
 
 #[cfg(test)]

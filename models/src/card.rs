@@ -49,31 +49,17 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// Where the card of a model lies.
-    pub fn path_of(model: &Path) -> PathBuf {
-        model.with_extension("json")
-    }
-
     /// Reads the card beside a model and checks that it is about these bytes and this feature list.
     pub fn read_for(model: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
-        let path = Self::path_of(model);
-        let fail = |why: String| ModelError::Card { path: path.clone(), why };
-        let size = fs::metadata(&path).map_err(|e| fail(missing(bytes, &e)))?.len();
-        if size > CARD_BYTES_MAX {
-            return Err(fail(format!("{size} bytes; a card has at most {CARD_BYTES_MAX}")));
-        }
-        let text = fs::read_to_string(&path).map_err(|e| fail(format!("cannot read the card: {e}")))?;
-        Self::parse(&path, &text, bytes)
+        let text = text_beside(model, || least(bytes))?;
+        Self::parse(&path_of(model), &text, bytes)
     }
 
     /// The same for a card already read.
     pub fn parse(path: &Path, text: &str, bytes: &[u8]) -> Result<Self, ModelError> {
         let fail = |why: String| ModelError::Card { path: path.to_owned(), why };
         let card: ModelCard = serde_json::from_str(text).map_err(|e| fail(format!("not a model card: {e}")))?;
-        let sha = sha256_hex(bytes);
-        if !card.model_sha256.eq_ignore_ascii_case(&sha) {
-            return Err(fail(format!("is about a model with SHA-256 {}, but the file has {sha}", card.model_sha256)));
-        }
+        is_about(path, &card.model_sha256, bytes)?;
         if !card.features_sha256.eq_ignore_ascii_case(features::hash()) {
             let why = format!(
                 "the model was made for the feature list {} (version {}), this gate computes {} (version {}): train it anew",
@@ -94,15 +80,51 @@ impl ModelCard {
     }
 }
 
+/// Where the card of a model lies.
+pub fn path_of(model: &Path) -> PathBuf {
+    model.with_extension("json")
+}
+
+/// The card beside a model, as text; `least` is the smallest card that would do, for whoever has none.
+pub(crate) fn text_beside(model: &Path, least: impl FnOnce() -> String) -> Result<String, ModelError> {
+    let path = path_of(model);
+    let fail = |why: String| ModelError::Card { path: path.clone(), why };
+    let missing = |e| fail(format!("cannot read the model's card: {e}; the least one is {}", least()));
+    let size = fs::metadata(&path).map_err(missing)?.len();
+    if size > CARD_BYTES_MAX {
+        return Err(fail(format!("{size} bytes; a card has at most {CARD_BYTES_MAX}")));
+    }
+    fs::read_to_string(&path).map_err(|e| fail(format!("cannot read the card: {e}")))
+}
+
+/// Writes a model and its card, card last: a file without its card is not used. Gives the card's path.
+pub(crate) fn write_both(model: &Path, bytes: &[u8], card: &impl Serialize) -> Result<PathBuf, ModelError> {
+    let io = |doing| move |source| ModelError::Io { path: model.to_owned(), doing, source };
+    let path = path_of(model);
+    let text = serde_json::to_string_pretty(card).map_err(|e| ModelError::Card { path: path.clone(), why: e.to_string() })?;
+    if let Some(folder) = model.parent().filter(|p| !p.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(io("create the folder"))?;
+    }
+    fs::write(model, bytes).map_err(io("write the model"))?;
+    fs::write(&path, text + "\n").map_err(io("write the card"))?;
+    Ok(path)
+}
+
+/// Whether a card names these bytes.
+pub(crate) fn is_about(card: &Path, model_sha256: &str, bytes: &[u8]) -> Result<(), ModelError> {
+    let sha = sha256_hex(bytes);
+    if model_sha256.eq_ignore_ascii_case(&sha) {
+        return Ok(());
+    }
+    let why = format!("is about a model with SHA-256 {model_sha256}, but the file has {sha}");
+    Err(ModelError::Card { path: card.to_owned(), why })
+}
+
 /// SHA-256 of some bytes, hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     crate::hex(&Sha256::digest(bytes))
 }
 
-fn missing(bytes: &[u8], e: &std::io::Error) -> String {
-    format!(
-        "cannot read the model's card: {e}; the least one is {{\"model_sha256\": \"{}\", \"features_sha256\": \"{}\"}}",
-        sha256_hex(bytes),
-        features::hash()
-    )
+fn least(bytes: &[u8]) -> String {
+    format!("{{\"model_sha256\": \"{}\", \"features_sha256\": \"{}\"}}", sha256_hex(bytes), features::hash())
 }

@@ -12,7 +12,7 @@ use std::{
 use tidegate_filters::{Score, rule::bot_gate::Runtime};
 
 use crate::{
-    card::{ModelCard, sha256_hex},
+    card::{ModelCard, path_of, sha256_hex},
     error::ModelError,
     features::{FEATURES, N, ReasonCode},
     inspect::{inspect_bytes, read_model},
@@ -94,7 +94,7 @@ impl Scorer {
     pub fn open(model: &str, runtime: Runtime, workers: usize) -> Result<Self, ModelError> {
         if model == BUILTIN {
             let path = Path::new("models/artifacts/bots-1.onnx");
-            let card = ModelCard::parse(&ModelCard::path_of(path), BUILTIN_CARD, BUILTIN_MODEL)?;
+            let card = ModelCard::parse(&path_of(path), BUILTIN_CARD, BUILTIN_MODEL)?;
             return Self::build(path, BUILTIN_MODEL, card, runtime, workers).map(|s| Scorer { name: BUILTIN.into(), ..s });
         }
         let path = PathBuf::from(model);

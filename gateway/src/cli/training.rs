@@ -1,7 +1,5 @@
 //! The body of `tidegate train forecast`.
 
-use std::process::Command;
-
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tidegate_filters::rule::bot_gate::Runtime;
@@ -37,7 +35,7 @@ pub(super) fn run(f: &Forecast) -> Outcome {
         valid_until: 0.7,
         folds: f.folds,
         name: f.out.file_stem().map_or_else(|| "forecast".into(), |s| s.to_string_lossy().into_owned()),
-        revision: revision(),
+        program: concat!("tidegate ", env!("TIDEGATE_VERSION")).into(),
     };
     let bar = ProgressBar::new(1_000);
     if let Ok(style) = ProgressStyle::with_template("{msg:<44} [{bar:30}] {percent} %  {eta} left at most") {
@@ -102,10 +100,4 @@ fn judge(series: &[Series], trained: &mut Trained) -> Outcome {
         metrics.insert("last_30_percent".into(), judged.into());
     }
     Ok(())
-}
-
-/// The checkout's revision, when there is one.
-fn revision() -> String {
-    let out = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
-    out.ok().filter(|o| o.status.success()).map_or_else(String::new, |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
 }

@@ -11,21 +11,19 @@
 //! * The card beside it, `NAME.json` for `NAME.onnx`, names the file's SHA-256, the SHA-256 of the list of inputs, the
 //!   horizons in steps of a minute, and the quantiles. The rest is for people.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tidegate_filters::forecast::{Q, QUANTILES};
 
 use super::inputs;
-use crate::{card::sha256_hex, error::ModelError};
+use crate::{
+    card::{is_about, path_of, sha256_hex, text_beside},
+    error::ModelError,
+};
 
 /// Name of the output of the nets we make; others may call it as they like.
 pub const OUTPUT_NAME: &str = "growth";
-/// Largest card.
-const CARD_BYTES_MAX: u64 = 1 << 20;
 /// Farthest horizon, minutes.
 pub const HORIZON_MAX: usize = 60;
 /// Most horizons.
@@ -82,24 +80,15 @@ pub enum Kind {
 impl ForecastCard {
     /// Reads the card beside a model and checks that it is about these bytes and these inputs.
     pub fn read_for(model: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
-        let path = path_of(model);
-        let fail = |why: String| ModelError::Card { path: path.clone(), why };
-        let size = fs::metadata(&path).map_err(|e| fail(missing(bytes, &e)))?.len();
-        if size > CARD_BYTES_MAX {
-            return Err(fail(format!("{size} bytes; a card has at most {CARD_BYTES_MAX}")));
-        }
-        let text = fs::read_to_string(&path).map_err(|e| fail(format!("cannot read the card: {e}")))?;
-        Self::parse(&path, &text, bytes)
+        let text = text_beside(model, || least(bytes))?;
+        Self::parse(&path_of(model), &text, bytes)
     }
 
     /// The same for a card already read.
     pub fn parse(path: &Path, text: &str, bytes: &[u8]) -> Result<Self, ModelError> {
         let fail = |why: String| ModelError::Card { path: path.to_owned(), why };
         let card: ForecastCard = serde_json::from_str(text).map_err(|e| fail(format!("not the card of a forecast: {e}")))?;
-        let sha = sha256_hex(bytes);
-        if !card.model_sha256.eq_ignore_ascii_case(&sha) {
-            return Err(fail(format!("is about a model with SHA-256 {}, but the file has {sha}", card.model_sha256)));
-        }
+        is_about(path, &card.model_sha256, bytes)?;
         if !card.inputs_sha256.eq_ignore_ascii_case(inputs::hash()) {
             let why = format!(
                 "the model was made for the inputs {}, this program computes {} (version {}): train it anew",
@@ -132,15 +121,10 @@ impl ForecastCard {
     }
 }
 
-/// Where the card of a model lies.
-pub fn path_of(model: &Path) -> PathBuf {
-    model.with_extension("json")
-}
-
-fn missing(bytes: &[u8], e: &std::io::Error) -> String {
+fn least(bytes: &[u8]) -> String {
     format!(
-        "cannot read the model's card: {e}; the least one is {{\"kind\": \"forecast\", \"model_sha256\": \"{}\", \
-         \"inputs_sha256\": \"{}\", \"horizons\": [1, 5, 10], \"quantiles\": [0.5]}}",
+        "{{\"kind\": \"forecast\", \"model_sha256\": \"{}\", \"inputs_sha256\": \"{}\", \"horizons\": [1, 5, 10], \
+         \"quantiles\": [0.5]}}",
         sha256_hex(bytes),
         inputs::hash()
     )

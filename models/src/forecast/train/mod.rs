@@ -6,10 +6,7 @@ mod export;
 mod fit;
 mod net;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use burn::backend::{Autodiff, NdArray, ndarray::NdArrayDevice};
 use serde_json::json;
@@ -25,12 +22,15 @@ use self::{
     fit::Fit,
 };
 use super::{
-    card::{ForecastCard, Kind, path_of},
+    card::{ForecastCard, Kind},
     data::Series,
     inputs::{self, HORIZONS, STEP_S},
     net::ForecastNet,
 };
-use crate::{card::sha256_hex, error::ModelError};
+use crate::{
+    card::{sha256_hex, write_both},
+    error::ModelError,
+};
 
 type Cpu = NdArray<f32>;
 type Learner = Autodiff<Cpu>;
@@ -59,8 +59,8 @@ pub struct Settings {
     pub folds: usize,
     /// Name of the model.
     pub name: String,
-    /// Git revision, for the card.
-    pub revision: String,
+    /// Program and revision, for the card.
+    pub program: String,
 }
 
 /// Why there is no model.
@@ -137,15 +137,7 @@ pub fn train(series: &[Series], settings: &Settings, tell: &mut dyn FnMut(Told) 
 
 /// Writes model and card, card last: a file without its card is not used.
 pub fn write(out: &Path, trained: &Trained) -> Result<PathBuf, ModelError> {
-    let io = |doing| move |source| ModelError::Io { path: out.to_owned(), doing, source };
-    if let Some(folder) = out.parent().filter(|p| !p.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(io("create the folder"))?;
-    }
-    let text =
-        serde_json::to_string_pretty(&trained.card).map_err(|e| ModelError::Card { path: path_of(out), why: e.to_string() })?;
-    fs::write(out, &trained.onnx).map_err(io("write the model"))?;
-    fs::write(path_of(out), text + "\n").map_err(io("write the card"))?;
-    Ok(path_of(out))
+    write_both(out, &trained.onnx, &trained.card)
 }
 
 fn minutes(series: &Series) -> Result<Series, TrainError> {
@@ -253,7 +245,7 @@ fn card(
         inputs: inputs::names(),
         scaler: json!({ "mean": scaler.mean.to_vec(), "factor": scaler.factor.to_vec() }),
         made_by: json!({
-            "program": format!("tidegate {}", env!("CARGO_PKG_VERSION")), "revision": settings.revision,
+            "program": settings.program,
             "arch": settings.arch.name(), "weights": fit::size(&fit.net), "seed": settings.effort.seed,
             "epochs": fit.curve.len(), "best_epoch": fit.best_epoch,
         }),

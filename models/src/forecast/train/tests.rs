@@ -29,7 +29,7 @@ fn settings(arch: Arch, epochs_max: usize) -> Settings {
         valid_until: 0.7,
         folds: 0,
         name: arch.name().into(),
-        revision: String::new(),
+        program: String::new(),
     }
 }
 
