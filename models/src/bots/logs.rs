@@ -8,6 +8,7 @@ use super::{Sample, keep_visit};
 use crate::{
     error::ModelError,
     features::{Agent, HeaderFacts, Http, Method, Target, VisitFacts, Windows, path_hash},
+    forecast::data::{Frame, frame},
 };
 
 /// One line of a log.
@@ -33,10 +34,7 @@ pub struct Line {
 
 /// Parses one line; `None` for a line that is cut or something else.
 pub fn parse(line: &str) -> Option<Line> {
-    let (address, rest) = line.split_once(' ')?;
-    let (_, rest) = rest.split_once('[')?;
-    let (time, rest) = rest.split_once("] \"")?;
-    let (request, rest) = rest.split_once("\" ")?;
+    let Frame { address, at_s, request, rest } = frame(line)?;
     let mut parts = rest.splitn(3, ' ');
     let (status, _bytes, rest) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
     let (referer, rest) = rest.strip_prefix('"')?.split_once("\" \"")?;
@@ -50,7 +48,7 @@ pub fn parse(line: &str) -> Option<Line> {
         None => None,
     };
     Some(Line {
-        at_s: unix_seconds(time)?,
+        at_s: at_s as i64,
         address: address.to_owned(),
         method: method.to_owned(),
         path: target.split('?').next().unwrap_or(target).to_owned(),
@@ -141,23 +139,6 @@ fn hash(parts: &[&str]) -> u64 {
     h.finish().max(1)
 }
 
-/// `17/May/2015:10:05:03 +0000` to Unix seconds.
-fn unix_seconds(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<i64>().ok();
-    let month = MONTHS.iter().position(|m| Some(*m) == text.get(3..6))? as i64 + 1;
-    let (day, year) = (number(0..2)?, number(7..11)?);
-    let (h, m, s) = (number(12..14)?, number(15..17)?, number(18..20)?);
-    let (sign, zone_h, zone_m) = (text.get(21..22)?, number(22..24)?, number(24..26)?);
-    // Days from civil date: years begin in March, eras of 400 years have 146,097 days.
-    let y = if month <= 2 { year - 1 } else { year };
-    let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
-    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
-    let zone = (zone_h * 60 + zone_m) * 60 * if sign == "-" { -1 } else { 1 };
-    Some(days * 86_400 + h * 3600 + m * 60 + s - zone)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -171,7 +152,8 @@ mod tests {
         let l = parse(LINE).unwrap();
         assert_eq!((l.at_s, l.path.as_str(), l.status), (1_548_116_776, "/image/60844", 200));
         assert_eq!((l.method.as_str(), l.http, l.agent.as_str()), ("GET", Some(Http::One1), "Mozilla/5.0 (Linux) Chrome/66"));
-        assert_eq!(unix_seconds("17/May/2015:10:05:03 +0000"), Some(1_431_857_103));
+        let at_s = |line: &str| frame(line).map(|f| f.at_s);
+        assert_eq!(at_s(r#"a - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 1"#), Some(1_431_857_103.0));
         for cut in [10, 40, 60, 90, 110] {
             assert_eq!(parse(&LINE[..cut]), None);
         }

@@ -80,17 +80,33 @@ pub(super) fn read(path: &Path, bytes: &[u8], format: Format, options: &Options)
     Ok(Imported { series, format, report })
 }
 
-/// `a - - [time] "GET /p HTTP/1.1" 200 1 "referrer" "agent"`; the last two may be missing.
-fn combined(line: &str) -> Option<Line<'_>> {
+/// What every access log of the common kind begins with.
+pub(crate) struct Frame<'l> {
+    pub(crate) address: &'l str,
+    /// Unix seconds.
+    pub(crate) at_s: f64,
+    pub(crate) request: &'l str,
+    /// Behind the request: status, bytes, and what else there is.
+    pub(crate) rest: &'l str,
+}
+
+/// `a - - [time] "request" rest`
+pub(crate) fn frame(line: &str) -> Option<Frame<'_>> {
     let (address, rest) = line.split_once(' ')?;
     let (_, rest) = rest.split_once('[')?;
     let (at, rest) = rest.split_once("] \"")?;
     let (request, rest) = rest.split_once("\" ")?;
+    Some(Frame { address, at_s: time::parse(at)?, request, rest })
+}
+
+/// `a - - [time] "GET /p HTTP/1.1" 200 1 "referrer" "agent"`; the last two may be missing.
+fn combined(line: &str) -> Option<Line<'_>> {
+    let Frame { address, at_s, request, rest } = frame(line)?;
     rest.trim_start().split(' ').next()?.parse::<u16>().ok()?;
     let quoted: Vec<&str> = rest.split('"').collect();
     let agent = if quoted.len() >= 4 { quoted[3] } else { "" };
     Some(Line {
-        at_s: time::parse(at)?,
+        at_s,
         address: address.into(),
         agent: if agent.is_empty() { "?".into() } else { agent.into() },
         path: target(request).into(),

@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use self::lines::{Frame, frame};
 pub use self::{
     describe::{Description, Outlier, Season, describe, outliers},
     series::{Absent, Gap, STEPS_MAX, Series},
