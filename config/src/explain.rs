@@ -238,9 +238,9 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
                 "New people are let in as fast as the shop is measured to take them, and no faster than the stock needs; the \
                  room is armed before a crowd that is expected. ",
             );
-            s.push_str(match policy.forecast.model.as_str() {
-                "none" => "What is expected is learnt here and now; while that is no better than taking it as it is now, it is not used. ",
-                _ => "What is expected is learnt here and now and from a trained model; while that is no better than taking it as it is now, it is not used. ",
+            s.push_str(match policy.forecast.file() {
+                None => "What is expected is learnt here and now; while that is no better than taking it as it is now, it is not used. ",
+                Some(_) => "What is expected is learnt here and now and from a trained model; while that is no better than taking it as it is now, it is not used. ",
             });
         }
         Admission::Fixed(rate) => {

@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tidegate_config::{DeepCheck, ForecastSettings, Tls};
-use tidegate_filters::{
-    rule::bot_gate::{BotGateSettings, Runtime},
-    seats::page::PageSettings,
-};
+use tidegate_filters::{rule::bot_gate::BotGateSettings, seats::page::PageSettings};
 use tidegate_models::{
     scorer::BUILTIN,
     trial::{TRIAL_DEADLINE, trial_in_child},
@@ -64,8 +61,8 @@ impl Deep {
     /// A trial of the forecast's model, where it is a file.
     pub(crate) fn try_forecast(&self, settings: &ForecastSettings) -> Result<(), String> {
         match &self.trial {
-            Trial::Child(program) if settings.model != "none" => {
-                let args = ["try-model", "--forecast", "--runtime", word(settings.runtime), "--", &settings.model];
+            Trial::Child(program) if settings.file().is_some() => {
+                let args = ["try-model", "--forecast", "--runtime", settings.runtime.name(), "--", &settings.model];
                 trial_in_child(program, args, TRIAL_DEADLINE).map(drop).map_err(|e| format!("{}: {e}", settings.model))
             }
             _ => Ok(()),
@@ -73,16 +70,8 @@ impl Deep {
     }
 }
 
-fn word(runtime: Runtime) -> &'static str {
-    match runtime {
-        Runtime::Auto => "auto",
-        Runtime::Onnxruntime => "onnxruntime",
-        Runtime::Builtin => "builtin",
-    }
-}
-
 fn try_in_child(program: &Path, settings: &BotGateSettings) -> Result<(), String> {
-    let args = ["try-model", "--runtime", word(settings.runtime), "--", &settings.model];
+    let args = ["try-model", "--runtime", settings.runtime.name(), "--", &settings.model];
     trial_in_child(program, args, TRIAL_DEADLINE).map(drop).map_err(|e| format!("{}: {e}", settings.model))
 }
 

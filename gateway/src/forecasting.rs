@@ -25,8 +25,6 @@ use crate::{
     metrics::{Metrics, gauges},
 };
 
-/// The policy's word for experts alone.
-const NONE: &str = "none";
 /// Seconds between two looks at the file.
 const LOOK_EVERY_S: u64 = 5;
 /// A sale farther away than this is no sale near, milliseconds.
@@ -90,7 +88,7 @@ impl Forecasting {
         let mut f = Forecasting {
             tide: Tide::default(),
             net: None,
-            settings: ForecastSettings { model: NONE.into(), ..settings.clone() },
+            settings: ForecastSettings::default(),
             deep: deep.clone(),
             stamp: None,
             loading: None,
@@ -111,7 +109,7 @@ impl Forecasting {
         }
         self.settings = settings.clone();
         self.refused = None;
-        if settings.model == NONE {
+        if settings.file().is_none() {
             self.net = None;
             self.loading = None;
             self.tide.forget_net();
@@ -168,11 +166,12 @@ impl Forecasting {
     }
 
     fn look(&mut self, mono_s: u64) {
-        if self.settings.model == NONE || self.loading.is_some() || mono_s < self.looked_s + LOOK_EVERY_S {
+        let Some(file) = self.settings.file() else { return };
+        if self.loading.is_some() || mono_s < self.looked_s + LOOK_EVERY_S {
             return;
         }
         self.looked_s = mono_s;
-        if stamp(Path::new(&self.settings.model)) != self.stamp {
+        if stamp(file) != self.stamp {
             self.load();
         }
     }

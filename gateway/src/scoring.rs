@@ -88,7 +88,7 @@ impl Scoring {
 
 /// Loads a model and scores a few rows with it, in this process: the child of a trial. Returns the exit code.
 pub fn trial(file: &Path, runtime: &str, forecast: bool) -> i32 {
-    let runtime = serde_json::from_value(serde_json::Value::String(runtime.into())).unwrap_or_default();
+    let runtime = Runtime::named(runtime).unwrap_or_default();
     match forecast {
         true => tidegate_models::trial::answer(tidegate_models::forecast::net::try_forecast(file, runtime)),
         false => tidegate_models::trial::trial_main(file, runtime),

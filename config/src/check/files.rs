@@ -53,7 +53,7 @@ impl Checker<'_> {
         let forecast = &policy.forecast;
         if forecast.model.is_empty() {
             self.error("forecast.model", "no model is named", "write `none`, or the path of an .onnx file");
-        } else if forecast.model != "none"
+        } else if forecast.file().is_some()
             && self.model("forecast.model", &forecast.model, "write `none`, or the path of an .onnx file")
             && let Some(Err(why)) = self.checks.deep.map(|d| d.forecast(forecast))
         {

@@ -1,6 +1,6 @@
 //! Sales, and what the gate keeps: journal, keys, log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,14 +75,23 @@ pub struct ForecastSettings {
     pub runtime: Runtime,
 }
 
+impl ForecastSettings {
+    /// The model's file, where there is one.
+    pub fn file(&self) -> Option<&Path> {
+        (self.model != NO_MODEL).then(|| Path::new(&self.model))
+    }
+}
+
 impl Default for ForecastSettings {
     fn default() -> Self {
         ForecastSettings { model: no_model(), runtime: Runtime::default() }
     }
 }
 
+const NO_MODEL: &str = "none";
+
 fn no_model() -> String {
-    "none".into()
+    NO_MODEL.into()
 }
 
 /// The log of decisions, Parquet.

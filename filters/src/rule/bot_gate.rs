@@ -62,6 +62,22 @@ pub enum Runtime {
     Builtin,
 }
 
+impl Runtime {
+    /// As in YAML and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Runtime::Auto => "auto",
+            Runtime::Onnxruntime => "onnxruntime",
+            Runtime::Builtin => "builtin",
+        }
+    }
+
+    /// By its name.
+    pub fn named(name: &str) -> Option<Runtime> {
+        [Runtime::Auto, Runtime::Onnxruntime, Runtime::Builtin].into_iter().find(|r| r.name() == name)
+    }
+}
+
 /// What an unscored visit gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -105,8 +105,7 @@ impl Evaluate {
 
 /// A model for evaluation.
 pub(super) fn open(path: &Path, runtime: &str) -> Result<ForecastNet, Failure> {
-    let runtime: Runtime = serde_json::from_value(serde_json::Value::String(runtime.into()))
-        .map_err(|_| fail(Failure::Usage, "--runtime is auto, onnxruntime or builtin"))?;
+    let runtime = Runtime::named(runtime).ok_or_else(|| fail(Failure::Usage, "--runtime is auto, onnxruntime or builtin"))?;
     ForecastNet::open(path, runtime).map_err(|e| fail(Failure::Check, &e.to_string()))
 }
 
