@@ -10,6 +10,7 @@ use tidegate_filters::{
     Reason, Wants,
     seats::{
         draw::{
+            beacon::is_public,
             digest::hex,
             entry::Leaves,
             live::{SaleDraw, Window},
@@ -162,7 +163,7 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         "full": taken >= settings.visitor.entries_max.unwrap_or(settings.entries_max),
         "freezes_at": draw.window_ends_ms(number) / 1_000,
         "identity": rules["identity"].as_str().map(str::to_owned).or_else(|| rules["identity"].as_object().map(|_| "shop_login".into())),
-        "operator_could_have_chosen": draw.pledged().is_some() && !rules["beacon"]["source"].as_str().is_some_and(tidegate_filters::seats::draw::beacon::is_public),
+        "operator_could_have_chosen": draw.pledged().is_some() && !rules["beacon"]["source"].as_str().is_some_and(is_public),
         "promise": promise,
         "cancelled": draw.is_cancelled(),
         "redraws": rules["redraws"],

@@ -83,6 +83,11 @@ impl Terms {
         found
     }
 
+    /// Where another breaks this promise; of a cancelled sale only what its list could not be published without.
+    fn broken_by(&self, written: &Terms, cancelled: bool) -> impl Iterator<Item = Difference> {
+        self.differences(written).into_iter().filter(move |d| !cancelled || self.is_needed(d))
+    }
+
     /// Why a draw that was promised so cannot be made under another schedule of windows; `None`: it can.
     pub(super) fn cannot_be_drawn_as(&self, written: &Terms) -> Option<String> {
         let (was, is) = (&self.schedule, &written.schedule);
@@ -159,10 +164,10 @@ impl Draws {
         }
         // The list closes when it was promised to; the sale may open later, which is amended.
         let amended = |d: &Difference| !chained && matches!(&*d.rule, "opens_at" | "closes_at");
-        let broken: Vec<_> = promised.differences(&written).into_iter().filter(|d| !amended(d)).collect();
-        match broken.into_iter().filter(|d| !cancelled || promised.is_needed(d)).collect::<Vec<_>>() {
-            broken if broken.is_empty() => Ok(()),
-            broken => Err(format!(
+        let broken: Vec<_> = promised.broken_by(&written, cancelled).filter(|d| !amended(d)).collect();
+        match broken.is_empty() {
+            true => Ok(()),
+            false => Err(format!(
                 "people have entered the draw of sale `{name}`, and its published rules would change: {}; give the new rules a sale of another name",
                 listed(&broken)
             )),
@@ -212,7 +217,7 @@ impl Draws {
         let schedule = promised.schedule.unwrap_or_else(|| written.schedule.clone());
         let promised = Terms { rules_json: promised.rules_json, schedule };
         let cancelled = sale.cancelled.is_some();
-        let broken: Vec<_> = promised.differences(&written).into_iter().filter(|d| !cancelled || promised.is_needed(d)).collect();
+        let broken: Vec<_> = promised.broken_by(&written, cancelled).collect();
         match (broken.is_empty(), cancelled) {
             (true, _) => Ok(()),
             (false, false) => Err(format!(
