@@ -1,6 +1,6 @@
 //! The journal, visitor by visitor.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 use tidegate_filters::{
     Reason, Row,
@@ -156,11 +156,10 @@ fn acted(row: &Row) -> Act {
 
 /// The first six of [`SLICES`], by what one visit shows.
 fn slices(row: &Row) -> u16 {
-    let feature = |name: &str| {
-        let i = FEATURES.iter().position(|f| f.name == name);
-        i.and_then(|i| row.features.get(i)).copied().unwrap_or(0.0)
-    };
-    let two = |name: &str| [feature(name) > 0.0, feature(name) < 0.0];
-    let bits = [two("known_by_cookie"), two("http_2"), two("claims_browser")].concat();
-    bits.iter().enumerate().map(|(i, yes)| u16::from(*yes) << i).sum()
+    static COLUMNS: LazyLock<[Option<usize>; 3]> = LazyLock::new(|| {
+        ["known_by_cookie", "http_2", "claims_browser"].map(|name| FEATURES.iter().position(|f| f.name == name))
+    });
+    let values = COLUMNS.map(|column| column.and_then(|i| row.features.get(i)).copied().unwrap_or(0.0));
+    let bits = values.iter().flat_map(|v| [*v > 0.0, *v < 0.0]);
+    bits.enumerate().map(|(i, yes)| u16::from(yes) << i).sum()
 }
