@@ -4,12 +4,12 @@ use std::{path::Path, process::Command, time::Duration};
 
 use tidegate_gateway::{
     gate::{Gate, GateOptions},
-    store::{Batch, Local, Table},
+    store::Local,
 };
 
 use crate::{
     support::{Client, skip},
-    trouble::{Small, Stage, eventually, timed},
+    trouble::{Small, Stage, eventually, one_inside_and_one_waiting, timed},
 };
 
 /// `false` while somebody has a file open for writing there.
@@ -42,21 +42,9 @@ fn a_file_system_that_becomes_read_only_is_survived_and_mends_itself() {
     let loaded = tidegate_config::parse(&stage.text(&state), "policy.yaml").unwrap_or_else(|e| panic!("{e}"));
     let gate = Gate::start(GateOptions::new(loaded)).unwrap_or_else(|e| panic!("{e}"));
     let address = gate.addresses()[0];
-    let mut inside = Client::app(address);
-    inside.get("/");
-    inside.wait_and_claim("drop").unwrap();
-    let mut waiting = Client::app(address);
-    let place = waiting.get("/").json()["place"].clone();
+    let (mut inside, mut waiting, place) = one_inside_and_one_waiting(&gate);
     // Nothing can be mounted read-only while a file is open for writing, so the disk is full first: then the gate lets go.
-    disk.fill();
-    let store = gate.control().shared.store.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let grows = |n: u32| {
-        let mut batch = Batch::new();
-        batch.put(Table { kind: "test", of: "" }, &n.to_be_bytes(), vec![1; 200_000]);
-        runtime.block_on(store.commit(batch).durable())
-    };
-    assert!((0..50).map(grows).any(|kept| kept.is_err()), "2 MiB take no 10 MB");
+    disk.run_out(&gate);
     eventually("it is read-only", || remount(disk.path(), "ro"));
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(1_100));
@@ -65,7 +53,7 @@ fn a_file_system_that_becomes_read_only_is_survived_and_mends_itself() {
         assert_eq!(newcomer.header("tidegate-reason"), Some("ROOM_DOWN"), "{newcomer:?}");
         assert_eq!(waiting.get("/").json()["place"], place, "places are kept");
     }
-    assert!(store.trouble().is_some());
+    assert!(gate.control().shared.store.trouble().is_some());
     assert!(remount(disk.path(), "rw"));
     disk.empty();
     eventually("the room is open again", || Client::app(address).get("/").json()["place"].is_number());

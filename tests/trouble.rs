@@ -274,6 +274,17 @@ fn a_disk_that_hangs_leaves_a_room_open_that_says_so() {
     hangs("open_bounded");
 }
 
+/// Somebody with a seat, somebody with a place, and that place.
+pub fn one_inside_and_one_waiting(gate: &Gate) -> (Client, Client, serde_json::Value) {
+    let address = gate.addresses()[0];
+    let mut inside = Client::app(address);
+    inside.get("/");
+    inside.wait_and_claim("drop").unwrap();
+    let mut waiting = Client::app(address);
+    let place = waiting.get("/").json()["place"].clone();
+    (inside, waiting, place)
+}
+
 /// A real disk without room: a small file system in memory.
 pub struct Small(TempDir);
 
@@ -294,6 +305,19 @@ impl Small {
         for n in 0..20 {
             let _ = std::fs::write(self.0.path().join(format!("filler-{n}")), vec![0u8; 1 << (20 - n)]);
         }
+    }
+
+    /// Fills it until the gate's store has no room: its file has some of its own, so something grows until then.
+    pub fn run_out(&self, gate: &Gate) {
+        self.fill();
+        let store = gate.control().shared.store.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let grows = |n: u32| {
+            let mut batch = Batch::new();
+            batch.put(Table { kind: "test", of: "" }, &n.to_be_bytes(), vec![1; 200_000]);
+            runtime.block_on(store.commit(batch).durable())
+        };
+        assert!((0..50).map(grows).any(|kept| kept.is_err()), "2 MiB take no 10 MB");
     }
 
     pub fn empty(&self) {
@@ -322,21 +346,8 @@ fn a_disk_without_room_is_survived_and_mends_itself() {
     };
     let gate = start();
     let address = gate.addresses()[0];
-    let mut inside = Client::app(address);
-    inside.get("/");
-    inside.wait_and_claim("drop").unwrap();
-    let mut waiting = Client::app(address);
-    let place = waiting.get("/").json()["place"].clone();
-    disk.fill();
-    // The file has room of its own; something grows until the disk has none.
-    let store = gate.control().shared.store.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let grows = |n: u32| {
-        let mut batch = Batch::new();
-        batch.put(Table { kind: "test", of: "" }, &n.to_be_bytes(), vec![1; 200_000]);
-        runtime.block_on(store.commit(batch).durable())
-    };
-    assert!((0..50).map(grows).any(|kept| kept.is_err()), "2 MiB take no 10 MB");
+    let (mut inside, mut waiting, place) = one_inside_and_one_waiting(&gate);
+    disk.run_out(&gate);
     eventually("the room is closed", || {
         assert_eq!(timed("a page inside", || inside.get("/page")).status, 200);
         timed("a newcomer", || Client::app(address).get("/")).header("tidegate-reason") == Some("ROOM_DOWN")
