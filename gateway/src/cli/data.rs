@@ -1,6 +1,9 @@
 //! `tidegate data`: series of counts from what a site has.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -170,6 +173,7 @@ impl Data {
 }
 
 fn into_series(files: &[PathBuf], out: Option<&Path>, read: &Read, json: bool) -> Outcome {
+    let mut written = BTreeSet::new();
     for file in files {
         let imported = read.read(file)?;
         let csv = imported.series.to_csv();
@@ -178,6 +182,11 @@ fn into_series(files: &[PathBuf], out: Option<&Path>, read: &Read, json: bool) -
             continue;
         };
         let path = if files.len() > 1 { out.join(format!("{}.csv", imported.series.name)) } else { out.to_owned() };
+        if !written.insert(path.clone()) {
+            let what =
+                format!("{}: a series of this name was just written to {}; import it apart", file.display(), path.display());
+            return Err(fail(Failure::Usage, &what));
+        }
         write(&path, &csv)?;
         let gaps = imported.series.gaps();
         if json {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use csv::{ReaderBuilder, StringRecord, Trim};
+
 use super::{COUNT_MAX, DataError, Format, Imported, Options, Report, STEPS_MAX, name_of, series::Series, time};
 
 /// Names under which counts usually stand.
@@ -33,7 +35,7 @@ const MISSING: [&str; 6] = ["", "na", "nan", "null", "none", "-"];
 struct Table<'t> {
     path: &'t Path,
     /// Line number and cells.
-    rows: Vec<(usize, Vec<&'t str>)>,
+    rows: Vec<(usize, StringRecord)>,
     header: Vec<String>,
 }
 
@@ -69,14 +71,21 @@ pub(super) fn read(path: &Path, bytes: &[u8], options: &Options) -> Result<Impor
 }
 
 impl<'t> Table<'t> {
-    fn of(path: &'t Path, text: &'t str) -> Self {
+    fn of(path: &'t Path, text: &str) -> Self {
         let first = text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
         let separator = [',', ';', '\t', '|'].into_iter().max_by_key(|c| first.matches(*c).count()).unwrap_or(',');
-        let clean = |c: &'t str| c.trim().trim_matches('"').trim();
-        let lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#'));
-        let mut rows: Vec<_> = lines.map(|(i, l)| (i + 1, l.split(separator).map(clean).collect::<Vec<_>>())).collect();
+        // RFC 4180 quoting, rows of any length.
+        let mut reader = ReaderBuilder::new();
+        reader.delimiter(separator as u8).has_headers(false).flexible(true).comment(Some(b'#')).trim(Trim::All);
+        // The text is UTF-8 and lengths may differ: nothing is left that could be wrong about a record.
+        let records = reader.from_reader(text.as_bytes()).into_records().flatten();
+        // A record's position is before the blank lines and comments that come before it.
+        let skipped = |from: usize| text[from..].split('\n').take_while(|l| l.trim().is_empty() || l.starts_with('#')).count();
+        let line = |r: &StringRecord| r.position().map_or(1, |p| p.line() as usize + skipped(p.byte() as usize));
+        let placed = records.map(|r| (line(&r), r));
+        let mut rows: Vec<_> = placed.filter(|(_, cells)| cells.iter().any(|c| !c.is_empty())).collect();
         let has_header = rows.first().is_some_and(|(_, cells)| cells.iter().all(|c| time::parse(c).is_none()));
-        let header = if has_header { rows.remove(0).1.iter().map(|c| c.to_lowercase()).collect() } else { Vec::new() };
+        let header = if has_header { rows.remove(0).1.iter().map(str::to_lowercase).collect() } else { Vec::new() };
         Table { path, rows, header }
     }
 
@@ -130,8 +139,8 @@ impl<'t> Table<'t> {
     }
 
     fn times(&self, column: usize) -> Result<Vec<f64>, DataError> {
-        let time = |(line, cells): &(usize, Vec<&str>)| {
-            let cell = cells.get(column).copied().unwrap_or_default();
+        let time = |(line, cells): &(usize, StringRecord)| {
+            let cell = cells.get(column).unwrap_or_default();
             time::parse(cell).ok_or_else(|| self.error(*line, format!("`{}` is no time", short(cell))))
         };
         self.rows.iter().map(time).collect()
@@ -150,7 +159,7 @@ impl<'t> Table<'t> {
         let mut rows: Vec<(usize, Option<f64>)> = Vec::with_capacity(order.len());
         for &i in order {
             let (line, cells) = &self.rows[i];
-            let cell = cells.get(column).copied().unwrap_or_default();
+            let cell = cells.get(column).unwrap_or_default();
             let count = match number(cell) {
                 Some(Some(n)) if n < 0.0 => return Err(self.error(*line, format!("a count of {n}; counts are not negative"))),
                 Some(Some(n)) if n > COUNT_MAX => {

@@ -38,6 +38,18 @@ fn any_csv_of_times_and_counts_is_read() {
 }
 
 #[test]
+fn quoted_cells_may_hold_separators_and_lines() {
+    let text = "time,item,count\n2024-01-01 00:00:00,\"a, 900\",5\n2024-01-01 00:01:00,\"said \"\"so\"\"\nand on\",6\n# a word\n\n2024-01-01 00:02:00,b,7\n";
+    let counts = Options { count_column: Some("count".into()), ..Options::default() };
+    assert_eq!(read_as("a.csv", text.as_bytes(), &counts).unwrap().series.counts, [Some(5.0), Some(6.0), Some(7.0)]);
+    let bad = text.replace("b,7", "b,seven");
+    let why = read_as("a.csv", bad.as_bytes(), &counts).unwrap_err().to_string();
+    assert!(why.contains("a.csv:7: `seven` is no count"), "{why}");
+    let many = (0..30).map(|i| format!("{},\"5\"\n", 1_700_000_000 + i * 60)).collect::<String>();
+    assert!(refused(&format!("t,count\n{many}1700009000,\"1,020\"\n")).contains(":32: `1,020` is no count"));
+}
+
+#[test]
 fn events_are_counted() {
     let i = read("TIMESTAMP,Tokens\n2023-11-16 18:17:03.97,48\n2023-11-16 18:17:03.99,1\n2023-11-16 18:17:06.2,5\n2023-11-16 18:17:19.2,5\n2023-11-16 18:17:21,5\n2023-11-16 18:17:25,5\n").unwrap();
     assert_eq!(&i.series.counts[..5], [Some(2.0), Some(0.0), Some(0.0), Some(1.0), Some(0.0)]);
