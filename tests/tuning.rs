@@ -13,9 +13,11 @@ listen: [ { address: 127.0.0.1:0 } ]
 shop: { upstreams: [ { address: "{shop}" } ] }
 routes:
   - { name: forbidden, match: { prefix: /forbidden } }
+  - { name: unsure, match: { prefix: /unsure } }
   - { name: shop }
 filters:
   - bot_gate: { refuse_at: 0.000001, when_unscored: admit, runtime: builtin, routes: [forbidden] }
+  - bot_gate: { challenge_at: 0.000001, when_unscored: admit, runtime: builtin, routes: [unsure] }
   - bot_gate: { to_the_back_at: 0.99, when_unscored: admit, runtime: builtin, routes: [shop] }
 journal: { directory: "{dir}/journal" }
 "#;
@@ -37,6 +39,9 @@ fn who_is_refused_can_quote_a_reference_and_thresholds_are_tried_on_the_journal(
     assert_eq!((page.status, &told["reason"]), (403, &"SCORE_REFUSE".into()));
     let reference = told["reference"].as_str().unwrap().to_owned();
     let on_page = page.body.split("SCORE_REFUSE ").nth(1).map(|rest| rest[..14].to_owned()).expect("the page shows one");
+    let challenged = person.get("/unsure");
+    assert_eq!(challenged.header("tidegate-verdict"), Some("challenge"), "{challenged:?}");
+    let on_challenge = challenged.body.split("SCORE_CHALLENGE ").nth(1).map(|rest| rest[..14].to_owned()).expect("one there too");
     drop(gate);
 
     let journal = dir.path().join("journal").display().to_string();
@@ -45,6 +50,8 @@ fn who_is_refused_can_quote_a_reference_and_thresholds_are_tried_on_the_journal(
     assert_eq!(explained[0]["same"], true, "the score again, to the bit: {explained}");
     let words = run(&["bots", "explain", &on_page, "--from", &journal]);
     assert!(text(&words).contains("again    the same, to the bit"), "{}", text(&words));
+    let challenge = json(&run(&["bots", "explain", &on_challenge, "--from", &journal, "--json"]));
+    assert_eq!(challenge[0]["reason"], "SCORE_CHALLENGE");
     let unknown = run(&["bots", "explain", "0000-0000-0000", "--from", &journal]);
     assert_eq!(unknown.status.code(), Some(1), "{}", text(&unknown));
 

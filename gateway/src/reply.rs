@@ -152,12 +152,17 @@ pub fn failure(trace: &Trace, status: u16, verdict: &'static str, code: &'static
     let reference = Reference::of(&trace.row);
     match trace.intake.wants {
         Wants::Html => {
-            let quoted = format!("{code} {reference}");
-            Answer::page(status, verdict, code, pages::message(trace.intake.accept_language.as_str(), refusal, &quoted))
+            let page = pages::message(trace.intake.accept_language.as_str(), refusal, &quoted(code, reference));
+            Answer::page(status, verdict, code, page)
         }
         // Programs are told in English, as they always were.
         Wants::Json | Wants::Other => Answer::problem_about(Some(reference), status, verdict, code, pages::in_english(refusal)),
     }
+}
+
+/// What a page shows for a visitor to quote.
+fn quoted(code: &str, reference: Reference) -> String {
+    format!("{code} {reference}")
 }
 
 /// A place in a room.
@@ -178,16 +183,18 @@ pub fn waiting(trace: &Trace, w: &Waiting, reason: Reason) -> Answer {
 }
 
 fn challenge(trace: &Trace, reason: Reason) -> Answer {
+    let reference = Reference::of(&trace.row);
     let url = own::url(trace, "challenge");
     let proof = own::proof(trace, 0);
     match trace.intake.wants {
         Wants::Html => {
-            let page = pages::challenge(trace.intake.accept_language.as_str(), &url, &trace.intake.target(), &proof);
+            let (accept, quoted) = (trace.intake.accept_language.as_str(), quoted(reason.code(), reference));
+            let page = pages::challenge(accept, &url, &trace.intake.target(), &proof, &quoted);
             Answer::page(403, "challenge", reason.code(), page)
         }
         Wants::Json | Wants::Other => {
             let mut value = json!({ "type": "about:blank", "title": "Forbidden", "status": 403, "reason": reason.code(),
-                "reference": Reference::of(&trace.row).to_string(), "detail": "confirm that somebody is there, then ask again" });
+                "reference": reference.to_string(), "detail": "confirm that somebody is there, then ask again" });
             value["challenge"] = json!({ "method": "POST", "url": url, "proof": proof });
             Answer { content_type: "application/problem+json", ..Answer::json(403, "challenge", reason.code(), &value) }
         }

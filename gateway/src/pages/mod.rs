@@ -172,9 +172,9 @@ pub fn in_english(refusal: Refusal) -> &'static str {
 }
 
 /// A button that only somebody who is there presses.
-pub fn challenge(accept: &str, action: &str, to: &str, proof: &str) -> Page {
+pub fn challenge(accept: &str, action: &str, to: &str, proof: &str, code: &str) -> Page {
     let more = context! { urls => context! { action }, fields => fields(&[("to", to), ("proof", proof)]) };
-    message_page(accept, "", more, |l| l.words.challenge.clone())
+    message_page(accept, code, more, |l| l.words.challenge.clone())
 }
 
 fn message_page(accept: &str, code: &str, more: Value, said: impl Fn(&Language) -> language::Said) -> Page {

@@ -18,7 +18,7 @@ fn every_page() -> Vec<(&'static str, Page)> {
     let mut pages = waiting::sample_pages(&shipped);
     assert_eq!(pages.len(), 11 * Language::all_builtin().len(), "one does not render");
     for language in Language::all_builtin() {
-        pages.push(("challenge", challenge(&language.tag, "/.tidegate/challenge", "/x", "p")));
+        pages.push(("challenge", challenge(&language.tag, "/.tidegate/challenge", "/x", "p", "CODE 7K3M-2PQ7-XW0A")));
         for refusal in [Refusal::ShopSlow, Refusal::StaleChallenge, Refusal::Of(Reason::ShopBusy), Refusal::Of(Reason::Own)] {
             pages.push(("message", message(&language.tag, refusal, "CODE")));
         }
@@ -43,7 +43,7 @@ fn every_page_of_every_language_is_small_whole_and_asks_nobody_else() {
 
 #[test]
 fn values_cannot_break_out() {
-    let page = challenge("en", "/.tidegate/challenge", "/x?\"><img src=x>", "p").html;
+    let page = challenge("en", "/.tidegate/challenge", "/x?\"><img src=x>", "p", "CODE").html;
     assert!(page.contains("value=\"/x?&quot;&gt;&lt;img src=x&gt;\"") && !page.contains("<img"), "{page}");
     // The samples carry quotes, brackets and ampersands in path and message.
     let shipped = RoomPage::load(&PageSettings::default()).unwrap();
