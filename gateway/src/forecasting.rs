@@ -14,9 +14,12 @@ use tidegate_filters::{
     Now,
     plan::{Observed, Outlook, Tide},
 };
-use tidegate_models::forecast::{
-    inputs::Planned,
-    net::{ForecastNet, medians},
+use tidegate_models::{
+    card::path_of,
+    forecast::{
+        inputs::Planned,
+        net::{ForecastNet, medians},
+    },
 };
 
 use crate::{
@@ -64,8 +67,8 @@ pub struct HorizonStatus {
     pub on: bool,
 }
 
-/// When a file was as it is.
-type Stamp = Option<(SystemTime, u64)>;
+/// When a model and its card were as they are.
+type Stamp = [Option<(SystemTime, u64)>; 2];
 
 /// The forecasters, the net, and where its file is.
 pub(crate) struct Forecasting {
@@ -90,7 +93,7 @@ impl Forecasting {
             net: None,
             settings: ForecastSettings::default(),
             deep: deep.clone(),
-            stamp: None,
+            stamp: [None; 2],
             loading: None,
             looked_s: 0,
             refused: None,
@@ -237,9 +240,12 @@ pub(crate) fn gauge(metrics: &Metrics, status: &ForecastStatus) {
     metrics.gauge(gauges::FORECAST_TICK, &[], status.tick_us as f64 / 1e6);
 }
 
-fn stamp(file: &Path) -> Stamp {
-    let m = fs::metadata(file).ok()?;
-    Some((m.modified().ok()?, m.len()))
+fn stamp(model: &Path) -> Stamp {
+    let of = |file: &Path| {
+        let m = fs::metadata(file).ok()?;
+        Some((m.modified().ok()?, m.len()))
+    };
+    [of(model), of(&path_of(model))]
 }
 
 fn nearest(opens_ms: impl Iterator<Item = u64>, wall_ms: u64) -> Option<f64> {
@@ -286,6 +292,11 @@ mod tests {
         assert!(f.net.is_some(), "the old one stays");
         assert!(f.status().refused.unwrap().contains("SHA-256"), "{:?}", f.status());
         put(&fs::read(&artifact).unwrap());
+        let at = until(&mut f, at, |f| f.refused.is_none());
+        // A card that comes after its model.
+        fs::write(path.with_extension("json"), "{}").unwrap();
+        let at = until(&mut f, at, |f| f.refused.is_some());
+        fs::copy(artifact.with_extension("json"), path.with_extension("json")).unwrap();
         let at = until(&mut f, at, |f| f.refused.is_none());
         f.follow(&settings("none"));
         assert!(f.net.is_none() && f.status().model == "experts alone");
