@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -12,6 +12,8 @@ use thiserror::Error;
 
 /// Most labels of a file.
 pub const LABELS_MAX: usize = 1_000_000;
+/// Largest file of labels.
+const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Longest note, characters.
 const NOTE_MAX: usize = 200;
 const HEADER: &str = "visitor,label,note";
@@ -78,8 +80,14 @@ pub struct Labels(BTreeMap<u64, (Label, String)>);
 impl Labels {
     /// Reads a file; the last line about a visitor counts.
     pub fn read(path: &Path) -> Result<Labels, LabelError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| LabelError::Io { path: path.into(), doing: "read the labels", source })?;
+        let io = |source| LabelError::Io { path: path.into(), doing: "read the labels", source };
+        let mut text = String::new();
+        let file = fs::File::open(path).map_err(io)?;
+        file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(io)?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            let why = format!("more than {FILE_BYTES_MAX} bytes; is this the right file?");
+            return Err(LabelError::Line { path: path.into(), line: text.lines().count(), why });
+        }
         let mut labels = Labels::default();
         for (i, line) in text.lines().enumerate() {
             let line = line.trim();
