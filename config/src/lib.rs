@@ -21,10 +21,10 @@ pub use parse::FILE_BYTES_MAX;
 pub use policy::{
     Policy,
     keep::{ForecastSettings, Journal, Keys, Log, LogFormat, LogLevel, SaleSettings, State},
-    listen::{Admin, Connections, Listen, ProxyProtocol, Redirect, RequestLimits, Tls, Underscores},
+    listen::{Admin, Connections, Listen, ProxyProtocol, RequestLimits, Tls, Underscores},
     schedule::Scheduled,
     shop::{Health, HostHeader, ReportsSalesBy, Shop, Timeouts, Upstream, UpstreamTls},
-    values::{ByteRate, Timestamp},
+    values::{ByteRate, Redirect, Timestamp},
 };
 pub use restart::diff_needs_restart;
 pub use schema::schema;

@@ -68,8 +68,8 @@ pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut
     let intake = intake::read(head, &cx);
     trace.parsed(intake);
     trace.row.ja4 = facts.and_then(|f| f.ja4.clone());
-    if facts.is_some_and(|f| f.redirect) {
-        return Next::Answer(redirect(trace));
+    if let Some(port) = facts.and_then(|f| f.redirect) {
+        return Next::Answer(redirect(trace, port));
     }
     if let Some(page) = trace.intake.path.strip_prefix(active.policy.own_prefix.as_str()).map(str::to_owned) {
         return own::at_once(shared, trace, &page).map_or(Next::Own(page), Next::Answer);
@@ -144,12 +144,13 @@ fn with_facts<T>(
     f(&*shared.scorer.load().0, &facts)
 }
 
-/// To the same place on https, port 443.
-fn redirect(trace: &mut Trace) -> Answer {
+/// To the same place on https.
+fn redirect(trace: &mut Trace, port: u16) -> Answer {
     trace.own(Kind::Own, "own", Reason::Redirect);
     if trace.intake.host.is_empty() {
         return Answer::problem(400, "own", HeadFault::NoHost.name(), "a redirect needs a Host");
     }
-    let location = format!("https://{}{}", trace.intake.host, trace.intake.target());
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let location = format!("https://{}{port}{}", trace.intake.host, trace.intake.target());
     Answer::see(308, "own", Reason::Redirect.code(), location)
 }

@@ -154,7 +154,7 @@ fn services(
             proxy: proxy.clone(),
             tls,
             proxy_protocol: listener.settings.proxy_protocol,
-            redirect: listener.settings.redirect.is_some(),
+            redirect: listener.settings.redirect.map(|r| r.port),
         };
         doors.push((listener.address, listener.socket, door));
     }

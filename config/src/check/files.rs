@@ -158,7 +158,11 @@ impl Checker<'_> {
             let what = format!("the first line of {} is no token", file.display());
             self.error(at, what, format!("{TOKEN_MIN} or more letters and digits: `openssl rand -hex 32 > {}`", file.display()));
         }
-        self.private(at, file, "600");
+        // A start refuses what this calls an error.
+        if fs::metadata(file).is_ok_and(|m| rights_of(&m, 0o077)) {
+            let what = format!("{} is open to others on this machine: the gate will not start with it", file.display());
+            self.error(at, what, format!("chmod 600 {}", file.display()));
+        }
     }
 
     fn model(&mut self, at: &str, file: &str, instead: &str) -> bool {
@@ -197,7 +201,7 @@ impl Checker<'_> {
 
     /// A secret that others on this machine can read.
     fn private(&mut self, at: &str, file: &Path, mode: &str) {
-        if fs::metadata(file).is_ok_and(|m| open_to_others(&m)) {
+        if fs::metadata(file).is_ok_and(|m| rights_of(&m, 0o007)) {
             let what = format!("{} can be read by others on this machine", file.display());
             self.warning(at, what, format!("chmod {mode} {}", file.display()));
         }
@@ -225,13 +229,14 @@ fn relative_hint(file: &Path) -> String {
     }
 }
 
+/// Whether a file grants any of these rights.
 #[cfg(unix)]
-fn open_to_others(m: &Metadata) -> bool {
+fn rights_of(m: &Metadata, rights: u32) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    m.permissions().mode() & 0o007 != 0
+    m.permissions().mode() & rights != 0
 }
 
 #[cfg(not(unix))]
-fn open_to_others(_: &Metadata) -> bool {
+fn rights_of(_: &Metadata, _: u32) -> bool {
     false
 }

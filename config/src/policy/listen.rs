@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_filters::{ByteSize, Span, rule::address::Networks};
 
-use super::values::{ByteRate, socket_address, socket_address_schema};
+use super::values::{ByteRate, Redirect, socket_address, socket_address_schema};
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +19,8 @@ pub struct Listen {
     /// Certificate and key; plain HTTP when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// `https`: answers every request with a redirect to the same address on https, port 443.
+    /// `https` or `https:8443`: answers every request with a redirect to the same host and path on https, port 443 unless
+    /// another is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,
     /// The balancer in front sends the PROXY protocol (v1 or v2).
@@ -35,14 +36,6 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// PEM file: the private key.
     pub key: PathBuf,
-}
-
-/// Where a listener sends everybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Redirect {
-    /// To the same host and path on https.
-    Https,
 }
 
 /// Who may send the PROXY protocol; connections from elsewhere are taken as they are.

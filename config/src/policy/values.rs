@@ -119,6 +119,37 @@ impl fmt::Display for ByteRate {
     }
 }
 
+/// Where a listener sends everybody: the same host and path on https. Written `https`, or `https:8443`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Of the https listener as visitors reach it.
+    pub port: u16,
+}
+
+/// The port of https that no address needs to name.
+const HTTPS_PORT: u16 = 443;
+
+impl FromStr for Redirect {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let port = match s.strip_prefix("https") {
+            Some("") => Some(HTTPS_PORT),
+            Some(rest) => rest.strip_prefix(':').and_then(|p| p.parse().ok()).filter(|p| *p != 0),
+            None => None,
+        };
+        port.map(|port| Redirect { port }).ok_or_else(|| format!("`{s}` is no redirect; write https, or https:8443"))
+    }
+}
+
+impl fmt::Display for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            HTTPS_PORT => f.write_str("https"),
+            port => write!(f, "https:{port}"),
+        }
+    }
+}
+
 /// Text in YAML and JSON, with the pattern in the schema so that editors complain early.
 macro_rules! as_text {
     ($t:ty, $name:literal, $pattern:literal, $description:literal) => {
@@ -149,6 +180,7 @@ as_text!(
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}.*([Zz]|[+-][0-9]{2}:?[0-9]{2}|\\[[A-Za-z0-9_+/-]+\\]| [A-Za-z0-9_+/-]+)$",
     "An instant with its offset from UTC or its time zone: 2026-12-01T10:00:00+08:00, 2026-12-01T10:00:00 Asia/Shanghai"
 );
+as_text!(Redirect, "Redirect", "^https(:[0-9]{1,5})?$", "To the same host and path on https: https, https:8443");
 as_text!(ByteRate, "ByteRate", "^[0-9]+ ?(B|KiB|MiB|GiB) ?/s$", "Bytes per second: 1KiB/s");
 
 /// An IP address and a port, for `deserialize_with`.
@@ -224,6 +256,17 @@ mod tests {
         assert_eq!(ByteRate(1024).to_string(), "1KiB/s");
         for s in ["1KiB", "1kb/s", "-1B/s", "1KiB/min"] {
             assert!(s.parse::<ByteRate>().is_err(), "{s}");
+        }
+    }
+
+    #[test]
+    fn redirects_name_a_port_or_none() {
+        assert_eq!("https".parse::<Redirect>().unwrap(), Redirect { port: 443 });
+        for s in ["https", "https:8443"] {
+            assert_eq!(s.parse::<Redirect>().unwrap().to_string(), s);
+        }
+        for s in ["", "http", "https:", "https:0", "https:70000", "https://shop", "8443"] {
+            assert!(s.parse::<Redirect>().unwrap_err().contains("write https"), "{s}");
         }
     }
 

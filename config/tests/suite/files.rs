@@ -92,13 +92,18 @@ fn short_tokens_and_files_in_the_way_are_refused() {
 
 #[cfg(unix)]
 #[test]
-fn secrets_that_others_can_read_are_doubtful() {
+fn secrets_that_others_can_read_are_doubtful_and_a_token_so_is_refused() {
     let shop = Shop::new();
-    for name in ["shop.key", "token"] {
-        fs::set_permissions(shop.dir.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    }
+    let open = |name: &str, mode| {
+        fs::set_permissions(shop.dir.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    open("shop.key", 0o644);
     let warnings = shop.check().unwrap().render_warnings();
-    assert_eq!(warnings.matches("can be read by others").count(), 2, "{warnings}");
+    assert_eq!(warnings.matches("can be read by others").count(), 1, "{warnings}");
+    for mode in [0o644, 0o640] {
+        open("token", mode);
+        assert!(shop.error().contains("admin.token_file: ") && shop.error().contains("will not start"), "{}", shop.error());
+    }
 }
 
 /// Refuses everything, and counts.

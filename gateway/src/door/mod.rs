@@ -66,8 +66,8 @@ pub struct Facts {
     pub hello: u64,
     /// JA4 of the TLS hello.
     pub ja4: Option<Arc<str>>,
-    /// This listener only redirects.
-    pub redirect: bool,
+    /// This listener only redirects: to this port on https.
+    pub redirect: Option<u16>,
 }
 
 impl Facts {
@@ -87,8 +87,8 @@ pub struct Door {
     pub tls: Option<Acceptor>,
     /// Who may send a PROXY header, on listeners that take one.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Only redirects.
-    pub redirect: bool,
+    /// Only redirects: to this port on https.
+    pub redirect: Option<u16>,
 }
 
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use tidegate_config::{ProxyProtocol, Redirect};
+use tidegate_config::ProxyProtocol;
 use tidegate_gateway::{
     counts::Turned,
     serve::{Bound, ServeError},
@@ -88,10 +88,10 @@ async fn a_port_in_use_is_a_clear_error_at_once() {
 async fn a_redirecting_listener_redirects_everything() {
     let shop = Shop::start().await;
     let mut policy = plain_policy(shop.addr);
-    policy.listen[0].redirect = Some(Redirect::Https);
+    policy.listen[0].redirect = Some("https:8443".parse().unwrap());
     let gate = Gate::start(&policy).await;
     let reply = once(gate.addr(), get("/a//b?c=d", &[])).await;
-    assert_eq!((reply.status, reply.header("location")), (308, Some("https://shop.example/a/b?c=d")));
+    assert_eq!((reply.status, reply.header("location")), (308, Some("https://shop.example:8443/a/b?c=d")));
     assert_eq!(once(gate.addr(), "GET / HTTP/1.0\r\n\r\n").await.status, 400);
     assert_eq!(shop.state.requests.load(Ordering::SeqCst), 0);
 }
