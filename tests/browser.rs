@@ -164,9 +164,11 @@ routes:
   - { name: called, match: { prefix: /called } }
   - { name: full, match: { prefix: /full } }
   - { name: sale, match: { prefix: /sale } }
+  - { name: work, match: { prefix: /work } }
   - { name: rest }
 filters:
   - sale_window: { sale: drop, routes: [sale] }
+  - bot_gate: { challenge_at: 0.000001, challenge_work: { bits: 24, bits_max: 24 }, when_unscored: challenge, runtime: builtin, routes: [work] }
   - waiting_room: { room: waiting, routes: [waiting] }
   - waiting_room: { room: prequeue, routes: [prequeue] }
   - waiting_room: { room: called, routes: [called] }
@@ -206,7 +208,7 @@ fn the_pages_meet_wcag_2_2_aa() {
         let host = format!("http://{address}");
         browser.open(&format!("{host}/waiting/"));
         browser.run("sessionStorage.setItem('tidegate-called0stay', 1)");
-        for page in ["/waiting", "/prequeue", "/called", "/full", "/sale"] {
+        for page in ["/waiting", "/prequeue", "/called", "/full", "/sale", "/work"] {
             browser.open(&format!("{host}{page}"));
             if page == "/called" {
                 browser.until("the turn", "return !document.getElementById('turn').hidden");
@@ -323,4 +325,43 @@ fn the_waiting_page_lets_a_person_in() {
 #[test]
 fn the_waiting_page_works_without_javascript() {
     a_person_gets_in(false);
+}
+
+const CHALLENGED: &str = r#"
+version: 1
+listen: [ { address: 127.0.0.1:0 } ]
+shop: { upstreams: [ { address: "{shop}" } ] }
+filters:
+  - bot_gate: { challenge_at: 0.000001, challenge_work: { bits: 16, bits_max: 16 }, when_unscored: challenge, runtime: builtin }
+"#;
+
+/// With a script the page works and goes on by itself; without one a button leads the slow way, also by itself.
+fn a_person_gets_past_a_challenge(javascript: bool) {
+    let Some(browser) = Browser::start(javascript) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Shop::start();
+    let running: Gate = gate(CHALLENGED, shop.address, dir.path());
+    browser.open(&format!("http://{}/product/1?size=42", running.addresses()[0]));
+    if !javascript {
+        assert!(browser.source().contains("SCORE_CHALLENGE"), "{}", browser.source());
+        assert!(browser.click("form button"));
+    }
+    for _ in 0..600 {
+        if browser.source().contains("hello") {
+            assert!(shop.seen().iter().any(|s| s.line == "GET /product/1?size=42 HTTP/1.1"));
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("still challenged: {}", browser.source());
+}
+
+#[test]
+fn a_challenge_is_work_that_a_browser_does_by_itself() {
+    a_person_gets_past_a_challenge(true);
+}
+
+#[test]
+fn a_challenge_can_be_gone_around_without_javascript() {
+    a_person_gets_past_a_challenge(false);
 }

@@ -88,7 +88,7 @@ fn a_page_does_the_work_that_the_gate_asks_for() {
         function next(){{const work=todo.shift();if(!work){{console.log(JSON.stringify(answers));process.exit(0)}}
         const element=()=>({{kids:[],appendChild(e){{this.kids.push(e)}},submit(){{answers.push(this.kids.find(k=>k.name==='answer').value);real(next,0)}}}});
         globalThis.document={{querySelector:()=>({{content:JSON.stringify({{room:'drop',work}})}}),createElement:element,body:{{appendChild(){{}}}}}};
-        globalThis.location={{pathname:'/',search:'',reload(){{}}}};globalThis.window={{sessionStorage:{{getItem(){{}},setItem(){{}}}}}};
+        globalThis.location={{pathname:'/',search:'',reload(){{}}}};globalThis.sessionStorage={{}};
         globalThis.addEventListener=()=>{{}};globalThis.setTimeout=(f,ms)=>ms?0:real(f,0);
         run()}}
         function run(){{{WORK}}}

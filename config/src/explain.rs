@@ -10,7 +10,7 @@ use tidegate_filters::{
     route::{Needs, RouteFilters, RouteSettings},
     rule::{
         address::Networks,
-        bot_gate::{BotGateSettings, WhenUnscored},
+        bot_gate::{BotGateSettings, ChallengeWork, WhenUnscored},
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
     },
     seats::room::{Arm, Binding, OnFailure, RoomSettings},
@@ -19,7 +19,7 @@ use tidegate_filters::{
 use crate::{
     check::{Checks, check},
     place::Places,
-    policy::{Policy, keep::SaleSettings, listen::Underscores, schedule::Scheduled, shop::HostHeader},
+    policy::{Policy, keep::SaleSettings, listen::Underscores, schedule::Scheduled, shop::HostHeader, values::Redirect},
 };
 
 /// What a policy does, one paragraph a part, and what is doubtful about it.
@@ -43,9 +43,10 @@ fn doors(policy: &Policy) -> String {
     let mut s = String::new();
     for l in &policy.listen {
         let how = match (&l.tls, l.redirect) {
-            (_, Some(_)) => "every request is sent to https",
-            (Some(_), None) => "visitors come in over https",
-            (None, None) => "visitors come in over plain http",
+            (_, Some(Redirect { port: 443 })) => "every request is sent to https".to_owned(),
+            (_, Some(Redirect { port })) => format!("every request is sent to https, port {port}"),
+            (Some(_), None) => "visitors come in over https".to_owned(),
+            (None, None) => "visitors come in over plain http".to_owned(),
         };
         let _ = write!(s, "At {} {how}. ", l.address);
         if let Some(p) = &l.proxy_protocol {
@@ -208,7 +209,13 @@ fn quota(s: &VisitorRateSettings) -> String {
 
 fn bots(s: &BotGateSettings) -> String {
     let mut parts = vec![format!("a score from 0 (a person) to 1 (a program) by model {}, within {}", s.model, s.deadline)];
-    parts.extend(s.challenge_at.map(|t| format!("from {t} on a challenge")));
+    let ChallengeWork { bits, bits_max } = s.challenge_work;
+    let work = match (bits, bits_max) {
+        (_, 0) => "the press of a button".to_owned(),
+        (low, high) if low == high => format!("{low} bits of work"),
+        (low, high) => format!("{low} to {high} bits of work"),
+    };
+    parts.extend(s.challenge_at.map(|t| format!("from {t} on a challenge ({work}, or a slow way to the back)")));
     parts.extend(s.to_the_back_at.map(|t| format!("from {t} on the slow lane")));
     parts.push(s.refuse_at.map_or("nobody is refused for a score".into(), |t| format!("from {t} on refused")));
     parts.push(match s.when_unscored {

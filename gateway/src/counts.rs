@@ -104,12 +104,25 @@ counted! {
     }
 }
 
+counted! {
+    /// What became of a challenge that was answered.
+    Challenged {
+        /// The work was done.
+        Worked => "worked",
+        /// The slow way was taken.
+        Slowly => "slowly",
+        /// Wrong, stale, used before or made for somebody else.
+        Refused => "refused",
+    }
+}
+
 /// All counts of a gate's data plane.
 #[derive(Debug, Default)]
 pub struct Counts {
     heads: [Count; HeadFault::ALL.len()],
     turned: [Count; Turned::ALL.len()],
     tokens: [Count; 5],
+    challenged: [Count; Challenged::ALL.len()],
     /// Connections accepted.
     pub connections: Count,
     /// Heads accepted: each becomes one row.
@@ -145,6 +158,11 @@ impl Counts {
         self.tokens[i].add();
     }
 
+    /// An answer to a challenge.
+    pub fn challenged(&self, how: Challenged) {
+        self.challenged[how as usize].add();
+    }
+
     /// Refused heads of one kind.
     pub fn heads(&self, fault: HeadFault) -> u64 {
         self.heads[fault as usize].get()
@@ -165,6 +183,9 @@ impl Counts {
         }
         for (name, count) in TOKEN_NAMES.iter().zip(&self.tokens) {
             f("tokens_refused", name, count.get());
+        }
+        for how in Challenged::ALL {
+            f("challenges_answered", how.name(), self.challenged[*how as usize].get());
         }
         f("connections_accepted", "", self.connections.get());
         f("requests_parsed", "", self.parsed.get());

@@ -59,6 +59,7 @@ fn cookie_kind(name: &str) -> Option<Kind> {
         "visitor" => Some(Kind::Visitor),
         "clearance" => Some(Kind::Clearance),
         "bypass" => Some(Kind::Bypass),
+        "detour" => Some(Kind::Detour),
         _ if name.starts_with("ticket-") => Some(Kind::Ticket),
         _ if name.starts_with("pass-") => Some(Kind::Pass),
         _ => None,

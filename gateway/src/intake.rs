@@ -226,19 +226,24 @@ fn is_prefetch(fields: &Fields<'_>) -> bool {
 
 fn identify(intake: &mut Intake, cx: &Context<'_>) {
     let good = |t: &&Token| t.kind == Kind::Visitor && *t.host == *intake.host && cx.now.wall_ms < t.expires_at_ms;
-    let mut h = SipHasher13::new_with_keys(cx.hash_key.0, cx.hash_key.1);
     if let Some(token) = intake.tokens.iter().find(good) {
-        h.write_u8(1);
-        h.write_u64(token.number);
+        intake.visitor = Some(by_cookie(cx.hash_key, token.number));
         intake.visitor_by_cookie = true;
     } else if let Some(network) = intake.network() {
+        let mut h = SipHasher13::new_with_keys(cx.hash_key.0, cx.hash_key.1);
         h.write_u8(2);
         h = hash_ip(h, network.key(IPV6_PREFIX));
         h.write_u64(intake.fingerprint);
-    } else {
-        return;
+        intake.visitor = Some(VisitorId(h.finish()));
     }
-    intake.visitor = Some(VisitorId(h.finish()));
+}
+
+/// Whoever brings the visitor cookie with this number.
+pub fn by_cookie(hash_key: (u64, u64), number: u64) -> VisitorId {
+    let mut h = SipHasher13::new_with_keys(hash_key.0, hash_key.1);
+    h.write_u8(1);
+    h.write_u64(number);
+    VisitorId(h.finish())
 }
 
 fn hash_ip(mut h: SipHasher13, ip: IpAddr) -> SipHasher13 {

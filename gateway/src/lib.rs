@@ -10,6 +10,7 @@ pub mod admin;
 pub mod beacon;
 pub mod body;
 pub mod canonical;
+pub mod challenge;
 pub mod claims;
 pub mod cli;
 pub mod client;

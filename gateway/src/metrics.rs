@@ -21,7 +21,7 @@ mod catalogue;
 
 pub use catalogue::{CATALOGUE, Described, Type, gauges};
 use catalogue::{
-    CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS, REFUSED_HEADS, RELOADS, REQUESTS, ROWS,
+    CHALLENGES, CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS, REFUSED_HEADS, RELOADS, REQUESTS, ROWS,
     ROWS_DROPPED, SCORE, SCORED, SHADOW, SHOP_RUBBISH, SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES,
     STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS, TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
 };
@@ -39,10 +39,11 @@ const SHADOWS_MAX: usize = 1_024;
 const REASONS_MAX: usize = 64;
 
 /// What [`Counts`] counts, and its metric.
-const COUNTS: [(&str, &str); 7] = [
+const COUNTS: [(&str, &str); 8] = [
     ("refused_heads", REFUSED_HEADS),
     ("connections_turned_away", CONNECTIONS_REFUSED),
     ("tokens_refused", TOKENS_REFUSED),
+    ("challenges_answered", CHALLENGES),
     ("connections_accepted", CONNECTIONS),
     ("requests_parsed", PARSED),
     ("claims_refused", CLAIMS_REFUSED),

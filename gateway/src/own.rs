@@ -1,11 +1,10 @@
 //! What lives below the gate's own prefix: status, events, claim, extend, leave, challenge, health.
 
-use std::{hash::Hasher as _, sync::Arc};
+use std::sync::Arc;
 
 use http::header;
 use pingora::proxy::Session;
 use serde_json::json;
-use siphasher::sip::SipHasher13;
 use tidegate_filters::{
     Now, Reason, Wants,
     pipeline::ClaimOutcome,
@@ -20,11 +19,10 @@ use tidegate_filters::{
 };
 
 use crate::{
-    canonical,
+    canonical, challenge,
     claims::CLAIM_WAIT,
     credentials::{COOKIE_PREFIX, HOST_PREFIX},
     draw, events,
-    pages::Refusal,
     reply::{self, Answer},
     standing::State,
     state::Shared,
@@ -35,13 +33,8 @@ use crate::{
 const FORM_BYTES_MAX: usize = 8 << 10;
 /// Longest place a form may lead back to, bytes.
 const TO_BYTES_MAX: usize = 2_048;
-/// A passed challenge counts this long, milliseconds.
-const CLEARANCE_MS: u64 = 30 * 60_000;
 /// A visitor is remembered this long, milliseconds.
 const VISITOR_MS: u64 = 30 * 86_400_000;
-/// A challenge's proof is good in the window it was made in and in the next one, milliseconds.
-const PROOF_WINDOW_MS: u64 = 10 * 60_000;
-
 /// Answers a request below the prefix (`path` is what follows it), unless that takes a form or the disk: `None`.
 pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer> {
     trace.own(RowKind::Own, "own", Reason::Own);
@@ -74,7 +67,7 @@ pub async fn answer(shared: &Arc<Shared>, session: &mut Session, trace: &mut Tra
         ("events", Ok(_)) => return events::stream(shared, session, trace).await,
         ("extend", Ok(form)) => extend(shared, trace, &form),
         ("leave", Ok(form)) => leave(shared, trace, &form).await,
-        ("challenge", Ok(form)) => take_challenge(shared, trace, &form),
+        ("challenge", Ok(form)) => challenge::take(shared, trace, &form),
         ("work", Ok(form)) => draw::work(shared, trace, &form).await,
         (_, Ok(form)) => return draw::answer(shared, session, trace, path, &form).await,
     };
@@ -121,15 +114,21 @@ pub fn give_ticket(shared: &Shared, trace: &mut Trace, room: &Room, place: Place
 
 /// Gives a name to a visitor who has none.
 pub fn give_visitor(shared: &Shared, trace: &mut Trace, now: Now) {
-    if trace.intake.visitor_by_cookie {
-        return;
+    if !trace.intake.visitor_by_cookie {
+        let _ = name_visitor(shared, trace, now);
     }
-    let Ok(number) = getrandom::u64() else { return };
-    let token = gate_token(trace, Kind::Visitor, number, VISITOR_MS, now);
-    trace.cookies.push(cookie(shared, trace.intake.https, "visitor", &token));
 }
 
-fn gate_token(trace: &Trace, kind: Kind, number: u64, age_ms: u64, now: Now) -> Token {
+/// Gives a visitor a name: its number.
+pub fn name_visitor(shared: &Shared, trace: &mut Trace, now: Now) -> Option<u64> {
+    let number = getrandom::u64().ok()?;
+    let token = gate_token(trace, Kind::Visitor, number, VISITOR_MS, now);
+    trace.cookies.push(cookie(shared, trace.intake.https, "visitor", &token));
+    Some(number)
+}
+
+/// A token of the gate for this host, good from now on.
+pub fn gate_token(trace: &Trace, kind: Kind, number: u64, age_ms: u64, now: Now) -> Token {
     Token {
         kind,
         room: "".into(),
@@ -142,17 +141,6 @@ fn gate_token(trace: &Trace, kind: Kind, number: u64, age_ms: u64, now: Now) -> 
         not_before_ms: now.wall_ms,
         expires_at_ms: now.wall_ms + age_ms,
     }
-}
-
-/// What a challenge page carries: only who loaded the page lately, with this program and from this network, knows it.
-pub fn proof(trace: &Trace, windows_ago: u64) -> String {
-    let (k0, k1) = trace.proof_key();
-    let mut h = SipHasher13::new_with_keys(k0, k1);
-    h.write(b"challenge");
-    h.write_u64(trace.intake.network_hash((k0, k1)));
-    h.write_u64(trace.intake.fingerprint);
-    h.write_u64((trace.started.wall_ms / PROOF_WINDOW_MS).saturating_sub(windows_ago));
-    format!("{:016x}", h.finish())
 }
 
 /// A refusal of a page of ours, in English: programs read it.
@@ -346,21 +334,6 @@ fn take_bypass(shared: &Shared, trace: &mut Trace) -> Answer {
     };
     trace.cookies.push(cookie(shared, trace.intake.https, "bypass", &token));
     Answer::see(303, "own", Reason::Own.code(), destination(get(&query, "to")))
-}
-
-fn take_challenge(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
-    let given = get(form, "proof").unwrap_or_default();
-    let good = (0..2).any(|ago| bool::from(subtle::ConstantTimeEq::ct_eq(proof(trace, ago).as_bytes(), given.as_bytes())));
-    if !good {
-        return reply::failure(trace, 403, "own", Reason::Own.code(), Refusal::StaleChallenge);
-    }
-    let now = shared.clock.now();
-    let token = gate_token(trace, Kind::Clearance, 0, CLEARANCE_MS, now);
-    trace.cookies.push(cookie(shared, trace.intake.https, "clearance", &token));
-    match trace.intake.wants {
-        Wants::Html => Answer::see(303, "own", Reason::Own.code(), destination(get(form, "to"))),
-        _ => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "cleared" })),
-    }
 }
 
 /// Reads a form that one of our pages, or a script of this very host, has sent.

@@ -16,8 +16,8 @@ use tidegate_filters::{
 };
 
 use crate::{
+    challenge,
     counts::HeadFault,
-    own,
     pages::{self, Page, Refusal},
     standing::State,
     trace::Trace,
@@ -101,7 +101,7 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
     let reason = decision.reason;
     match &decision.verdict {
         Verdict::Wait(w) => waiting(trace, w, reason),
-        Verdict::Challenge => challenge(trace, reason),
+        Verdict::Challenge => challenge::ask(trace, decision),
         Verdict::Throttle(quota) => {
             let seconds = retry_after(quota.wait_ms.div_ceil(1_000) as u32, intake.visitor);
             let answer = refusal(trace, 429, "throttle", reason).with("retry-after", seconds);
@@ -161,7 +161,7 @@ pub fn failure(trace: &Trace, status: u16, verdict: &'static str, code: &'static
 }
 
 /// What a page shows for a visitor to quote.
-fn quoted(code: &str, reference: Reference) -> String {
+pub fn quoted(code: &str, reference: Reference) -> String {
     format!("{code} {reference}")
 }
 
@@ -180,25 +180,6 @@ pub fn waiting(trace: &Trace, w: &Waiting, reason: Reason) -> Answer {
         Wants::Other => Answer::problem(503, "wait", reason.code(), "waiting for a place in the shop"),
     };
     answer.with("retry-after", w.poll_after_s.max(1))
-}
-
-fn challenge(trace: &Trace, reason: Reason) -> Answer {
-    let reference = Reference::of(&trace.row);
-    let url = own::url(trace, "challenge");
-    let proof = own::proof(trace, 0);
-    match trace.intake.wants {
-        Wants::Html => {
-            let (accept, quoted) = (trace.intake.accept_language.as_str(), quoted(reason.code(), reference));
-            let page = pages::challenge(accept, &url, &trace.intake.target(), &proof, &quoted);
-            Answer::page(403, "challenge", reason.code(), page)
-        }
-        Wants::Json | Wants::Other => {
-            let mut value = json!({ "type": "about:blank", "title": "Forbidden", "status": 403, "reason": reason.code(),
-                "reference": reference.to_string(), "detail": "confirm that somebody is there, then ask again" });
-            value["challenge"] = json!({ "method": "POST", "url": url, "proof": proof });
-            Answer { content_type: "application/problem+json", ..Answer::json(403, "challenge", reason.code(), &value) }
-        }
-    }
 }
 
 /// Whole seconds, at least one, a little later for some than for others: they must not all come back at once. The same

@@ -23,6 +23,7 @@ use tidegate_filters::{
 };
 
 use crate::{
+    challenge::Spent,
     claims::ClaimDesk,
     clock::Clock,
     counts::Counts,
@@ -67,6 +68,8 @@ pub struct Shared {
     pub caps: Arc<Caps>,
     /// What was refused before there was a visit, and other counts of the data plane.
     pub counts: Counts,
+    /// Challenges that were answered.
+    pub challenges: Spent,
     /// Live pages.
     pub live: Arc<Live>,
     /// When the time was last written down, monotonic milliseconds.
@@ -235,6 +238,7 @@ impl Shared {
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
             claims: ClaimDesk::default(),
             counts: Counts::default(),
+            challenges: Spent::default(),
             live: Arc::default(),
             time_kept_ms: AtomicU64::new(0),
             store,

@@ -8,6 +8,7 @@ use tidegate_filters::{
         visitor_rate::{FILL_S_MAX, KEYS_MAX, RateKey, VisitorRateSettings},
         waiting_room::WaitingRoomSettings,
     },
+    seats::draw::work::WORK_BITS_MAX,
 };
 
 use super::Checker;
@@ -153,6 +154,14 @@ impl Checker<'_> {
         }
         if s.model.is_empty() {
             self.error(at("model"), "no model is named", "write `builtin`, or the path of an .onnx file");
+        }
+        let work = s.challenge_work;
+        for (key, bits) in [("bits", work.bits), ("bits_max", work.bits_max)] {
+            self.within(at(&format!("challenge_work.{key}")), bits.into(), 0, WORK_BITS_MAX.into(), " bits");
+        }
+        if work.bits_max < work.bits {
+            let what = format!("less than the {} bits that a lower score asks for", work.bits);
+            self.error(at("challenge_work.bits_max"), what, format!("write {} or more", work.bits));
         }
         self.within(at("deadline"), s.deadline.ms(), 1, SCORE_DEADLINE_MS_MAX, "ms");
         self.asked(&at("routes"), &s.routes);

@@ -6,7 +6,7 @@ use tidegate_filters::{
     FilterSettings, Rate, Span,
     plan::Admission,
     rule::{
-        bot_gate::{BotGateSettings, Runtime, WhenUnscored},
+        bot_gate::{BotGateSettings, ChallengeWork, Runtime, WhenUnscored},
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
         waiting_room::WaitingRoomSettings,
     },
@@ -46,6 +46,7 @@ impl Policy {
                     model: "builtin".into(),
                     runtime: Runtime::Auto,
                     challenge_at: Some(0.70),
+                    challenge_work: ChallengeWork::default(),
                     to_the_back_at: Some(0.85),
                     refuse_at: None,
                     when_unscored: WhenUnscored::Admit,

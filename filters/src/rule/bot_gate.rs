@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::pass::Cleared;
 use crate::{
     verdict::{Reason, Verdict},
     visit::Score,
@@ -22,6 +23,9 @@ pub struct BotGateSettings {
     /// From this score on a visit is *unsure* and must pass the challenge. Left out: nobody is challenged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge_at: Option<f32>,
+    /// The work that a challenged visitor's browser does by itself.
+    #[serde(default)]
+    pub challenge_work: ChallengeWork,
     /// From this score on a visit is *suspect*: the slow lane of the room. Left out: nobody is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_the_back_at: Option<f32>,
@@ -39,6 +43,23 @@ pub struct BotGateSettings {
     /// Decide and record, but do not enforce.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
+}
+
+/// `challenge_work: { bits: 14, bits_max: 18 }`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChallengeWork {
+    /// At `challenge_at`, and without a score: a number whose hash has as many leading zero bits, so 2 to that power hashes
+    /// on average. 14 takes a slow phone a sixth of a second; 0 asks only for the press of a button.
+    pub bits: u8,
+    /// At the next threshold; in between as the score rises. 18 takes a slow phone three seconds.
+    pub bits_max: u8,
+}
+
+impl Default for ChallengeWork {
+    fn default() -> Self {
+        ChallengeWork { bits: 14, bits_max: 18 }
+    }
 }
 
 fn builtin() -> String {
@@ -136,15 +157,19 @@ impl BotGate {
         self.settings.routes.is_empty() || route.is_some_and(|r| self.routes.contains(&r))
     }
 
-    /// The class of a score, and an opinion when the score alone decides. `cleared`: the visitor passed a challenge.
-    pub fn check(&self, score: Score, cleared: bool) -> (Class, Option<(Verdict, Reason)>) {
+    /// The class of a score, and an opinion when the score alone decides. `cleared`: how the visitor got past a challenge.
+    pub fn check(&self, score: Score, cleared: Option<Cleared>) -> (Class, Option<(Verdict, Reason)>) {
         let s = &self.settings;
-        let challenge = |reason| (!cleared).then_some((Verdict::Challenge, reason));
+        let challenge = |reason| match cleared {
+            None => (Class::Unsure, Some((Verdict::Challenge, reason))),
+            Some(Cleared::Worked) => (Class::Unsure, None),
+            Some(Cleared::Slowly) => (Class::Suspect, None),
+        };
         let Score::Known(p) = score else {
             return match s.when_unscored {
                 WhenUnscored::Admit => (Class::Human, None),
                 WhenUnscored::Wait => (Class::Unsure, None),
-                WhenUnscored::Challenge => (Class::Unsure, challenge(Reason::Unscored)),
+                WhenUnscored::Challenge => challenge(Reason::Unscored),
             };
         };
         let reaches = |at: Option<f32>| at.is_some_and(|at| p >= at);
@@ -153,10 +178,21 @@ impl BotGate {
         } else if reaches(s.to_the_back_at) {
             (Class::Suspect, None)
         } else if reaches(s.challenge_at) {
-            (Class::Unsure, challenge(Reason::ScoreChallenge))
+            challenge(Reason::ScoreChallenge)
         } else {
             (Class::Human, None)
         }
+    }
+
+    /// The bits of work a challenge asks for at a score.
+    pub fn work_bits(&self, score: Score) -> u8 {
+        let s = &self.settings;
+        let ChallengeWork { bits, bits_max } = s.challenge_work;
+        let (Score::Known(p), Some(from)) = (score, s.challenge_at) else { return bits };
+        let to = s.to_the_back_at.or(s.refuse_at).unwrap_or(1.0);
+        // Thresholds may be equal: then nobody is between them.
+        let part = if to > from { ((p - from) / (to - from)).clamp(0.0, 1.0) } else { 0.0 };
+        bits + (part * f32::from(bits_max.saturating_sub(bits))).round() as u8
     }
 }
 
@@ -169,6 +205,7 @@ mod tests {
             model: builtin(),
             runtime: Runtime::Auto,
             challenge_at: Some(0.7),
+            challenge_work: ChallengeWork { bits: 10, bits_max: 16 },
             to_the_back_at: Some(0.85),
             refuse_at: Some(0.99),
             when_unscored,
@@ -182,19 +219,29 @@ mod tests {
     #[test]
     fn thresholds_are_inclusive_and_ordered() {
         let g = gate(WhenUnscored::Wait);
-        let class = |p: f32| g.check(Score::Known(p), false);
+        let class = |p: f32| g.check(Score::Known(p), None);
         assert_eq!(class(0.699), (Class::Human, None));
         assert_eq!(class(0.7), (Class::Unsure, Some((Verdict::Challenge, Reason::ScoreChallenge))));
         assert_eq!(class(0.85), (Class::Suspect, None));
         assert_eq!(class(0.99).1.map(|o| o.1), Some(Reason::ScoreRefuse));
-        assert_eq!(g.check(Score::Known(0.7), true), (Class::Unsure, None), "a passed challenge is enough");
+        assert_eq!(g.check(Score::Known(0.7), Some(Cleared::Worked)), (Class::Unsure, None), "a passed challenge is enough");
+        assert_eq!(g.check(Score::Known(0.7), Some(Cleared::Slowly)), (Class::Suspect, None), "the slow way is to the back");
+        assert_eq!(g.check(Score::Known(0.1), Some(Cleared::Slowly)), (Class::Human, None), "only for who would be challenged");
     }
 
     #[test]
     fn unknown_is_what_the_policy_says() {
-        assert_eq!(gate(WhenUnscored::Admit).check(Score::Unknown, false), (Class::Human, None));
-        assert_eq!(gate(WhenUnscored::Wait).check(Score::Unknown, false), (Class::Unsure, None));
-        assert_eq!(gate(WhenUnscored::Challenge).check(Score::Unknown, false).1.map(|o| o.1), Some(Reason::Unscored));
-        assert_eq!(gate(WhenUnscored::Challenge).check(Score::Unknown, true).1, None);
+        assert_eq!(gate(WhenUnscored::Admit).check(Score::Unknown, None), (Class::Human, None));
+        assert_eq!(gate(WhenUnscored::Wait).check(Score::Unknown, None), (Class::Unsure, None));
+        assert_eq!(gate(WhenUnscored::Challenge).check(Score::Unknown, None).1.map(|o| o.1), Some(Reason::Unscored));
+        assert_eq!(gate(WhenUnscored::Challenge).check(Score::Unknown, Some(Cleared::Worked)).1, None);
+    }
+
+    #[test]
+    fn work_grows_with_the_score() {
+        let g = gate(WhenUnscored::Challenge);
+        let bits = |p: f32| g.work_bits(Score::Known(p));
+        assert_eq!([0.7, 0.775, 0.849, 0.99, 0.0].map(bits), [10, 13, 16, 16, 10]);
+        assert_eq!(g.work_bits(Score::Unknown), 10);
     }
 }

@@ -30,10 +30,31 @@ pub fn seat_of(token: &Token) -> SeatRef {
     SeatRef::from_bits(token.number)
 }
 
-/// A passed challenge of this host, still good.
-pub fn cleared(visit: &Visit<'_>, now: Now) -> bool {
-    let good = |t: &Token| {
-        t.kind == Kind::Clearance && *t.host == *visit.host && t.not_before_ms <= now.wall_ms && now.wall_ms < t.expires_at_ms
+/// How somebody got past a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleared {
+    /// Did what was asked.
+    Worked,
+    /// Went the slow way: to the back.
+    Slowly,
+}
+
+/// Whether this visitor got past a challenge of this host lately. Who copies the cookies of a visitor is that visitor, and
+/// shares its quotas.
+pub fn cleared(visit: &Visit<'_>, now: Now) -> Option<Cleared> {
+    let visitor = visit.visitor?.0;
+    let has = |kind| {
+        let good = |t: &Token| {
+            t.kind == kind
+                && t.number == visitor
+                && *t.host == *visit.host
+                && t.not_before_ms <= now.wall_ms
+                && now.wall_ms < t.expires_at_ms
+        };
+        visit.tokens.iter().any(good)
     };
-    visit.tokens.iter().any(good)
+    if has(Kind::Clearance) {
+        return Some(Cleared::Worked);
+    }
+    has(Kind::Detour).then_some(Cleared::Slowly)
 }

@@ -36,10 +36,12 @@ pub enum Kind {
     Pass = 2,
     /// A visitor who keeps cookies; `number` is random.
     Visitor = 3,
-    /// A passed challenge.
+    /// A passed challenge; `number` is the visitor who passed it.
     Clearance = 4,
     /// Staff and partners: past the room (all rooms when `room` is empty); `number` names it.
     Bypass = 5,
+    /// The slow way around a challenge, good after some seconds; `number` is the visitor who went it.
+    Detour = 6,
 }
 
 /// A decoded token. Authentic once it comes out of [`Keyring::open`]; room, host, epoch and times are for the rules to check.
@@ -158,6 +160,7 @@ impl Keyring {
             3 => Kind::Visitor,
             4 => Kind::Clearance,
             5 => Kind::Bypass,
+            6 => Kind::Detour,
             _ => return Err(TokenError::UnknownKind),
         };
         let (_, mac) = self.keys.iter().find(|(id, _)| *id == signed[2]).ok_or(TokenError::UnknownKey)?;

@@ -171,7 +171,7 @@ fn a_bound_token_is_challenged_elsewhere_and_never_lost() {
                 "{binding:?}"
             );
             assert_eq!(opens(&room, &moved(&own), at(300)), [""; 0], "{binding:?}");
-            let cleared = Token { kind: Kind::Clearance, room: "".into(), sale: "".into(), ..own[0].clone() };
+            let cleared = Token { kind: Kind::Clearance, room: "".into(), sale: "".into(), number: 1, ..own[0].clone() };
             let both = [own[0].clone(), cleared];
             assert_ne!(room.status(&moved(&both), at(300)), RoomStatus::None, "{binding:?}: shown that somebody is there");
             assert_ne!(room.status(&visit("GET", &own), at(300)), RoomStatus::None, "{binding:?}: where it was given");

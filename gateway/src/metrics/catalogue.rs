@@ -38,6 +38,7 @@ pub(super) const REQUESTS: &str = "tidegate_requests_total";
 pub(super) const SHADOW: &str = "tidegate_shadow_total";
 pub(super) const REFUSED_HEADS: &str = "tidegate_refused_heads_total";
 pub(super) const TOKENS_REFUSED: &str = "tidegate_tokens_refused_total";
+pub(super) const CHALLENGES: &str = "tidegate_challenges_answered_total";
 pub(super) const CONNECTIONS: &str = "tidegate_connections_total";
 pub(super) const CONNECTIONS_REFUSED: &str = "tidegate_connections_refused_total";
 pub(super) const PARSED: &str = "tidegate_requests_parsed_total";
@@ -136,6 +137,7 @@ pub const CATALOGUE: &[Described] = &[
     counter(CLAIMS_REFUSED, &[], "Claims that found too many others waiting for an answer."),
     counter(SHOP_RUBBISH, &[], "Answers of the shop that could not be read."),
     counter(TOKENS_REFUSED, &["reason"], "Tickets, passes and other tokens that were not accepted."),
+    counter(CHALLENGES, &["reason"], "Answers to challenges: worked, slowly, or refused."),
     counter(
         SCORED,
         &["outcome"],

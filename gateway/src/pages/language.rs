@@ -57,6 +57,8 @@ pub struct Words {
     pub rules: Rules,
     pub draw: Drawing,
     pub challenge: Said,
+    pub challenge_work: Said,
+    pub detour: Said,
     pub refusals: Refusals,
 }
 
@@ -103,7 +105,7 @@ macro_rules! texts {
 texts!(/// Names of values.
     Labels: String { place, ahead, wait, opens, stock, message, reference });
 texts!(/// Buttons.
-    Actions: String { enter, extend, leave, sound, go_on });
+    Actions: String { enter, extend, leave, sound, go_on, slowly });
 texts!(/// Stages of a visitor who waits.
     Stages: Said { prequeue, waiting, called, next, paused, full });
 texts!(/// Why the wait is long.

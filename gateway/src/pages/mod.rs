@@ -6,9 +6,13 @@ use std::{
 };
 
 use minijinja::{Value, context};
+use serde_json::json;
 use thiserror::Error;
 use tidegate_config::Policy;
-use tidegate_filters::seats::page::{BUILTIN, PageSettings};
+use tidegate_filters::seats::{
+    draw::{digest::hex, work::Work},
+    page::{BUILTIN, PageSettings},
+};
 
 mod draw;
 mod guard;
@@ -171,10 +175,39 @@ pub fn in_english(refusal: Refusal) -> &'static str {
     Language::all_builtin().first().map_or("refused", |l| l.refusal(refusal).text.as_str())
 }
 
-/// A button that only somebody who is there presses.
-pub fn challenge(accept: &str, action: &str, to: &str, proof: &str, code: &str) -> Page {
-    let more = context! { urls => context! { action }, fields => fields(&[("to", to), ("proof", proof)]) };
-    message_page(accept, code, more, |l| l.words.challenge.clone())
+/// What a challenged visitor is asked.
+pub struct Asked<'a> {
+    /// Where the answer goes.
+    pub url: &'a str,
+    /// Where the visitor was going.
+    pub to: &'a str,
+    /// Goes back with the answer.
+    pub proof: &'a str,
+    /// 0 bits: the press of a button.
+    pub work: Work,
+    /// A page gives up after as many seconds.
+    pub work_s: u64,
+}
+
+/// Work that the page does by itself, or a button that only somebody who is there presses.
+pub fn challenge(accept: &str, asked: &Asked<'_>, code: &str) -> Page {
+    let (url, back) = (asked.url, [("to", asked.to), ("proof", asked.proof)]);
+    if asked.work.bits == 0 {
+        let more = context! { urls => context! { action => url }, fields => fields(&back) };
+        return message_page(accept, code, more, |l| l.words.challenge.clone());
+    }
+    let work = json!({ "url": url, "challenge": hex(&asked.work.challenge), "bits": asked.work.bits, "left": asked.work_s,
+        "proof": asked.proof, "slowly": true });
+    let more = context! {
+        urls => context! { action => url }, fields => fields(&[back[0], back[1], ("slowly", "1")]), slowly => true,
+        config => json!({ "work": work }).to_string(), script => Value::from_safe_string(format!("<script>{}</script>", *WORK)),
+    };
+    message_page(accept, code, more, |l| l.words.challenge_work.clone())
+}
+
+/// The slow way around a challenge.
+pub fn detour(accept: &str) -> Page {
+    message_page(accept, "", context! {}, |l| l.words.detour.clone())
 }
 
 fn message_page(accept: &str, code: &str, more: Value, said: impl Fn(&Language) -> language::Said) -> Page {
@@ -185,7 +218,7 @@ fn message_page(accept: &str, code: &str, more: Value, said: impl Fn(&Language) 
             ..more,
             ..context! {
                 lang => language.tag, dir => language.words.dir.name(), t, title => said.title, text => said.text, code,
-                style => styled(), urls => context! { action => "" }, fields => "",
+                style => styled(), urls => context! { action => "" }, fields => "", config => "", script => "", slowly => false,
             }
         };
         page.render(language, values).ok()

@@ -13,12 +13,20 @@ fn settings(languages: &[&str], translations: Option<&Path>, template: Option<&P
     }
 }
 
+fn asked(to: &str, bits: u8) -> Asked<'_> {
+    let work = Work { challenge: [7; 16], bits };
+    Asked { url: "/.tidegate/challenge", to, proof: "1207070707070707070707070707070707", work, work_s: 20 }
+}
+
 fn every_page() -> Vec<(&'static str, Page)> {
     let shipped = RoomPage::load(&PageSettings::default()).unwrap();
     let mut pages = waiting::sample_pages(&shipped);
     assert_eq!(pages.len(), 11 * Language::all_builtin().len(), "one does not render");
     for language in Language::all_builtin() {
-        pages.push(("challenge", challenge(&language.tag, "/.tidegate/challenge", "/x", "p", "CODE 7K3M-2PQ7-XW0A")));
+        for (name, bits) in [("challenge", 0), ("challenge with work", 18)] {
+            pages.push((name, challenge(&language.tag, &asked("/x", bits), "CODE 7K3M-2PQ7-XW0A")));
+        }
+        pages.push(("detour", detour(&language.tag)));
         for refusal in [Refusal::ShopSlow, Refusal::StaleChallenge, Refusal::Of(Reason::ShopBusy), Refusal::Of(Reason::Own)] {
             pages.push(("message", message(&language.tag, refusal, "CODE")));
         }
@@ -43,8 +51,10 @@ fn every_page_of_every_language_is_small_whole_and_asks_nobody_else() {
 
 #[test]
 fn values_cannot_break_out() {
-    let page = challenge("en", "/.tidegate/challenge", "/x?\"><img src=x>", "p", "CODE").html;
-    assert!(page.contains("value=\"/x?&quot;&gt;&lt;img src=x&gt;\"") && !page.contains("<img"), "{page}");
+    for bits in [0, 18] {
+        let page = challenge("en", &asked("/x?\"><img src=x>", bits), "CODE").html;
+        assert!(page.contains("value=\"/x?&quot;&gt;&lt;img src=x&gt;\"") && !page.contains("<img"), "{page}");
+    }
     // The samples carry quotes, brackets and ampersands in path and message.
     let shipped = RoomPage::load(&PageSettings::default()).unwrap();
     for (what, page) in waiting::sample_pages(&shipped) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod answers;
+mod challenge;
 mod door;
 mod forwarding;
 mod framing;

@@ -5,10 +5,7 @@ use tidegate_filters::{
     FilterSettings, Rate, Reason,
     plan::Admission,
     record::Kind,
-    rule::{
-        bot_gate::{BotGateSettings, Runtime, WhenUnscored},
-        waiting_room::WaitingRoomSettings,
-    },
+    rule::waiting_room::WaitingRoomSettings,
     seats::room::{Arm, RoomSettings},
 };
 
@@ -163,35 +160,6 @@ async fn an_open_room_gives_a_pass_with_the_shops_own_page() {
     assert_eq!(reply.body.lines().next(), Some("GET /drop 0"), "{reply:?}");
     assert!(cookie_line(&reply).contains("tidegate-pass-drop="));
     assert_eq!(reply.header("cache-control"), Some("private, no-store"), "no cache may hand the pass on");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_challenge_is_a_button_and_its_proof_is_not_portable() {
-    let shop = Shop::start().await;
-    let mut policy = plain_policy(shop.addr);
-    policy.filters.push(FilterSettings::BotGate(BotGateSettings {
-        model: "builtin".into(),
-        runtime: Runtime::Auto,
-        challenge_at: Some(0.5),
-        to_the_back_at: None,
-        refuse_at: None,
-        when_unscored: WhenUnscored::Challenge,
-        deadline: tidegate_filters::Span(5),
-        routes: vec![],
-        shadow: false,
-    }));
-    let gate = Gate::start(&policy).await;
-    let page = once(gate.addr(), get("/x", &[HTML])).await;
-    assert_eq!((page.status, page.header("tidegate-verdict")), (403, Some("challenge")));
-    let proof = page.body.split("name=\"proof\" value=\"").nth(1).and_then(|s| s.split('"').next()).unwrap();
-    let form = format!("to=%2Fx&proof={proof}");
-    let other =
-        once(gate.addr(), request("POST", "/.tidegate/challenge", &[HTML, ("user-agent", "another program")], &form)).await;
-    assert_eq!(other.status, 403);
-    let passed = once(gate.addr(), request("POST", "/.tidegate/challenge", &[HTML], &form)).await;
-    assert_eq!((passed.status, passed.header("location")), (303, Some("/x")));
-    let inside = once(gate.addr(), get("/x", &[HTML, ("cookie", &cookie_line(&passed))])).await;
-    assert_eq!(inside.body.lines().next(), Some("GET /x 0"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,10 @@ use hyper::{
     http::response::Parts,
 };
 use serde::Deserialize;
+use tidegate_filters::seats::draw::{
+    digest::unhex,
+    work::{WORK_BITS_MAX, Work},
+};
 
 use super::jar;
 use crate::crowd::{Action, Answer, AnswerKind, GateVerdict, Note};
@@ -46,13 +50,20 @@ pub(super) fn classify(action: Action, parts: &Parts, body: &[u8]) -> Answer {
         (Some(GateVerdict::Challenge), _) => {
             answer.kind = AnswerKind::Challenged;
             let text = String::from_utf8_lossy(body);
-            answer.proof = field(&text, "proof").map(|p| format!("to={}&proof={p}", field(&text, "to").unwrap_or("/".into())));
+            let to = field(&text, "to").unwrap_or("/".into());
+            answer.proof = field(&text, "proof").map(|p| format!("to={to}&proof={p}&answer={}", worked(&p)));
         }
         (Some(GateVerdict::SoldOut), _) => answer.kind = AnswerKind::SoldOut,
         (Some(_), _) => answer.kind = by_status(status),
         (None, _) => answer.kind = from_shop(action, status, answer.location.as_deref(), body),
     }
     answer
+}
+
+/// What the page's script would find: the bits and the challenge are in the proof.
+fn worked(proof: &str) -> u64 {
+    let read = unhex(proof).map(|[bits, challenge @ ..]: [u8; 17]| Work { bits: bits.min(WORK_BITS_MAX), challenge });
+    read.map_or(0, |work| work.solve())
 }
 
 /// JSON of the gate: the place, or that there is none.

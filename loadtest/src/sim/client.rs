@@ -44,7 +44,7 @@ impl Jar {
     }
 
     fn is_empty(&self) -> bool {
-        self.tickets.iter().chain(&self.passes).all(Option::is_none)
+        self.tickets.iter().chain(&self.passes).chain([&self.clearance]).all(Option::is_none)
     }
 }
 
@@ -68,9 +68,14 @@ impl Client {
     /// Who the gate takes it for: its cookie, else its address.
     pub(super) fn visitor(&self, request: &Request) -> (u64, bool) {
         match request.cookies && !self.jar.is_empty() {
-            true => (u64::from(self.who.id()) + 1, true),
+            true => (self.name(), true),
             false => (1 << 40 | u64::from(u32::from(request.address)), false),
         }
+    }
+
+    /// What its cookie says.
+    pub(super) fn name(&self) -> u64 {
+        u64::from(self.who.id()) + 1
     }
 
     pub(super) fn keep(&mut self, gift: Gift) {

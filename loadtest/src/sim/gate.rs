@@ -232,7 +232,7 @@ impl Gate {
     }
 
     /// A passed challenge.
-    pub(super) fn challenge(&mut self, at_us: u64) -> Ruling {
+    pub(super) fn challenge(&mut self, at_us: u64, visitor: u64) -> Ruling {
         self.row(at_us);
         let wall_ms = self.now(at_us).wall_ms;
         let token = Token {
@@ -241,7 +241,7 @@ impl Gate {
             sale: "".into(),
             host: HOST.into(),
             epoch: 0,
-            number: 0,
+            number: visitor,
             binding: 0,
             issued_at_ms: wall_ms,
             not_before_ms: wall_ms,

@@ -290,7 +290,7 @@ impl<'w> Sim<'w> {
                 }
                 self.gate.claim(now_us, room, &incoming)
             }
-            (Action::Challenge, _) => self.gate.challenge(now_us),
+            (Action::Challenge, _) => self.gate.challenge(now_us, self.clients[client].name()),
             (Action::Poll | Action::Claim, None) => Ruling::Answer(Answer::of(AnswerKind::NoTicket, 404), None),
             (Action::Checkout, _) => {
                 let ruling = self.gate.visit(now_us, &incoming);

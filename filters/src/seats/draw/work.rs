@@ -1,7 +1,7 @@
-//! Proof of work: who comes above a quota pays with computing instead of being refused.
+//! Proof of work: who comes above a quota pays with computing instead of being refused, and so does who is challenged.
 //!
-//! The challenge follows from the person and the sale, so nothing is kept for it; one proof is good for one person's one
-//! entry.
+//! For an entry the challenge follows from the person and the sale, so nothing is kept for it; one proof is good for one
+//! person's one entry.
 
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;

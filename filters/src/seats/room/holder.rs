@@ -64,7 +64,7 @@ impl Room {
         self.settings.binding != Binding::None
             && token.binding != 0
             && token.binding != self.binding_of(visit)
-            && !cleared(visit, now)
+            && cleared(visit, now).is_none()
             && !sabotage::is(Bug::BindingNotChecked)
     }
 }
