@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     io::{BufReader, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +18,7 @@ use serde_json::Value;
 use crate::{
     kills::{free_port, start},
     stock::{BY_HEADER, policy},
-    support::{Answer, Client, raw, read_request},
+    support::{Answer, Client, admin_at, read_request},
 };
 
 const STOCK: u32 = 24;
@@ -105,15 +104,6 @@ fn buyer(address: SocketAddr, stop: &AtomicBool) {
     }
 }
 
-fn admin(address: SocketAddr, dir: &Path, method: &str, path: &str, body: &str) -> Answer {
-    let token = std::fs::read_to_string(dir.join("admin.token")).unwrap();
-    let (token, length) = (token.trim(), body.len());
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
-    );
-    raw(address, format!("{head}{body}").as_bytes())
-}
-
 fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
     for _ in 0..600 {
         if so() {
@@ -153,7 +143,7 @@ fn a_kill_between_the_shops_order_and_our_record_sells_nothing_twice() {
         gate = start(&file);
         assert!(shop.count() <= STOCK, "oversold after kill {kill}: {:?}", shop.made.lock().unwrap());
     }
-    let sale = || admin(control, dir.path(), "GET", "/v1/sales/drop-1", "").json();
+    let sale = || admin_at(control, dir.path(), "GET", "/v1/sales/drop-1", "").json();
     let number = |u: &Value, key: &str| u["units"][key].as_u64().unwrap();
     wait_for("every unit is sold or uncertain", || {
         let u = sale();
@@ -168,7 +158,7 @@ fn a_kill_between_the_shops_order_and_our_record_sells_nothing_twice() {
     // The shop's books put it right, hold by hold; what was not ordered can be bought.
     for hold in &doubts {
         let body = format!("{{\"sold\":{}}}", u8::from(orders.contains_key(hold)));
-        assert_eq!(admin(control, dir.path(), "POST", &format!("/v1/sales/drop-1/holds/{hold}"), &body).status, 200);
+        assert_eq!(admin_at(control, dir.path(), "POST", &format!("/v1/sales/drop-1/holds/{hold}"), &body).status, 200);
     }
     println!("{} orders, {} in doubt after {KILLS} kills, {made} of them made", shop.count(), doubts.len());
     wait_for("the rest is bought", || {

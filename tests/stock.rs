@@ -15,7 +15,7 @@ use serde_json::Value;
 use tidegate_config::Timestamp;
 use tidegate_loadtest::shop::{Shop as DemoShop, ShopSettings};
 
-use crate::support::{Answer, Client, Gate, gate, raw, read_request};
+use crate::support::{Client, Gate, admin, gate, read_request};
 
 /// A sale that is on, with a hold on the checkout and no limit on how many are at the shop.
 pub fn policy(stock: u32, more: &str) -> String {
@@ -54,15 +54,6 @@ fn inside(address: SocketAddr) -> Client {
     c.get("/");
     c.wait_and_claim("drop").expect("a seat");
     c
-}
-
-fn admin(gate: &Gate, dir: &Path, method: &str, path: &str, body: &str) -> Answer {
-    let token = std::fs::read_to_string(dir.join("admin.token")).unwrap();
-    let (token, length) = (token.trim(), body.len());
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
-    );
-    raw(gate.admin_address().unwrap(), format!("{head}{body}").as_bytes())
 }
 
 fn units(gate: &Gate, dir: &Path) -> Value {

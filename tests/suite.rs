@@ -1,6 +1,7 @@
 //! End to end: real sockets, real files, one binary.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
+mod appeals;
 mod browser;
 mod crowd;
 mod draw;

@@ -228,3 +228,18 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
     let _ = reader.take(len.unwrap_or(1 << 20)).read_to_end(&mut body);
     Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
 }
+
+/// The admin API, with the token in `dir`.
+pub fn admin(gate: &Gate, dir: &Path, method: &str, path: &str, body: &str) -> Answer {
+    admin_at(gate.admin_address().unwrap(), dir, method, path, body)
+}
+
+/// The same of a gate in another process.
+pub fn admin_at(address: SocketAddr, dir: &Path, method: &str, path: &str, body: &str) -> Answer {
+    let token = std::fs::read_to_string(dir.join("admin.token")).unwrap();
+    let (token, length) = (token.trim(), body.len());
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    raw(address, format!("{head}{body}").as_bytes())
+}

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use siphasher::sip::SipHasher13;
 use tidegate_filters::{
-    Decision, Filter, Reason, Score, VisitorId, Wants,
+    Decision, Filter, Reason, Score, Wants,
     record::Kind as RowKind,
     reference::Reference,
     seats::{
@@ -24,7 +24,6 @@ use tidegate_filters::{
 
 use crate::{
     counts::Challenged,
-    intake,
     own::{self, get},
     pages::{self, Refusal},
     reply::{self, Answer},
@@ -126,14 +125,14 @@ pub fn ask(trace: &Trace, decision: &Decision) -> Answer {
         let page = pages::challenge(trace.intake.accept_language.as_str(), &asked, &reply::quoted(reason.code(), reference));
         return Answer::page(403, "challenge", reason.code(), page);
     }
-    let mut value = json!({ "type": "about:blank", "title": "Forbidden", "status": 403, "reason": reason.code(),
-        "reference": reference.to_string(), "detail": "do the work of `challenge`, send its answer, then ask again" });
+    let detail = "do the work of `challenge`, send its answer, then ask again";
+    let mut value = reply::problem_value(Some(reference), 403, reason.code(), detail);
     value["challenge"] = json!({ "method": "POST", "url": url, "proof": proof });
     if work.bits > 0 {
         value["challenge"]["work"] = json!({ "challenge": hex(&work.challenge), "bits": work.bits });
         value["challenge"]["slowly"] = json!({ "wait_s": DETOUR_S });
     }
-    Answer { content_type: "application/problem+json", ..Answer::json(403, "challenge", reason.code(), &value) }
+    Answer::problem_of(403, "challenge", reason.code(), &value)
 }
 
 /// What the gate that challenges asks for; a room only wants to know that somebody is there.
@@ -154,7 +153,7 @@ pub fn take(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> An
     let slowly = challenge.as_ref().is_some_and(|c| c.work.bits > 0) && get(form, "slowly").is_some();
     let done = |c: &Challenge| c.work.is_done(get(form, "answer").and_then(|n| n.parse().ok()).unwrap_or_default());
     let passed = challenge.filter(|c| slowly || done(c)).filter(|c| shared.challenges.first(c.nonce, now.wall_ms));
-    let Some(visitor) = passed.and_then(|_| named(shared, trace)) else {
+    let Some(visitor) = passed.and_then(|_| own::named(shared, trace)) else {
         shared.counts.challenged(Challenged::Refused);
         return reply::failure(trace, 403, "own", Reason::Own.code(), Refusal::StaleChallenge);
     };
@@ -180,15 +179,6 @@ pub fn take(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> An
         }
         _ => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "slowly", "wait_s": DETOUR_S })),
     }
-}
-
-/// Who this is from now on: what is passed is passed by one visitor, not by all of a network.
-fn named(shared: &Shared, trace: &mut Trace) -> Option<VisitorId> {
-    if trace.intake.visitor_by_cookie {
-        return trace.intake.visitor;
-    }
-    let number = own::name_visitor(shared, trace, shared.clock.now())?;
-    Some(intake::by_cookie(shared.hash_key, number))
 }
 
 #[cfg(test)]

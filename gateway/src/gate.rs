@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::{
     admin::{Admin, AdminError},
+    appeal::Appeals,
     clock::Clock,
     control::{Control, Parts, seed},
     deep::{Deep, Trial},
@@ -242,7 +243,8 @@ fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>, store: Arc<dyn 
     Rooms::new(store.clone()).revive(&mut pipeline, clock.now())?;
     Holds::new(store.clone()).revive(&pipeline)?;
     let active = Active::new(policy.clone(), pipeline, loaded.sha256.clone(), None);
-    Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store, draws))
+    let appeals = Appeals::kept(&*store)?;
+    Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store, appeals, draws))
 }
 
 /// Nobody comes in before the rooms are written down with numbers to give out. A disk that is full by now is no reason to

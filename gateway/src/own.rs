@@ -6,7 +6,7 @@ use http::header;
 use pingora::proxy::Session;
 use serde_json::json;
 use tidegate_filters::{
-    Now, Reason, Wants,
+    Now, Reason, VisitorId, Wants,
     pipeline::ClaimOutcome,
     record::Kind as RowKind,
     seats::{
@@ -19,10 +19,10 @@ use tidegate_filters::{
 };
 
 use crate::{
-    canonical, challenge,
+    appeal, canonical, challenge,
     claims::CLAIM_WAIT,
     credentials::{COOKIE_PREFIX, HOST_PREFIX},
-    draw, events,
+    draw, events, intake,
     reply::{self, Answer},
     standing::State,
     state::Shared,
@@ -42,9 +42,11 @@ pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer>
         ("status", "GET" | "HEAD") => status(shared, trace),
         ("health", "GET" | "HEAD") => health(shared),
         ("bypass", "GET") => take_bypass(shared, trace),
+        ("appeal", "GET") => appeal::outcome(shared, trace),
         ("events", "GET") => return None,
         ("draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", "GET" | "HEAD") => return None,
-        ("claim" | "extend" | "leave" | "challenge" | "draw/proof" | "work", "POST") => return None,
+        ("claim" | "extend" | "leave" | "challenge" | "appeal" | "draw/proof" | "work", "POST") => return None,
+        ("appeal", _) => problem(405, "answers GET and POST only").with("allow", "GET, POST"),
         ("status" | "health" | "events" | "bypass" | "draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", _) => {
             problem(405, "answers GET only").with("allow", "GET, HEAD")
         }
@@ -68,6 +70,7 @@ pub async fn answer(shared: &Arc<Shared>, session: &mut Session, trace: &mut Tra
         ("extend", Ok(form)) => extend(shared, trace, &form),
         ("leave", Ok(form)) => leave(shared, trace, &form).await,
         ("challenge", Ok(form)) => challenge::take(shared, trace, &form),
+        ("appeal", Ok(form)) => appeal::take(shared, trace, &form).await,
         ("work", Ok(form)) => draw::work(shared, trace, &form).await,
         (_, Ok(form)) => return draw::answer(shared, session, trace, path, &form).await,
     };
@@ -119,8 +122,17 @@ pub fn give_visitor(shared: &Shared, trace: &mut Trace, now: Now) {
     }
 }
 
+/// Who this is from now on: what somebody earns is one visitor's, not everybody's of a network.
+pub fn named(shared: &Shared, trace: &mut Trace) -> Option<VisitorId> {
+    if trace.intake.visitor_by_cookie {
+        return trace.intake.visitor;
+    }
+    let number = name_visitor(shared, trace, shared.clock.now())?;
+    Some(intake::by_cookie(shared.hash_key, number))
+}
+
 /// Gives a visitor a name: its number.
-pub fn name_visitor(shared: &Shared, trace: &mut Trace, now: Now) -> Option<u64> {
+fn name_visitor(shared: &Shared, trace: &mut Trace, now: Now) -> Option<u64> {
     let number = getrandom::u64().ok()?;
     let token = gate_token(trace, Kind::Visitor, number, VISITOR_MS, now);
     trace.cookies.push(cookie(shared, trace.intake.https, "visitor", &token));

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::{http::ResponseHeader, proxy::Session};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_filters::{
     Decision, Filter, Reason, Verdict, VisitorId, Wants,
     reference::Reference,
@@ -16,7 +16,7 @@ use tidegate_filters::{
 };
 
 use crate::{
-    challenge,
+    appeal, challenge,
     counts::HeadFault,
     pages::{self, Page, Refusal},
     standing::State,
@@ -72,12 +72,12 @@ impl Answer {
 
     /// The same about a decision that its visitor can ask about.
     fn problem_about(about: Option<Reference>, status: u16, verdict: &'static str, reason: &'static str, detail: &str) -> Self {
-        let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
-        let mut value = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason });
-        if let Some(reference) = about {
-            value["reference"] = reference.to_string().into();
-        }
-        Answer { content_type: "application/problem+json", ..Self::json(status, verdict, reason, &value) }
+        Self::problem_of(status, verdict, reason, &problem_value(about, status, reason, detail))
+    }
+
+    /// The same with more to say, see [`problem_value`].
+    pub fn problem_of(status: u16, verdict: &'static str, reason: &'static str, value: &Value) -> Self {
+        Answer { content_type: "application/problem+json", ..Self::json(status, verdict, reason, value) }
     }
 
     /// Another place.
@@ -93,6 +93,16 @@ impl Answer {
         self.headers.push((name, value.to_string()));
         self
     }
+}
+
+/// The fields of RFC 9457, and ours: `reason`, and `reference` where the visitor can ask about the decision.
+pub fn problem_value(about: Option<Reference>, status: u16, reason: &str, detail: &str) -> Value {
+    let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
+    let mut value = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason });
+    if let Some(reference) = about {
+        value["reference"] = reference.to_string().into();
+    }
+    value
 }
 
 /// What the filters decided, as an answer. `Forward` has none.
@@ -116,7 +126,10 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
                 (_, Some(_)) => 503,
                 (_, None) => 403,
             };
-            let answer = refusal(trace, status, "refuse", reason);
+            let answer = match reason {
+                Reason::ScoreRefuse | Reason::AddressDenied => appeal::offered(trace, status, reason),
+                _ => refusal(trace, status, "refuse", reason),
+            };
             let answer = match retry_after_s {
                 Some(s) => answer.with("retry-after", retry_after(*s, intake.visitor)),
                 None => answer,

@@ -23,6 +23,7 @@ use tidegate_filters::{
 };
 
 use crate::{
+    appeal::Appeals,
     challenge::Spent,
     claims::ClaimDesk,
     clock::Clock,
@@ -68,6 +69,8 @@ pub struct Shared {
     pub caps: Arc<Caps>,
     /// What was refused before there was a visit, and other counts of the data plane.
     pub counts: Counts,
+    /// What refused visitors said.
+    pub appeals: Appeals,
     /// Challenges that were answered.
     pub challenges: Spent,
     /// Live pages.
@@ -217,6 +220,7 @@ impl Shared {
         hash_key: (u64, u64),
         rows: Arc<dyn RowSink>,
         store: Arc<dyn Store>,
+        appeals: Appeals,
         draws: Draws,
     ) -> Arc<Self> {
         let in_flight = &active.policy.shop.in_flight;
@@ -238,6 +242,7 @@ impl Shared {
             scorer: ArcSwap::from_pointee(ScorerSlot(Box::new(NoScores))),
             claims: ClaimDesk::default(),
             counts: Counts::default(),
+            appeals,
             challenges: Spent::default(),
             live: Arc::default(),
             time_kept_ms: AtomicU64::new(0),

@@ -160,10 +160,13 @@ impl BotGate {
     /// The class of a score, and an opinion when the score alone decides. `cleared`: how the visitor got past a challenge.
     pub fn check(&self, score: Score, cleared: Option<Cleared>) -> (Class, Option<(Verdict, Reason)>) {
         let s = &self.settings;
+        if cleared == Some(Cleared::Granted) {
+            return (Class::Human, None);
+        }
         let challenge = |reason| match cleared {
             None => (Class::Unsure, Some((Verdict::Challenge, reason))),
-            Some(Cleared::Worked) => (Class::Unsure, None),
             Some(Cleared::Slowly) => (Class::Suspect, None),
+            Some(Cleared::Worked | Cleared::Granted) => (Class::Unsure, None),
         };
         let Score::Known(p) = score else {
             return match s.when_unscored {
@@ -226,6 +229,7 @@ mod tests {
         assert_eq!(class(0.99).1.map(|o| o.1), Some(Reason::ScoreRefuse));
         assert_eq!(g.check(Score::Known(0.7), Some(Cleared::Worked)), (Class::Unsure, None), "a passed challenge is enough");
         assert_eq!(g.check(Score::Known(0.7), Some(Cleared::Slowly)), (Class::Suspect, None), "the slow way is to the back");
+        assert_eq!(g.check(Score::Known(1.0), Some(Cleared::Granted)), (Class::Human, None), "an operator knows better");
         assert_eq!(g.check(Score::Known(0.1), Some(Cleared::Slowly)), (Class::Human, None), "only for who would be challenged");
     }
 

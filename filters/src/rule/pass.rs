@@ -30,16 +30,18 @@ pub fn seat_of(token: &Token) -> SeatRef {
     SeatRef::from_bits(token.number)
 }
 
-/// How somebody got past a challenge.
+/// How somebody got past a challenge or a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleared {
     /// Did what was asked.
     Worked,
     /// Went the slow way: to the back.
     Slowly,
+    /// An operator granted an appeal: scores no longer count.
+    Granted,
 }
 
-/// Whether this visitor got past a challenge of this host lately. Who copies the cookies of a visitor is that visitor, and
+/// Whether this visitor got past a challenge or a score of this host lately. Who copies the cookies of a visitor is that visitor, and
 /// shares its quotas.
 pub fn cleared(visit: &Visit<'_>, now: Now) -> Option<Cleared> {
     let visitor = visit.visitor?.0;
@@ -53,8 +55,6 @@ pub fn cleared(visit: &Visit<'_>, now: Now) -> Option<Cleared> {
         };
         visit.tokens.iter().any(good)
     };
-    if has(Kind::Clearance) {
-        return Some(Cleared::Worked);
-    }
-    has(Kind::Detour).then_some(Cleared::Slowly)
+    let ways = [(Kind::Grant, Cleared::Granted), (Kind::Clearance, Cleared::Worked), (Kind::Detour, Cleared::Slowly)];
+    ways.into_iter().find(|(kind, _)| has(*kind)).map(|(_, way)| way)
 }

@@ -42,6 +42,8 @@ pub enum Kind {
     Bypass = 5,
     /// The slow way around a challenge, good after some seconds; `number` is the visitor who went it.
     Detour = 6,
+    /// An appeal that was granted; `number` is the visitor.
+    Grant = 7,
 }
 
 /// A decoded token. Authentic once it comes out of [`Keyring::open`]; room, host, epoch and times are for the rules to check.
@@ -161,6 +163,7 @@ impl Keyring {
             4 => Kind::Clearance,
             5 => Kind::Bypass,
             6 => Kind::Detour,
+            7 => Kind::Grant,
             _ => return Err(TokenError::UnknownKind),
         };
         let (_, mac) = self.keys.iter().find(|(id, _)| *id == signed[2]).ok_or(TokenError::UnknownKey)?;

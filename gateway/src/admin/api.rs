@@ -21,6 +21,7 @@ use tidegate_filters::{
 
 use super::App;
 use crate::{
+    canonical,
     control::{Applied, Control, InForce, LoadError},
     forecasting::ForecastStatus,
     operate::{By, Bypass, OperateError, SaleStatus, Target},
@@ -252,11 +253,6 @@ struct Message {
     text: Option<String>,
 }
 
-/// Breaks a line or turns the writing around.
-fn is_invisible(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// The action a path names, with its value from the body.
 async fn action_of(name: &str, body: Body) -> Answer<Action> {
     match name {
@@ -276,7 +272,7 @@ async fn action_of(name: &str, body: Body) -> Answer<Action> {
                 let what = "the message is longer than 500 characters";
                 return Err(Fault::new(StatusCode::BAD_REQUEST, "TOO_LONG", what, instead));
             }
-            if text.as_ref().is_some_and(|t| t.chars().any(is_invisible)) {
+            if text.as_ref().is_some_and(|t| t.chars().any(canonical::is_invisible)) {
                 let what = "the message has a control character: everybody who waits reads it as one line";
                 return Err(Fault::new(StatusCode::BAD_REQUEST, "CONTROL_CHARACTER", what, instead));
             }
@@ -350,9 +346,9 @@ pub(super) async fn policy_reload(State(app): State<App>) -> Answer<Json<impl Se
 }
 
 pub(super) async fn no_such_path() -> Fault {
-    let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/sales /v1/policy; POST /v1/rooms/NAME/ACTION, \
+    let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/sales /v1/appeals /v1/policy; POST /v1/rooms/NAME/ACTION, \
                    /v1/sales/NAME/ACTION (pause resume drain close open as_written slow message), \
-                   /v1/sales/NAME/sold restock holds/NUMBER, /v1/bypass, /v1/beacon, /v1/policy/check apply reload";
+                   /v1/sales/NAME/sold restock holds/NUMBER, /v1/appeals/REFERENCE, /v1/bypass, /v1/beacon, /v1/policy/check apply reload";
     Fault::new(StatusCode::NOT_FOUND, "NO_SUCH_PATH", "there is nothing at this path", instead)
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::{control::Control, keys::KeyError};
 
 mod api;
+mod appeals;
 mod listener;
 mod sales;
 mod token;
@@ -119,6 +120,8 @@ fn router(app: App) -> Router {
         .route("/v1/sales/{name}/sold", post(sales::sold))
         .route("/v1/sales/{name}/restock", post(sales::restock))
         .route("/v1/sales/{name}/holds/{hold}", post(sales::resolve))
+        .route("/v1/appeals", get(appeals::list))
+        .route("/v1/appeals/{reference}", post(appeals::decide))
         .route("/v1/clock/accept", post(api::clock_accept))
         .route("/v1/beacon", post(api::beacon))
         .route("/v1/policy", get(api::policy))

@@ -66,6 +66,8 @@ pub mod gauges {
     pub const CLOCK_DOUBT: &str = "tidegate_clock_doubt_seconds";
     /// The store works.
     pub const STORE_WELL: &str = "tidegate_store_well";
+    /// Appeals that nobody has decided.
+    pub const APPEALS_UNDECIDED: &str = "tidegate_appeals_undecided";
     /// A drawn sale that cannot go on: its beacon's round or the disk is missing.
     pub const DRAW_STUCK: &str = "tidegate_draw_stuck";
     /// Build information.
@@ -162,6 +164,7 @@ pub const CATALOGUE: &[Described] = &[
     counter(STORE_BYTES, &[], "Bytes of state that became durable."),
     counter(STORE_FAILURES, &[], "Groups of batches that the disk refused."),
     counter(STORE_BUSY_MS, &[], "Milliseconds spent on writing groups of batches."),
+    gauge(gauges::APPEALS_UNDECIDED, &[], "Appeals of refused visitors that wait for an operator."),
     gauge(
         gauges::STORE_WELL,
         &[],

@@ -59,6 +59,7 @@ pub struct Words {
     pub challenge: Said,
     pub challenge_work: Said,
     pub detour: Said,
+    pub appeal: Appeals,
     pub refusals: Refusals,
 }
 
@@ -112,6 +113,19 @@ texts!(/// Why the wait is long.
     Because: String { slowed, shop_slower, shop_down, seats_taken, paused });
 texts!(/// The rules of a sale.
     Rules: String { title, room_title, order_fifo, order_draw, order_windows, never, opens, closes, stock, per_visitor, claim, proof });
+
+/// An appeal against a refusal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Appeals {
+    pub ask: String,
+    pub why: String,
+    pub send: String,
+    pub undecided: Said,
+    pub granted: Said,
+    pub rejected: Said,
+}
 
 /// Refusals by code.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -170,6 +170,48 @@ pub fn message(accept: &str, refusal: Refusal, code: &str) -> Page {
     message_page(accept, code, context! {}, |l| l.refusal(refusal).clone())
 }
 
+/// A refusal that can be appealed against.
+pub fn refused(accept: &str, refusal: Refusal, code: &str, url: &str, about: &str) -> Page {
+    let more = context! { urls => urls("appeal", url), fields => fields(&[("about", about)]) };
+    message_page(accept, code, more, |l| l.refusal(refusal).clone())
+}
+
+/// How an appeal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appealed {
+    /// Nobody has decided.
+    Undecided,
+    /// It was a mistake.
+    Granted,
+    /// It was none.
+    Rejected,
+}
+
+impl Appealed {
+    /// Stable, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Appealed::Undecided => "undecided",
+            Appealed::Granted => "granted",
+            Appealed::Rejected => "rejected",
+        }
+    }
+}
+
+/// What became of an appeal; `say` is the operator's.
+pub fn appealed(accept: &str, state: Appealed, say: &str, reference: &str) -> Page {
+    let shop = if state == Appealed::Granted { "/" } else { "" };
+    let more = context! { urls => urls("shop", shop), say };
+    message_page(accept, reference, more, |l| {
+        let words = &l.words.appeal;
+        match state {
+            Appealed::Undecided => words.undecided.clone(),
+            Appealed::Granted => words.granted.clone(),
+            Appealed::Rejected => words.rejected.clone(),
+        }
+    })
+}
+
 /// What programs are told about a refusal.
 pub fn in_english(refusal: Refusal) -> &'static str {
     Language::all_builtin().first().map_or("refused", |l| l.refusal(refusal).text.as_str())
@@ -193,13 +235,13 @@ pub struct Asked<'a> {
 pub fn challenge(accept: &str, asked: &Asked<'_>, code: &str) -> Page {
     let (url, back) = (asked.url, [("to", asked.to), ("proof", asked.proof)]);
     if asked.work.bits == 0 {
-        let more = context! { urls => context! { action => url }, fields => fields(&back) };
+        let more = context! { urls => urls("action", url), fields => fields(&back) };
         return message_page(accept, code, more, |l| l.words.challenge.clone());
     }
     let work = json!({ "url": url, "challenge": hex(&asked.work.challenge), "bits": asked.work.bits, "left": asked.work_s,
         "proof": asked.proof, "slowly": true });
     let more = context! {
-        urls => context! { action => url }, fields => fields(&[back[0], back[1], ("slowly", "1")]), slowly => true,
+        urls => urls("action", url), fields => fields(&[back[0], back[1], ("slowly", "1")]), slowly => true,
         config => json!({ "work": work }).to_string(), script => Value::from_safe_string(format!("<script>{}</script>", *WORK)),
     };
     message_page(accept, code, more, |l| l.words.challenge_work.clone())
@@ -218,13 +260,18 @@ fn message_page(accept: &str, code: &str, more: Value, said: impl Fn(&Language) 
             ..more,
             ..context! {
                 lang => language.tag, dir => language.words.dir.name(), t, title => said.title, text => said.text, code,
-                style => styled(), urls => context! { action => "" }, fields => "", config => "", script => "", slowly => false,
+                style => styled(), urls => urls("", ""), fields => "", config => "", script => "", slowly => false, say => "",
             }
         };
         page.render(language, values).ok()
     });
     // Never: a test renders every one of them.
     shown.unwrap_or_else(|| Page { html: code.to_owned(), policy: "default-src 'none'".into(), language: "en".into() })
+}
+
+/// The links of a message, one of them set.
+fn urls(name: &str, url: &str) -> Value {
+    ["action", "appeal", "shop"].into_iter().map(|n| (n, if n == name { url } else { "" })).collect()
 }
 
 /// Hidden fields of a form, made safe here.

@@ -71,6 +71,7 @@ impl Gate {
             (1, 2),
             rows.clone(),
             Arc::new(Memory),
+            tidegate_gateway::appeal::Appeals::default(),
             tidegate_gateway::draw::Draws::new(&tidegate_gateway::keys::StatementKey([7; 32]), std::path::Path::new(".")),
         );
         let (stop, stopped) = watch::channel(false);

@@ -133,7 +133,6 @@ mod tests {
     fn the_policy_has_no_mistakes() {
         let dir = tempfile::tempdir().unwrap();
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        fs::write(dir.path().join("token"), TOKEN).unwrap();
         let text = policy(at(1), at(2), at(3), 1_000_000, dir.path());
         tidegate_config::parse(&text, "restart.yaml").unwrap_or_else(|e| panic!("{e}\n{text}"));
     }

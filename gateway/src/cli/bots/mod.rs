@@ -2,7 +2,11 @@
 
 mod print;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use tidegate_filters::{FilterSettings, Row, reference::Reference, rule::bot_gate::Runtime};
@@ -12,6 +16,8 @@ use tidegate_models::{
     tune::{self, Book, Explainer, Label, Labels, Thresholds, Visitor},
 };
 
+use crate::appeal::Appeal;
+
 use super::{
     Failure, Outcome, fail,
     journal::{each_row, files},
@@ -20,6 +26,8 @@ use super::{
 
 /// Most rows one reference is looked for in after it was found: two gates may share a directory.
 const SAME_REFERENCE_MAX: usize = 8;
+/// Most of a list of appeals that is read, bytes.
+const APPEALS_BYTES_MAX: u64 = 64 << 20;
 
 /// Arguments of `bots`.
 #[derive(Debug, Args)]
@@ -29,14 +37,14 @@ pub(super) struct Bots {
     command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
+const EXAMPLES: &str = r#"Examples:
   tidegate bots explain 7K3M-2PQ7-XW0A --from /var/lib/tidegate/journal
   tidegate bots what-if --from JOURNAL --policy drop-day.yaml --refuse-at 0.95
   tidegate bots what-if --from JOURNAL --to-the-back-at 0.85 --model new.onnx --json
   tidegate bots label --from JOURNAL --labels labels.csv
-  tidegate bots label --labels labels.csv --set 09f3a1c2b4d5e6f7=person --note \"wrote to us\"
-  tidegate bots curve --from JOURNAL --labels labels.csv";
+  tidegate bots label --labels labels.csv --set 09f3a1c2b4d5e6f7=person --note "wrote to us"
+  curl -H "Authorization: Bearer $(cat admin.token)" http://127.0.0.1:9900/v1/appeals | tidegate bots label --labels labels.csv --appeals -
+  tidegate bots curve --from JOURNAL --labels labels.csv"#;
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -85,7 +93,7 @@ enum Command {
     /// Shows the visitors worth a look, or writes down what one is.
     Label {
         /// The policy's journal.directory: shows whom to label
-        #[arg(long, required_unless_present = "set")]
+        #[arg(long, required_unless_present_any = ["set", "appeals"])]
         from: Option<PathBuf>,
         #[command(flatten)]
         by: By,
@@ -95,6 +103,9 @@ enum Command {
         /// VISITOR=person or VISITOR=program; may be repeated
         #[arg(long, value_name = "VISITOR=LABEL")]
         set: Vec<String>,
+        /// What `GET /v1/appeals` answered (`-`: standard input): decided appeals become labels
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["set", "from"])]
+        appeals: Option<PathBuf>,
         /// Goes with what is set
         #[arg(long, default_value = "", requires = "set")]
         note: String,
@@ -143,6 +154,7 @@ impl Bots {
             Command::Label { from: Some(from), by, labels, set, visitors, json, .. } if set.is_empty() => {
                 queue(&from, &by, &labels, visitors, json)
             }
+            Command::Label { labels, appeals: Some(appeals), .. } => label_appeals(&labels, &appeals),
             Command::Label { labels, set, note, .. } => set_labels(&labels, &set, &note),
         }
     }
@@ -218,6 +230,29 @@ fn set_labels(file: &Path, set: &[String], text: &str) -> Outcome {
     }
     labels.write(file).map_err(|e| fail(Failure::Runtime, &e.to_string()))?;
     say(&format!("{}: {} labels", file.display(), labels.len()))
+}
+
+/// Granted: a person. Rejected: a program.
+fn label_appeals(file: &Path, appeals: &Path) -> Outcome {
+    let wrong = |why: String| fail(Failure::Usage, &format!("{}: {why}", appeals.display()));
+    let mut text = String::new();
+    let read = match appeals.as_os_str() == "-" {
+        true => io::stdin().take(APPEALS_BYTES_MAX).read_to_string(&mut text),
+        false => File::open(appeals).and_then(|f| f.take(APPEALS_BYTES_MAX).read_to_string(&mut text)),
+    };
+    read.map_err(|e| wrong(e.to_string()))?;
+    let list: Vec<Appeal> =
+        serde_json::from_str(&text).map_err(|e| wrong(format!("{e}; this is not what GET /v1/appeals answers")))?;
+    let mut labels = read_or_new(file)?;
+    let (mut decided, all) = (0, list.len());
+    for appeal in list {
+        let Some(outcome) = appeal.outcome else { continue };
+        let label = if outcome.granted { Label::Person } else { Label::Program };
+        labels.set(tune::visitor(&appeal.visitor).map_err(wrong)?, label, &format!("appeal {}", appeal.reference));
+        decided += 1;
+    }
+    labels.write(file).map_err(|e| fail(Failure::Runtime, &e.to_string()))?;
+    say(&format!("{}: {} labels; {decided} of {all} appeals are decided", file.display(), labels.len()))
 }
 
 fn read_or_new(file: &Path) -> Result<Labels, Failure> {
