@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     ops::Bound,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::Path,
     sync::{
         Arc,
@@ -34,6 +34,11 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Device and inode of what stands under a name now.
+pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|m| (m.dev(), m.ino()))
 }
 
 /// The database in a file that is there. One that went away is not made anew: what it held would be missed silently.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, iter,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -29,6 +29,8 @@ const QUEUE_BYTES: usize = 128 << 20;
 const GROUP_BATCHES: usize = 4_096;
 /// A disk that refused is tried again this often.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Whether the file is still under its name is looked at this often.
+const LOOK_EVERY_MS: u64 = 1_000;
 /// And complained about this seldom.
 const COMPLAIN_EVERY_MS: u64 = 60_000;
 
@@ -36,6 +38,9 @@ const COMPLAIN_EVERY_MS: u64 = 60_000;
 const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("tidegate/1");
 /// A record that is written to see whether the disk works again.
 const PROBE: Table<'static> = Table { kind: "probe", of: "" };
+
+/// Who opened it last: a random number of each start.
+const OWNER: Table<'static> = Table { kind: "owner", of: "" };
 
 /// The store of one gate.
 pub struct Local {
@@ -86,10 +91,11 @@ impl Local {
             let path = path.clone();
             move |fsyncs| file::open(&path, fsyncs)
         });
-        Self::start(opener, budget).map_err(|e| fail(advice(&e)))
+        Self::start(opener, Some(path.clone()), budget).map_err(|e| fail(advice(&e)))
     }
 
-    fn start(opener: Opener, budget: Duration) -> Result<Local, DatabaseError> {
+    /// `path`: where the file is looked for while it is open.
+    fn start(opener: Opener, path: Option<PathBuf>, budget: Duration) -> Result<Local, DatabaseError> {
         let fsyncs = Arc::new(AtomicU64::new(0));
         let db = opener(fsyncs.clone())?;
         let inner = Arc::new(Inner {
@@ -103,10 +109,14 @@ impl Local {
             fsyncs,
             counts: Default::default(),
         });
-        // So that the table is there to be scanned.
-        inner.write(&[Batch::new()]).map_err(|e| DatabaseError::from(std::io::Error::other(e.to_string())))?;
+        // So that the table is there to be scanned, and the file known again.
+        let owner = getrandom::u64().map_err(|e| DatabaseError::from(std::io::Error::other(e.to_string())))?;
+        let mut first = Batch::new();
+        first.put(OWNER, &[], owner.to_be_bytes());
+        inner.write(&[first]).map_err(|e| DatabaseError::from(std::io::Error::other(e.to_string())))?;
         let (queue, jobs) = sync_channel(QUEUE_BATCHES);
-        let writer = Writer { inner: inner.clone(), opener, complain_at_ms: 0 };
+        let file = path.map(|path| (file::identity(&path).ok(), path));
+        let writer = Writer { inner: inner.clone(), opener, file, owner, look_at_ms: 0, complain_at_ms: 0 };
         let thread = thread::Builder::new().name("store".into()).spawn(move || writer.run(&jobs))?;
         Ok(Local { inner, queue: RwLock::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
@@ -155,18 +165,10 @@ impl Store for Local {
     }
 
     fn scan(&self, table: Table<'_>, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
-        let db = self.inner.db.read();
-        let Some(db) = &*db else { return Err(StoreError::Refused(self.trouble().unwrap_or_else(|| "closed".into()))) };
-        let prefix = table.key(&[]);
-        let mut scan = || -> Result<(), redb::Error> {
-            let records = db.begin_read()?.open_table(RECORDS)?;
-            for record in records.range::<&[u8]>(&prefix[..]..&after(&prefix)[..])? {
-                let (key, value) = record?;
-                each(&key.value()[prefix.len()..], value.value());
-            }
-            Ok(())
-        };
-        scan().map_err(|e| StoreError::Refused(e.to_string().into()))
+        if self.inner.db.read().is_none() {
+            return Err(StoreError::Refused(self.trouble().unwrap_or_else(|| "closed".into())));
+        }
+        self.inner.scan(table, each).map_err(|e| StoreError::Refused(e.to_string().into()))
     }
 
     fn term(&self) -> u64 {
@@ -217,6 +219,18 @@ impl Inner {
         since > 0 && self.clock.now().mono_ms() + 1 >= since + self.budget.as_millis() as u64
     }
 
+    fn scan(&self, table: Table<'_>, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), redb::Error> {
+        let db = self.db.read();
+        let Some(db) = &*db else { return Err(redb::Error::DatabaseAlreadyOpen) };
+        let prefix = table.key(&[]);
+        let records = db.begin_read()?.open_table(RECORDS)?;
+        for record in records.range::<&[u8]>(&prefix[..]..&after(&prefix)[..])? {
+            let (key, value) = record?;
+            each(&key.value()[prefix.len()..], value.value());
+        }
+        Ok(())
+    }
+
     /// One transaction, one fsync.
     fn write<'b>(&self, batches: impl IntoIterator<Item = &'b Batch>) -> Result<(), redb::Error> {
         let db = self.db.read();
@@ -241,6 +255,11 @@ impl Inner {
 struct Writer {
     inner: Arc<Inner>,
     opener: Opener,
+    /// What was opened, and where it is looked for.
+    file: Option<(Option<(u64, u64)>, PathBuf)>,
+    /// What this start wrote into the file.
+    owner: u64,
+    look_at_ms: u64,
     complain_at_ms: u64,
 }
 
@@ -253,6 +272,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.look();
             if self.inner.trouble.read().is_some() {
                 self.mend();
             }
@@ -306,14 +326,46 @@ impl Writer {
         done
     }
 
+    /// A file that was removed, renamed or replaced takes every write and keeps nothing that a restart would find. It stays
+    /// open, and locked against other gates, until it is back under its name.
+    fn look(&mut self) {
+        let now_ms = self.inner.clock.now().mono_ms();
+        if now_ms < self.look_at_ms || self.inner.trouble.read().is_some() {
+            return;
+        }
+        self.look_at_ms = now_ms + LOOK_EVERY_MS;
+        if let Some(why) = self.timed(Self::missing) {
+            self.fails(why.into());
+        }
+    }
+
+    /// Why what stands under the file's name is not what is open.
+    fn missing(&self) -> Option<String> {
+        let (opened, path) = self.file.as_ref()?;
+        let what = match file::identity(path) {
+            Ok(found) if opened.is_none_or(|opened| opened == found) => return None,
+            Ok(_) => "is another file now".to_owned(),
+            Err(e) => format!("is not there any more ({e})"),
+        };
+        Some(format!(
+            "{} {what}: somebody removed, renamed or replaced it while the gate runs; put it back, or restart the gate",
+            path.display()
+        ))
+    }
+
     /// A new term begins; the database is closed, since after an error it answers nothing but errors.
     fn broken(&mut self, why: &redb::Error) -> StoreError {
-        let why: Arc<str> = why.to_string().into();
+        let failed = self.fails(why.to_string().into());
+        self.inner.db.write().take();
+        failed
+    }
+
+    /// A new term begins.
+    fn fails(&mut self, why: Arc<str>) -> StoreError {
         self.inner.counts[FAILURES].fetch_add(1, Ordering::Relaxed);
         // First the trouble, then the term: who sees the new term finds the store refusing.
         *self.inner.trouble.write() = Some(why.clone());
         self.inner.term.fetch_add(1, Ordering::AcqRel);
-        self.inner.db.write().take();
         let now_ms = self.inner.clock.now().mono_ms();
         if now_ms >= self.complain_at_ms {
             self.complain_at_ms = now_ms + COMPLAIN_EVERY_MS;
@@ -324,10 +376,16 @@ impl Writer {
 
     /// Opens the database again and writes a record. Nobody has to help.
     fn mend(&mut self) {
+        let again = self.inner.db.read().is_none();
+        if let Some(why) = self.timed(Self::missing).filter(|_| !again) {
+            *self.inner.trouble.write() = Some(why.into());
+            return;
+        }
         let mended = self.timed(|w| -> Result<(), redb::Error> {
-            if w.inner.db.read().is_none() {
+            if again {
                 let db = (w.opener)(w.inner.fsyncs.clone())?;
                 *w.inner.db.write() = Some(db);
+                w.is_ours()?;
             }
             let mut probe = Batch::new();
             probe.put(PROBE, &[], w.inner.clock.now().wall_ms.to_be_bytes());
@@ -335,11 +393,26 @@ impl Writer {
         });
         match mended {
             Ok(()) => {
+                if let Some((opened, path)) = self.file.as_mut().filter(|_| again) {
+                    *opened = file::identity(path).ok();
+                }
                 *self.inner.trouble.write() = None;
                 tracing::info!("the state can be written again");
             }
-            Err(_) => drop(self.inner.db.write().take()),
+            Err(why) => {
+                *self.inner.trouble.write() = Some(why.to_string().into());
+                self.inner.db.write().take();
+            }
         }
+    }
+
+    /// What this gate remembers goes with the file that it wrote. What another gate, or a copy from before, says since is
+    /// not to be written over.
+    fn is_ours(&self) -> Result<(), redb::Error> {
+        let mut ours = false;
+        self.inner.scan(OWNER, &mut |_, value| ours = value == self.owner.to_be_bytes())?;
+        let why = "another gate has used this file since, or it is a copy from before; restart this gate to go on with it";
+        if ours { Ok(()) } else { Err(redb::Error::Io(std::io::Error::other(why))) }
     }
 }
 

@@ -91,7 +91,7 @@ fn on(disk: &Arc<Disk>, directory: &Path, budget: Duration) -> Local {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(&path)?;
         file::database(Counted { under: Bad { under: FileBackend::new(file)?, disk: disk.clone() }, fsyncs })
     });
-    Local::start(opener, budget).unwrap()
+    Local::start(opener, None, budget).unwrap()
 }
 
 fn put(key: &[u8], value: &[u8]) -> Batch {
@@ -155,6 +155,59 @@ fn one_gate_a_directory_and_nobody_else_may_read_it() {
     std::fs::write(path.join(FILE), "not a database, and long enough to be looked at as one".repeat(2_000)).unwrap();
     let refused = Local::open(&path, BUDGET).unwrap_err().to_string();
     assert!(refused.contains(FILE), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_taken_away_is_noticed_and_its_return_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, aside) = (dir.path().join("state"), dir.path().join("aside"));
+    let store = Local::open(&path, BUDGET).unwrap();
+    store.commit(put(b"1", b"before")).durable().await.unwrap();
+    std::fs::rename(&path, &aside).unwrap();
+    troubled(&store, "is not there any more").await;
+    let term = store.term();
+    assert!(store.commit(put(b"2", b"into nowhere")).durable().await.is_err());
+    let second = Local::open(&aside, BUDGET).unwrap_err().to_string();
+    assert!(second.contains("another gate uses it"), "a second gate on the same places: {second}");
+    // Another gate begins anew under the old name: this one does not write into it.
+    drop(Local::open(&path, BUDGET).unwrap());
+    troubled(&store, "is another file now").await;
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    mended(&store).await;
+    assert!(store.term() > 0 && store.term() >= term, "whoever keeps state that hangs together writes all of it anew");
+    store.commit(put(b"3", b"after")).durable().await.unwrap();
+    assert_eq!(scanned(&store, SEATS).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_gate_wrote_since_is_not_written_over() {
+    let (disk, dir) = (Arc::new(Disk::default()), tempfile::tempdir().unwrap());
+    let store = on(&disk, dir.path(), BUDGET);
+    disk.full.store(true, Ordering::Relaxed);
+    assert!(store.commit(put(b"1", b"lost")).durable().await.is_err());
+    // The broken store let go of the file, and somebody else takes it meanwhile.
+    let other = tokio::time::timeout(BUDGET, async {
+        loop {
+            if let Ok(other) = Local::open(dir.path(), BUDGET) {
+                return other;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    drop(other.await.unwrap());
+    disk.full.store(false, Ordering::Relaxed);
+    troubled(&store, "another gate has used this file").await;
+    assert!(store.commit(put(b"2", b"over it")).durable().await.is_err());
+}
+
+/// Asks until the store says so.
+async fn troubled(store: &Local, word: &str) {
+    let start = Instant::now();
+    while !store.trouble().is_some_and(|why| why.contains(word)) {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", store.trouble());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
