@@ -19,7 +19,14 @@ use tidegate_filters::{
 use crate::{
     check::{Checks, check},
     place::Places,
-    policy::{Policy, keep::SaleSettings, listen::Underscores, schedule::Scheduled, shop::HostHeader, values::Redirect},
+    policy::{
+        Policy,
+        keep::SaleSettings,
+        listen::Underscores,
+        schedule::Scheduled,
+        shop::{HostHeader, Silence},
+        values::Redirect,
+    },
 };
 
 /// What a policy does, one paragraph a part, and what is doubtful about it.
@@ -94,7 +101,14 @@ fn shop(policy: &Policy) -> String {
     match &shop.reports_sales_by {
         Some(r) => {
             let _ = match (&r.header, &r.route, r.status) {
-                (Some(header), ..) => write!(s, "It tells of sales by the header {header}."),
+                (Some(header), ..) => write!(
+                    s,
+                    "It tells of sales by the header {header}; a good answer without it {}, one that refuses (4xx) sold nothing.",
+                    match r.silence {
+                        Silence::Uncertain => "leaves its unit uncertain until somebody who knows says what became of it",
+                        Silence::NotSold => "sold nothing",
+                    }
+                ),
                 (None, route, status) => {
                     let to = r.location.as_ref().map(|l| format!(" to {l}")).unwrap_or_default();
                     let (route, status) = (route.as_deref().unwrap_or_default(), status.unwrap_or_default());
@@ -235,9 +249,10 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
         r.seats.pass_idle, r.seats.pass_age_max
     );
     s.push_str(match r.arm {
-        Arm::Auto => "Visitors walk in until the shop is full or a sale is near; then newcomers take places and wait, first come, first served. ",
-        Arm::Always => "Everybody takes a place and waits to be called, first come, first served. ",
+        Arm::Auto => "Visitors walk in until the shop is full or a sale is near; then newcomers take places and wait",
+        Arm::Always => "Everybody takes a place and waits to be called",
     });
+    s.push_str(draws::order(r));
     match r.admission {
         Admission::Measured => s.push_str("New people are let in as fast as the shop is measured to take them. "),
         Admission::Forecast => {

@@ -23,7 +23,7 @@ pub use policy::{
     keep::{ForecastSettings, Journal, Keys, Log, LogFormat, LogLevel, SaleSettings, State},
     listen::{Admin, Connections, Listen, ProxyProtocol, RequestLimits, Tls, Underscores},
     schedule::Scheduled,
-    shop::{Health, HostHeader, ReportsSalesBy, Shop, Timeouts, Upstream, UpstreamTls},
+    shop::{Health, HostHeader, ReportsSalesBy, Shop, Silence, Timeouts, Upstream, UpstreamTls},
     values::{ByteRate, Redirect, Timestamp},
 };
 pub use restart::diff_needs_restart;

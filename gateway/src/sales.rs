@@ -1,8 +1,8 @@
 //! What the shop's answer says about a sale, and the unit of stock in a request's hand until it is known.
 
-use http::header;
+use http::{StatusCode, header};
 use pingora::{http::ResponseHeader, proxy::Session};
-use tidegate_config::ReportsSalesBy;
+use tidegate_config::{ReportsSalesBy, Silence};
 use tidegate_filters::{
     Decision, Now, Reason, Verdict,
     route::Needs,
@@ -42,7 +42,8 @@ pub async fn hold(shared: &Shared, session: &mut Session, trace: &mut Trace) -> 
             {
                 return Err((503, Reason::NotKept));
             }
-            // The shop's answer is waited for though its client is gone: else nobody would know about the unit.
+            // The shop's answer is waited for though its client is gone: else nobody would know about the unit. (HTTP/1;
+            // over HTTP/2 `apart` sees to it.)
             session.as_downstream_mut().set_abort_on_close(false);
             Ok(None)
         }
@@ -58,7 +59,7 @@ pub async fn hold(shared: &Shared, session: &mut Session, trace: &mut Trace) -> 
 pub enum Word {
     /// So many units were sold; 0: none, said or meant so.
     Units(u32),
-    /// Neither: a server error, or a number that is none.
+    /// Neither: silence, a server error, or a number that is none.
     Nothing,
 }
 
@@ -80,24 +81,32 @@ impl Word {
 
 /// Reads the word of an answer to a request of `route`, and takes the header out.
 ///
-/// An answer without a word means "not sold", since the shop tells every sale; a server error means nothing at all: the
-/// shop may have failed after the order was written.
+/// Only the shop's own "not sold" frees a unit: the header with 0, a refusal (4xx), or by a rule every answer below 500 that is
+/// not the one that sells. A good answer without the header may have lost it on the way; a server error, or a 408 of something in
+/// between, means nothing at all: the shop may have failed after the order was written.
 pub fn read(from_shop: &mut ResponseHeader, reports: Option<&ReportsSalesBy>, route: &str) -> Word {
-    let unspoken = if from_shop.status.is_server_error() { Word::Nothing } else { Word::Units(0) };
+    let status = from_shop.status;
+    let failed = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
     // Nobody said how the shop tells a sale: only the admin API knows.
     let Some(reports) = reports else { return Word::Nothing };
     if let Some(name) = &reports.header {
         let said = from_shop.headers.get(name.as_str()).map(|v| v.to_str().ok().and_then(|v| v.trim().parse::<u32>().ok()));
         from_shop.remove_header(name.as_str());
         return match said {
-            None => unspoken,
+            None if failed => Word::Nothing,
+            None if status.is_client_error() || reports.silence == Silence::NotSold => Word::Units(0),
+            None => Word::Nothing,
             Some(units) => units.filter(|n| *n <= SOLD_MAX).map_or(Word::Nothing, Word::Units),
         };
     }
     let is_route = reports.route.as_deref() == Some(route);
     let is_status = reports.status == Some(from_shop.status.as_u16());
     let is_place = reports.location.as_deref().is_none_or(|prefix| leads_to(from_shop, prefix));
-    if is_route && is_status && is_place { Word::Units(1) } else { unspoken }
+    match is_route && is_status && is_place {
+        true => Word::Units(1),
+        false if failed => Word::Nothing,
+        false => Word::Units(0),
+    }
 }
 
 /// `Location`, with or without scheme and host, is at or below the prefix.
@@ -168,14 +177,22 @@ mod tests {
     }
 
     #[test]
-    fn a_header_tells_and_its_absence_too() {
+    fn a_header_tells_and_silence_frees_nothing() {
         let by_header = ReportsSalesBy::header("Tidegate-Sold");
         let said = |status, headers: &[(&'static str, &str)]| read(&mut answer(status, headers), Some(&by_header), "checkout");
         assert_eq!(said(303, &[("tidegate-sold", "2")]), Word::Units(2));
         assert_eq!(said(500, &[("tidegate-sold", "1")]), Word::Units(1), "it failed after the order, and says so");
         assert_eq!(said(200, &[("tidegate-sold", "0")]), Word::Units(0));
-        assert_eq!((said(409, &[]), said(200, &[])), (Word::Units(0), Word::Units(0)));
-        assert_eq!((said(500, &[]), said(503, &[])), (Word::Nothing, Word::Nothing));
+        assert_eq!((said(409, &[]), said(402, &[])), (Word::Units(0), Word::Units(0)), "a refusal is the shop's own no");
+        for status in [200, 302, 303, 408, 500, 503] {
+            assert_eq!(said(status, &[]), Word::Nothing, "{status}: the header may have been lost on the way");
+        }
+        let promised = ReportsSalesBy { silence: Silence::NotSold, ..by_header.clone() };
+        let quiet = |status| read(&mut answer(status, &[]), Some(&promised), "checkout");
+        assert_eq!(
+            (quiet(200), quiet(303), quiet(500), quiet(408)),
+            (Word::Units(0), Word::Units(0), Word::Nothing, Word::Nothing)
+        );
         for bad in ["-1", "many", "", "99999999999", "100001"] {
             assert_eq!(said(200, &[("tidegate-sold", bad)]), Word::Nothing, "{bad}");
         }
@@ -188,7 +205,7 @@ mod tests {
     #[test]
     fn a_rule_looks_at_route_status_and_place() {
         let (route, location) = (Some("checkout".to_owned()), Some("/thanks".to_owned()));
-        let rule = ReportsSalesBy { route, status: Some(302), location, header: None };
+        let rule = ReportsSalesBy { route, status: Some(302), location, ..ReportsSalesBy::default() };
         let said = |status, to: &str, route| read(&mut answer(status, &[("location", to)]), Some(&rule), route);
         for to in ["/thanks", "/thanks/5?x=1", "https://shop.example/thanks", "http://shop.example:8080/thanks#top"] {
             assert_eq!(said(302, to, "checkout"), Word::Units(1), "{to}");
@@ -197,6 +214,6 @@ mod tests {
             assert_eq!(said(302, to, "checkout"), Word::Units(0), "{to}");
         }
         assert_eq!((said(303, "/thanks", "checkout"), said(302, "/thanks", "shop")), (Word::Units(0), Word::Units(0)));
-        assert_eq!(said(502, "/thanks", "checkout"), Word::Nothing);
+        assert_eq!((said(502, "/thanks", "checkout"), said(408, "/cart", "checkout")), (Word::Nothing, Word::Nothing));
     }
 }

@@ -17,6 +17,8 @@ use tidegate_filters::{
 use super::Checker;
 use crate::policy::keep::SaleSettings;
 
+/// A round's own period, its way to the gate, and the draw of a large list, milliseconds.
+const ROUND_AND_DRAW_MS: u64 = 5_000;
 /// Shortest and longest window of `draw_every`, milliseconds.
 const WINDOW_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 
@@ -95,11 +97,20 @@ impl Checker<'_> {
     /// Quotas that do not do what somebody would expect of them.
     fn quotas(&mut self, i: usize, room: &RoomSettings) {
         let v = &room.visitor;
-        if v.key.is_none() && v.entries_per_network.is_none() && v.entries_per_fingerprint.is_none() {
-            let what = "one visitor cookie is one entry, and nothing keeps a program from having a million of them";
-            let instead =
-                "write `visitor: { key: { cookie: NAME } }` with the shop's login, or at least `entries_per_network: 8`";
-            self.warning(format!("rooms[{i}].order"), what, instead);
+        if v.entries_per_network.is_none() && v.entries_per_fingerprint.is_none() {
+            let (at, what, instead) = match v.key {
+                None => (
+                    "order",
+                    "one visitor cookie is one entry, and nothing keeps a program from having a million of them",
+                    "write `visitor: { entries_per_network: 8, entries_per_fingerprint: 3, work_bits: 18 }`, and `key: { cookie: NAME }` with the shop's login",
+                ),
+                Some(_) => (
+                    "visitor.key",
+                    "its value is the client's own word, and nothing keeps a program from inventing a million of them",
+                    "add `entries_per_network: 8, entries_per_fingerprint: 3, work_bits: 18`",
+                ),
+            };
+            self.warning(format!("rooms[{i}].{at}"), what, instead);
         }
         if let (Some(alike), Some(all)) = (v.entries_per_fingerprint, v.entries_per_network)
             && alike >= all
@@ -128,9 +139,16 @@ impl Checker<'_> {
             let what = format!("after {} the round could be in sight when the list is frozen", rounds.delay);
             self.error(at("delay"), what, format!("write {DELAY_S_MIN}s or more"));
         }
-        if room.order == Order::DrawThenFifo && rounds.delay.ms() + 5_000 > room.freeze_before.ms() {
-            let what = format!("the round comes {} after the freeze, places would not be known at the opening", rounds.delay);
-            self.error(at("delay"), what, format!("write less, or a `freeze_before` above {}", room.freeze_before));
+        // The round itself, its way to the gate, and the draw.
+        let needed = Span(rounds.delay.ms() + ROUND_AND_DRAW_MS);
+        if room.order == Order::DrawThenFifo && needed > room.freeze_before {
+            let what = format!(
+                "the round comes {} after the freeze and the draw is done {} after it, the sale opens {} after it: places would not be known at the opening",
+                rounds.delay, needed, room.freeze_before
+            );
+            let most = room.freeze_before.ms().saturating_sub(ROUND_AND_DRAW_MS);
+            let less = (most >= DELAY_S_MIN * 1_000).then(|| format!("write at most {}, or ", Span(most)));
+            self.error(at("delay"), what, format!("{}write `freeze_before: {needed}` or more", less.unwrap_or_default()));
         }
         if rounds.from.as_ref().is_some_and(|url| !url.starts_with("http://")) {
             let what = "a round carries its own signature, so it is fetched in plain HTTP";

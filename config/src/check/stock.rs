@@ -8,7 +8,7 @@ use tidegate_filters::{
 };
 
 use super::{Checker, rooms::hours};
-use crate::policy::keep::SaleSettings;
+use crate::policy::{keep::SaleSettings, shop::Silence};
 
 /// Headers that mean something to HTTP itself.
 const NOT_FOR_SALES: &[&str] =
@@ -29,6 +29,10 @@ impl Checker<'_> {
             }
             (Some(_), true) => {
                 self.error("shop.reports_sales_by", "two ways at once: a unit would count twice", "keep `header`, or the rule");
+            }
+            (None, true) if reports.silence != Silence::default() => {
+                let what = "a rule about status and place says of every answer what it means: there is no silence";
+                self.error(at("silence"), what, "remove it, or report by `header`");
             }
             (Some(header), false) => {
                 let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
@@ -137,6 +141,10 @@ impl Checker<'_> {
         } else if policy.shop.reports_sales_by.is_none() {
             let what = "the shop's answers do not tell what was sold: every unit stays uncertain until the admin API is told";
             self.warning(at("stock"), what, "add `reports_sales_by: { header: Tidegate-Sold }` to `shop`");
+        } else if policy.shop.reports_sales_by.as_ref().is_some_and(|r| r.silence == Silence::NotSold) {
+            let what = "an answer that sold and lost its header on the way gives its unit back, to be sold again";
+            let instead = "let the shop answer `Tidegate-Sold: 0` where nothing was sold, and remove `silence: not_sold`";
+            self.warning("shop.reports_sales_by.silence".to_owned(), what, instead);
         }
         let limited = |s: &&SaleSettings| s.stock.is_some() && s.room != sale.room && overlap(s, sale);
         for other in policy.sales[..i].iter().filter(limited) {

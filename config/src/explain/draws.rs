@@ -7,6 +7,19 @@ use tidegate_filters::seats::{
     room::{Order, RoomSettings, VisitorKey, VisitorSettings},
 };
 
+/// The gate never asks the shop.
+const UNPROVEN: &str =
+    ": the client sends that value and the gate cannot ask the shop whether it is a login, so another value is another entry.";
+
+/// Who stands before whom, as the end of a sentence.
+pub(super) fn order(r: &RoomSettings) -> &'static str {
+    match r.order {
+        Order::Fifo => ", first come, first served. ",
+        Order::DrawThenFifo => ", in a sale in the order of its draw, and behind the drawn first come, first served. ",
+        Order::DrawEvery(_) => ", in a sale in the order of its draws, else first come, first served. ",
+    }
+}
+
 /// How places are drawn; nothing where they are not.
 pub(super) fn drawn(r: &RoomSettings) -> String {
     let mut s = match r.order {
@@ -27,10 +40,10 @@ pub(super) fn drawn(r: &RoomSettings) -> String {
     );
     match &r.visitor.key {
         Some(VisitorKey::Cookie(name)) => {
-            let _ = write!(s, " One entry per value of the shop's cookie {name}.");
+            let _ = write!(s, " One entry per value of the cookie {name}{UNPROVEN}");
         }
         Some(VisitorKey::Header(name)) => {
-            let _ = write!(s, " One entry per value of the header {name}.");
+            let _ = write!(s, " One entry per value of the header {name}{UNPROVEN}");
         }
         None => s.push_str(" One entry per visitor cookie of the gate: that does not stop somebody with many browsers."),
     }
@@ -60,7 +73,10 @@ fn quotas(v: &VisitorSettings) -> String {
         _ => ", and its device has to work some seconds for it",
     };
     if quotas.is_empty() {
-        return String::new();
+        return " No quota is set: nothing bounds how many entries one person has.".into();
     }
-    format!(" Above {} a further one weighs as above the quota{work}; nobody is refused.", quotas.join(", or "))
+    format!(
+        " What bounds many entries of one person: above {} a further one weighs as above the quota{work}. That makes them dear, not impossible; nobody is refused.",
+        quotas.join(", or ")
+    )
 }

@@ -189,6 +189,9 @@ pub struct ReportsSalesBy {
     /// Answer header with the number of units sold; taken out before the visitor sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
+    /// What an answer without the header means: `uncertain`, or `not_sold` where the shop promises to send it with every sale.
+    #[serde(default, skip_serializing_if = "Silence::is_default")]
+    pub silence: Silence,
     /// The route whose answers tell: an answer with `status` (and `location`) sold one unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
@@ -198,6 +201,23 @@ pub struct ReportsSalesBy {
     /// Path prefix that its `Location` must have, at a segment border; any when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+}
+
+/// What a good answer without a word about sales means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Silence {
+    /// Nobody knows: the header may have been lost on the way.
+    #[default]
+    Uncertain,
+    /// Nothing was sold.
+    NotSold,
+}
+
+impl Silence {
+    fn is_default(&self) -> bool {
+        *self == Silence::default()
+    }
 }
 
 impl ReportsSalesBy {

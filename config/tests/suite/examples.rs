@@ -77,6 +77,10 @@ fn explanations_say_the_numbers() {
         assert!(text.contains(said), "{said:?} is missing in:\n{text}");
     }
     assert!(!text.contains("Doubts"), "{text}");
+    assert!(text.contains("first come, first served") == text.contains(" in the order of its draw"), "{text}");
+    let drawn = explain(&loaded("fair-draw").policy);
+    assert!(drawn.contains("in a sale in the order of its draw, and behind the drawn first come"), "{drawn}");
+    assert!(drawn.contains("cannot ask the shop whether it is a login") && drawn.contains("not impossible"), "{drawn}");
     let zero = explain(&zero_config());
     assert!(zero.contains("(in shadow: written down, not done)") && zero.contains("Signing keys live in memory"), "{zero}");
     let mut doubtful = zero_config();

@@ -155,7 +155,9 @@ async fn checkout(State(shop): Shared, Form(form): Form<CheckoutForm>) -> Result
             let to = format!("/orders/{number}");
             (StatusCode::SEE_OTHER, [(header::LOCATION, to.as_str()), (SOLD, "1")]).into_response()
         }
-        Checkout::SoldOut => (StatusCode::CONFLICT, html("Sold out", "<p id=\"sold-out\">Sold out</p>")).into_response(),
+        Checkout::SoldOut => {
+            (StatusCode::CONFLICT, [(SOLD, "0")], html("Sold out", "<p id=\"sold-out\">Sold out</p>")).into_response()
+        }
     })
 }
 
