@@ -10,7 +10,8 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidegate_filters::seats::draw::beacon::LocalBeacon;
+use tidegate_filters::seats::{draw::beacon::LocalBeacon, operate::Action};
+use tidegate_gateway::operate::{By, Target};
 
 use crate::{
     program::{run, text},
@@ -64,7 +65,7 @@ pub fn relay() -> (String, String) {
     (source, format!("http://{address}/chain"))
 }
 
-fn address(gate: &Gate) -> SocketAddr {
+pub fn address(gate: &Gate) -> SocketAddr {
     gate.addresses()[0]
 }
 
@@ -178,6 +179,9 @@ fn a_buyer_pastes_a_receipt_and_sees_the_proof() {
     let form = |receipt: &str| format!("receipt={}", receipt.replace('%', "%25").replace('&', "%26").replace('+', "%2B"));
     let page = browser.get("/.tidegate/draw").body;
     assert!(page.contains("could have chosen") && page.contains("<form"), "{page}");
+    assert!(page.contains("cannot ask the shop whether it is a real login") && page.contains("not impossible"), "{page}");
+    let json = Client::app(address(&gate)).get("/.tidegate/draw").json();
+    assert_eq!((&json["identity_proven"], &json["quotas"]), (&false.into(), &true.into()), "{json}");
     assert!(browser.post("/.tidegate/draw/proof", &form(&mine)).body.contains("is not closed yet"));
     ahead(&gate, 545);
     until(&gate, "drawn", "");
@@ -199,7 +203,8 @@ fn windows_are_drawn_and_each_reveal_opens_only_its_own() {
     let number = open["window"].as_u64().unwrap();
     (0..12).for_each(|i| drop(enter(&gate, &format!("a-{i}"))));
     ahead(&gate, 60);
-    (0..8).for_each(|i| drop(enter(&gate, &format!("b-{i}"))));
+    let mut late: Vec<Client> = (0..8).map(|i| enter(&gate, &format!("b-{i}"))).collect();
+    let mine = receipt(&mut late[3]).body;
     ahead(&gate, 60);
     for (window, n) in [(number, 12), (number + 1, 8)] {
         let drawn = until(&gate, "drawn", &format!("?sale=sneaker&window={window}"));
@@ -208,6 +213,11 @@ fn windows_are_drawn_and_each_reveal_opens_only_its_own() {
         let out = run(&["draw", "verify", &transcript, "--commitment", open["promise"]["commitment"].as_str().unwrap()]);
         assert!(out.status.success() && text(&out).contains(&format!("sneaker#{window}")), "{}", text(&out));
     }
+    // Lists count from 0, and where each begins in the line is published.
+    let form = format!("receipt={}", mine.replace('%', "%25").replace('&', "%26").replace('+', "%2B"));
+    let proof = Client::app(address(&gate)).post("/.tidegate/draw/proof?sale=sneaker", &form).json();
+    assert_eq!(proof["first_place"], 12, "{proof}");
+    assert_eq!(late[3].get("/").json()["place"].as_u64(), proof["place"].as_u64().map(|p| p + 12), "{proof}");
     gate.stop().unwrap();
 }
 
@@ -217,6 +227,8 @@ fn rules_are_fixed_by_the_first_entry_and_no_beacon_means_no_draw() {
     let beacon = LocalBeacon::new(&[8; 32]);
     let gate = gate(&policy("draw_then_fifo", &format!("{{ source: '{}' }}", beacon.source())), shop.address, dir.path());
     until(&gate, "open", "");
+    let early = gate.control().operate(Target::Sale("sneaker"), &Action::Open, By::Admin).unwrap_err().to_string();
+    assert!(early.contains("its list takes entries until") && early.contains("it opens by itself at"), "{early}");
     let policy = std::fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
     let other_weights = policy.replace("    beacon:", "    weights: { human: 16, unsure: 1 }\n    beacon:");
     let mut person = enter(&gate, "person");
@@ -243,14 +255,22 @@ fn rules_are_fixed_by_the_first_entry_and_no_beacon_means_no_draw() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(person.get("/.tidegate/status").json()["place"], Value::Null, "open, but not drawn: nobody has a place");
     let round = frozen["frozen"]["round"].as_u64().unwrap();
-    let draws = &gate.control().shared.draws;
+    let bring = |r| gate.control().shared.draws.bring(&gate.control().shared.active.load(), r);
     let mut forged = beacon.round(round);
     forged.value[0] ^= 1;
-    assert!(draws.bring(forged).is_err());
-    draws.bring(beacon.round(round + 1)).unwrap();
+    assert!(bring(forged).is_err());
+    let late = until_sale(&gate, "sneaker", |d| d["late"] == true);
+    assert_eq!(late["state"], "frozen", "{late}");
+    let mut browser = Client { cookies: person.cookies.clone(), ..Client::browser(address(&gate)) };
+    let page = browser.get("/").body;
+    assert!(page.contains("randomness is late") && !page.contains("less than a minute"), "{page}");
+    assert!(browser.get("/.tidegate/draw").body.contains("is late"));
+    let useless = bring(beacon.round(round + 1)).unwrap_err();
+    assert!(useless.to_string().contains(&format!("no list waits for round {}", round + 1)), "{useless}");
+    assert!(useless.instead().contains(&format!("sale `sneaker`: round {round} of ed25519:")), "{}", useless.instead());
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(until(&gate, "frozen", "")["frozen"]["round"], round, "another round does not count");
-    draws.bring(beacon.round(round)).unwrap();
+    bring(beacon.round(round)).unwrap();
     let drawn = until(&gate, "drawn", "");
     let transcript = save(&gate, dir.path(), &drawn);
     assert!(std::fs::read_to_string(&transcript).unwrap().contains("before: opens at"), "the transcript carries the amendment");
@@ -311,51 +331,6 @@ fn above_a_quota_a_program_without_work_has_no_entry_and_one_that_works_has() {
     gate.stop().unwrap();
 }
 
-#[test]
-fn a_cancelled_sale_is_published_with_its_cancellation_and_drawn_again_under_another_name() {
-    let (shop, dir) = (Shop::start(), TempDir::new().unwrap());
-    let first = gate(&policy("draw_then_fifo", "none"), shop.address, dir.path());
-    until(&first, "open", "");
-    let mut person = enter(&first, "person");
-    let mine = receipt(&mut person).body;
-    let written = std::fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
-    let sale = written.lines().find(|l| l.contains("name: sneaker")).unwrap().to_owned();
-    let off = sale.replace("name: sneaker,", "name: sneaker, cancelled: the shop is closed today,");
-    let again = sale.replace("name: sneaker,", "name: boots, redraws: sneaker,");
-    let cancelled = written.replace(&sale, &format!("{off}\n{again}"));
-    first.control().apply(&cancelled).unwrap();
-    let refused = first.control().apply(&written).unwrap_err().to_string();
-    assert!(refused.contains("redraws: sneaker"), "what was called off stays so: {refused}");
-    let old = until_sale(&first, "sneaker", |d| d["cancelled"] == true && d["amendments"][0]["text"].is_string());
-    assert_eq!(old["amendments"][0]["text"], "cancelled: the shop is closed today");
-    let new = until_sale(&first, "boots", |d| d["state"] == "open");
-    assert_eq!(new["redraws"], "sneaker");
-    let rules = new["promise"]["rules_json"].as_str().unwrap();
-    assert!(rules.contains("\"redraws\":\"sneaker\""), "part of what is promised: {rules}");
-    let mut other = enter(&first, "other");
-    assert!(receipt(&mut other).body.contains("boots"));
-    first.stop().unwrap();
-
-    let second = gate(&cancelled, shop.address, dir.path());
-    until_sale(&second, "boots", |d| d["state"] == "open");
-    let mut other = enter(&second, "other");
-    ahead(&second, 545);
-    let drawn = until_sale(&second, "sneaker", |d| d["state"] == "drawn");
-    let transcript = save(&second, dir.path(), &drawn);
-    let body = std::fs::read_to_string(&transcript).unwrap();
-    assert!(body.contains("cancelled: the shop is closed today"), "{body}");
-    std::fs::write(dir.path().join("mine.json"), mine).unwrap();
-    let out = run(&["draw", "verify", "--json", &transcript, "--receipt", &dir.path().join("mine.json").display().to_string()]);
-    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert_eq!((&report["faults"], &report["receipts"][0]["place"]), (&Value::Array(vec![]), &0.into()), "{report}");
-    let boots = until_sale(&second, "boots", |d| d["state"] == "drawn");
-    assert_eq!(boots["frozen"]["n"], 1);
-    assert_eq!(other.get("/").json()["place"], 0, "nobody of the cancelled sale stands before");
-    ahead(&second, 60);
-    assert!(other.wait_and_claim("drop").is_some());
-    second.stop().unwrap();
-}
-
 /// Asks for the draw of a sale until it is so.
 pub fn until_sale(gate: &Gate, sale: &str, so: impl Fn(&Value) -> bool) -> Value {
     let (start, mut client) = (Instant::now(), Client::app(address(gate)));
@@ -394,7 +369,8 @@ fn freeze_and_places_are_told_at_once_to_who_listens() {
         if states.last().is_none_or(|s| s["state"] != draw["state"]) {
             if draw["state"] == "frozen" {
                 let round = until(&gate, "frozen", "")["frozen"]["round"].as_u64().unwrap();
-                gate.control().shared.draws.bring(beacon.round(round)).unwrap();
+                let shared = &gate.control().shared;
+                shared.draws.bring(&shared.active.load(), beacon.round(round)).unwrap();
             }
             states.push(draw);
         }

@@ -52,6 +52,7 @@ fn a_page_computes_the_wait_that_the_gate_would_tell() {
         let frame = Frame {
             room: "drop".into(),
             stage: "waiting",
+            sale: None,
             frontier: [0, 0],
             rate: [number(seed, 4, rate), 0.0],
             present: number(seed ^ 1 << 40, 3, 1.0),

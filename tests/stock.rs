@@ -49,18 +49,18 @@ keys: {{ directory: "{{dir}}/keys" }}
 
 pub const BY_HEADER: &str = "reports_sales_by: { header: Tidegate-Sold }";
 
-fn inside(address: SocketAddr) -> Client {
+pub fn inside(address: SocketAddr) -> Client {
     let mut c = Client::app(address);
     c.get("/");
     c.wait_and_claim("drop").expect("a seat");
     c
 }
 
-fn units(gate: &Gate, dir: &Path) -> Value {
+pub fn units(gate: &Gate, dir: &Path) -> Value {
     admin(gate, dir, "GET", "/v1/sales/drop-1", "").json()["units"].clone()
 }
 
-fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
         assert!(start.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
@@ -115,13 +115,13 @@ fn the_race_of_the_demo_shop_oversells_without_the_gate_and_never_behind_it() {
 }
 
 /// A shop that makes an order of every checkout, and then answers as the form says.
-struct Forgetful {
-    address: SocketAddr,
+pub struct Forgetful {
+    pub address: SocketAddr,
     orders: Arc<AtomicU32>,
 }
 
 impl Forgetful {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, orders) = (listener.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
         let count = orders.clone();
@@ -148,6 +148,7 @@ fn forget(mut stream: TcpStream, orders: &AtomicU32) {
                 match made {
                     "how=crash" => return,
                     "how=half" => "HTTP/1.1 303 See Oth",
+                    "how=quiet" => "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
                     "how=error" => "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
                     "how=silent" => {
                         std::thread::sleep(Duration::from_millis(2_500));
@@ -170,15 +171,15 @@ fn forget(mut stream: TcpStream, orders: &AtomicU32) {
 #[test]
 fn whatever_answer_is_lost_nothing_is_sold_twice_and_an_operator_puts_it_right() {
     let (shop, dir) = (Forgetful::start(), tempfile::tempdir().unwrap());
-    let gate = gate(&policy(6, BY_HEADER), shop.address, dir.path());
+    let gate = gate(&policy(7, BY_HEADER), shop.address, dir.path());
     let at = gate.addresses()[0];
-    let mut buyers: Vec<_> = (0..8).map(|_| inside(at)).collect();
+    let mut buyers: Vec<_> = (0..9).map(|_| inside(at)).collect();
     let mut waiting = Client::app(at);
     assert!(waiting.get("/").json()["stock_percent"].is_number(), "who waits hears of the chance");
 
     assert_eq!(buyers[0].post("/checkout", "how=declined").status, 402);
     assert_eq!(units(&gate, dir.path())["held"], 1, "kept for the next try");
-    let lost = [("how=crash", 502), ("how=half", 502), ("how=error", 500), ("how=silent", 504)];
+    let lost = [("how=crash", 502), ("how=half", 502), ("how=error", 500), ("how=silent", 504), ("how=quiet", 200)];
     for (i, (how, status)) in lost.iter().enumerate() {
         assert_eq!(buyers[i].post("/checkout", how).status, *status, "{how}");
         let mut again = buyers[i].post("/checkout", "how=sold");
@@ -191,7 +192,7 @@ fn whatever_answer_is_lost_nothing_is_sold_twice_and_an_operator_puts_it_right()
     }
     // A client that goes away before the answer: the unit is sold all the same, and known to be.
     let mut gone = TcpStream::connect(at).unwrap();
-    let cookies: Vec<String> = buyers[4].cookies.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    let cookies: Vec<String> = buyers[5].cookies.iter().map(|(n, v)| format!("{n}={v}")).collect();
     let head =
         format!("POST /checkout HTTP/1.1\r\nhost: shop.example\r\ncookie: {}\r\ncontent-length: 8\r\n\r\n", cookies.join("; "));
     gone.write_all(format!("{head}how=slow").as_bytes()).unwrap();
@@ -202,26 +203,41 @@ fn whatever_answer_is_lost_nothing_is_sold_twice_and_an_operator_puts_it_right()
     half.write_all(format!("{head}how=").as_bytes()).unwrap();
     drop(half);
     until("the shop's word is heard", || units(&gate, dir.path())["sold"] == 1);
-    assert_eq!(buyers[5].post("/checkout", "how=sold").status, 303);
+    assert_eq!(buyers[6].post("/checkout", "how=sold").status, 303);
     let sale = admin(&gate, dir.path(), "GET", "/v1/sales/drop-1", "").json();
     let u = &sale["units"];
-    assert_eq!((&u["sold"], &u["uncertain"], &u["free"], &u["held"]), (&2.into(), &4.into(), &0.into(), &0.into()), "{sale}");
-    assert_eq!(shop.orders.load(SeqCst), 6, "as many orders as there are units");
+    assert_eq!((&u["sold"], &u["uncertain"], &u["free"], &u["held"]), (&2.into(), &5.into(), &0.into(), &0.into()), "{sale}");
+    assert_eq!(shop.orders.load(SeqCst), 7, "as many orders as there are units");
 
     // Nothing can be sold now: everybody hears it at once, places are kept.
-    let told = buyers[6].post("/checkout", "how=sold");
+    let told = buyers[7].post("/checkout", "how=sold");
     assert_eq!((told.status, told.header("tidegate-reason")), (410, Some("STOCK_GONE")));
-    assert_eq!(waiting.get("/.tidegate/status?room=drop").json()["state"], "sold_out");
+    let told = waiting.get("/");
+    let json = told.json();
+    assert_eq!((told.status, told.header("tidegate-verdict")), (410, Some("sold_out")));
+    assert_eq!((&json["state"], &json["place"]), (&"sold_out".into(), &9.into()), "{json}");
+    assert!(json["poll_after_s"].as_u64() >= Some(150) && json["waitingRoom"]["refreshIntervalSeconds"] == json["poll_after_s"]);
+    let newcomer = Client::app(at).get("/").json();
+    assert_eq!((&newcomer["state"], &newcomer["place"]), (&"sold_out".into(), &serde_json::Value::Null), "{newcomer}");
+    let page_of = |cookies| Client { cookies, ..Client::browser(at) }.get("/").body;
+    let (mine, new) = (page_of(waiting.cookies.clone()), page_of(Default::default()));
+    assert!(
+        mine.contains("not known yet whether they were completed") && mine.contains("your place in the line is kept"),
+        "{mine}"
+    );
+    assert!(new.contains("places are given again") && !new.contains("your place in the line is kept"), "{new}");
 
     let doubts = sale["uncertain"].as_array().unwrap();
-    assert_eq!(doubts.len(), 4);
+    assert_eq!(doubts.len(), 5);
     let resolve = |i: usize, sold: u32| {
         let path = format!("/v1/sales/drop-1/holds/{}", doubts[i]["hold"]);
         admin(&gate, dir.path(), "POST", &path, &format!("{{\"sold\":{sold}}}")).status
     };
     assert_eq!((resolve(0, 1), resolve(1, 0), resolve(1, 0)), (200, 200, 404));
-    assert_eq!(waiting.get("/.tidegate/status?room=drop").json()["place"], 8, "the place was kept");
-    assert_eq!(buyers[6].post("/checkout", "how=sold").status, 303);
+    let again = waiting.get("/").json();
+    assert_eq!(&again["place"], 9, "the place was kept");
+    assert!(matches!(again["state"].as_str(), Some("waiting" | "called")), "{again}");
+    assert_eq!(buyers[7].post("/checkout", "how=sold").status, 303);
     gate.stop().unwrap();
 }
 

@@ -5,6 +5,7 @@ mod appeals;
 mod browser;
 mod crowd;
 mod draw;
+mod draw_cancelled;
 mod draw_kill;
 mod draw_live;
 mod draw_promise;

@@ -20,8 +20,8 @@ pub enum Verdict {
         /// Seconds until asking again makes sense; `None` when it never will.
         retry_after_s: Option<u32>,
     },
-    /// Nothing left: told at once, place kept for a restock.
-    SoldOut,
+    /// Nothing left: told at once. A place, where there is one, is kept for a restock.
+    SoldOut(Box<Waiting>),
 }
 
 impl Verdict {
@@ -33,7 +33,7 @@ impl Verdict {
             Verdict::Challenge => "challenge",
             Verdict::Throttle(_) => "throttle",
             Verdict::Refuse { .. } => "refuse",
-            Verdict::SoldOut => "sold_out",
+            Verdict::SoldOut(_) => "sold_out",
         }
     }
 }
@@ -89,6 +89,8 @@ pub enum Reason {
     NotKept,
     /// A method that cannot join came without a pass.
     NoPass,
+    /// The sale that the visitor waited for or entered was called off.
+    SaleCancelled,
     /// The stock is gone.
     StockGone,
     /// A ticket or pass is used from elsewhere than the policy binds it to.
@@ -159,6 +161,7 @@ impl Reason {
             Reason::RoomDown => "ROOM_DOWN",
             Reason::NotKept => "NOT_KEPT",
             Reason::NoPass => "NO_PASS",
+            Reason::SaleCancelled => "SALE_CANCELLED",
             Reason::StockGone => "STOCK_GONE",
             Reason::TokenElsewhere => "TOKEN_ELSEWHERE",
             Reason::AllHeld => "ALL_HELD",

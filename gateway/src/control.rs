@@ -247,7 +247,14 @@ impl Control {
         let revived = self.shared.rooms.revive(&mut pipeline, now).and_then(|()| self.shared.holds.revive(&pipeline));
         revived.inspect_err(|_| gone.iter().for_each(|draw| draw.reinstate(now)))?;
         let needs_restart = diff_needs_restart(&self.started, &policy);
-        self.shared.draws.amend(&old, &policy, self.shared.clock.now().wall_ms / 1_000);
+        let amended = self.shared.draws.amend(&*self.shared.store, &old, &policy, self.shared.clock.now().wall_ms / 1_000);
+        amended.inspect_err(|_| gone.iter().for_each(|draw| draw.reinstate(now)))?;
+        if self.shared.store.keeps() {
+            match source {
+                Source::Api => self.shared.draws.keep_applied(&text),
+                Source::File | Source::CommandLine => self.shared.draws.forget_applied(self.file()),
+            }
+        }
         let mut in_force = self.in_force.write();
         self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));
         let scorer = scoring.describe();

@@ -135,6 +135,9 @@ impl Gate {
         let parts = Parts { shared: shared.clone(), metrics, deep, loaded, file, certificates, scoring };
         let control = Arc::new(Control::new(parts));
         start_rooms(&control.shared)?;
+        if control.shared.store.keeps() {
+            control.shared.draws.forget_applied(control.file());
+        }
 
         let (stop_serving, serving) = watch::channel(false);
         let (stop_beside, beside) = watch::channel(false);

@@ -4,7 +4,7 @@ use serde::Serialize;
 use thiserror::Error;
 use tidegate_config::Scheduled;
 use tidegate_filters::{
-    Rate, Reason, Row,
+    Now, Rate, Reason, Row,
     record::Kind,
     rule::sale_window::Phase,
     seats::{
@@ -17,6 +17,7 @@ use tidegate_filters::{
 use crate::{
     canonical,
     control::Control,
+    draw::instant,
     keys::{KeyError, random},
 };
 
@@ -92,6 +93,18 @@ pub enum OperateError {
         action: &'static str,
         /// How it is.
         state: &'static str,
+    },
+    /// The places of a sale are drawn: it opens when everybody who entered was told that it would.
+    #[error(
+        "sale `{name}` cannot open early: its places are drawn, its list takes entries until {closes} as was promised before the first of them, and it opens by itself at {opens}"
+    )]
+    Drawn {
+        /// Which.
+        name: String,
+        /// When its list closes.
+        closes: String,
+        /// When it opens.
+        opens: String,
     },
     /// A bypass that cannot be made.
     #[error("{0}")]
@@ -184,6 +197,9 @@ impl Control {
         match target {
             Target::Sale(name) if of_sale(action) => {
                 if !room.operate_sale(name, action, now) {
+                    if let Some(drawn) = drawn_too_early(room, name, action, now) {
+                        return Err(drawn);
+                    }
                     let phase = room.sales().find(|s| *s.name == *name).map_or("gone", |s| phase_name(s.phase(now)));
                     return Err(useless("sale", name, phase));
                 }
@@ -286,6 +302,17 @@ impl Control {
         // Several may be due at one instant.
         done.into_iter().for_each(|(room, at_ms)| room.follows(at_ms));
     }
+}
+
+/// A sale that would open, but for its draw.
+fn drawn_too_early(room: &Room, name: &str, action: &Action, now: Now) -> Option<OperateError> {
+    let draw = room.draws().find(|d| d.sale_id() == name).filter(|_| *action == Action::Open)?;
+    let sale = room.sales().find(|s| *s.name == *name)?;
+    matches!(sale.phase(now), Phase::Before | Phase::Prequeue).then(|| OperateError::Drawn {
+        name: name.to_owned(),
+        closes: instant(draw.window_ends_ms(draw.window_count().saturating_sub(1))),
+        opens: instant(sale.opens_at_ms()),
+    })
 }
 
 fn unknown<'n>(what: &'static str, name: &str, known: impl Iterator<Item = &'n str>) -> OperateError {

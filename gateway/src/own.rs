@@ -208,14 +208,10 @@ pub fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u1
         RoomStatus::None => none(),
         RoomStatus::Seated(seat) => {
             trace.seat(index, seat, false);
-            Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "seated", "room": room.name() }))
+            stands(trace, room, 200, "seated", Reason::Own)
         }
-        RoomStatus::Closed => {
-            Answer::json(status, "own", Reason::RoomClosed.code(), &json!({ "state": "closed", "room": room.name() }))
-        }
-        RoomStatus::SoldOut => {
-            Answer::json(status, "own", Reason::StockGone.code(), &json!({ "state": "sold_out", "room": room.name() }))
-        }
+        RoomStatus::Closed => stands(trace, room, status, "closed", Reason::RoomClosed),
+        RoomStatus::CalledOff => stands(trace, room, status, "cancelled", Reason::SaleCancelled),
         RoomStatus::Waiting(w) => {
             if let Some(place) = w.place {
                 trace.place(place, false);
@@ -226,6 +222,11 @@ pub fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u1
             answer.with("retry-after", w.poll_after_s.max(1))
         }
     }
+}
+
+/// Where somebody stands who does not wait.
+fn stands(trace: &Trace, room: &Room, status: u16, name: &'static str, reason: Reason) -> Answer {
+    Answer::json(status, "own", reason.code(), &State { trace, room, waiting: None, name }.told())
 }
 
 async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {

@@ -11,7 +11,7 @@ use tidegate_filters::{
     Decision, Filter, Reason, Verdict, VisitorId, Wants,
     reference::Reference,
     rule::visitor_rate::VisitorRateSettings,
-    seats::room::{Stage, Waiting},
+    seats::room::{Room, Stage, Waiting},
     verdict::{Notes, Quota},
 };
 
@@ -19,7 +19,7 @@ use crate::{
     appeal, challenge,
     counts::HeadFault,
     pages::{self, Page, Refusal},
-    standing::State,
+    standing::{self, State},
     trace::Trace,
 };
 
@@ -117,6 +117,7 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
             let answer = refusal(trace, 429, "throttle", reason).with("retry-after", seconds);
             rate_limit_headers(trace, quota, answer)
         }
+        Verdict::Refuse { .. } if reason == Reason::SaleCancelled => called_off(trace, room_of(trace, decision)),
         Verdict::Refuse { retry_after_s } => {
             let status = match (reason, retry_after_s) {
                 (Reason::NoRoute, _) => 404,
@@ -139,20 +140,50 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
                 None => answer,
             }
         }
-        Verdict::SoldOut => refusal(trace, 410, "sold_out", reason),
+        Verdict::SoldOut(w) => sold_out(trace, w, reason),
         Verdict::Forward(_) => refusal(trace, 500, "refuse", reason),
     }
 }
 
 /// What the room that decided says to programs that only look.
 fn status_for_crawlers(trace: &Trace, decision: &Decision) -> u16 {
+    room_of(trace, decision).map_or(503, |r| r.settings().status_for_crawlers)
+}
+
+/// The room that decided.
+fn room_of<'t>(trace: &'t Trace, decision: &Decision) -> Option<&'t Room> {
     let pipeline = &trace.active.pipeline;
-    let filter = decision.filter.and_then(|f| pipeline.filters().nth(usize::from(f)));
-    let room = match filter {
+    match decision.filter.and_then(|f| pipeline.filters().nth(usize::from(f))) {
         Some((Filter::WaitingRoom { room, .. }, _)) => pipeline.rooms().get(*room),
         _ => None,
-    };
-    room.map_or(503, |r| r.settings().status_for_crawlers)
+    }
+}
+
+/// The sale that this visitor waited for or entered does not take place.
+fn called_off(trace: &Trace, room: Option<&Room>) -> Answer {
+    let code = Reason::SaleCancelled.code();
+    let sale = room.and_then(|r| Some((r, r.called_off(&trace.intake.visit(None), trace.started)?.0)));
+    match (sale, trace.intake.wants) {
+        (Some((room, sale)), Wants::Html) => {
+            let off = standing::called_off(trace, room, &sale.name);
+            let quoted = quoted(code, Reference::of(&trace.row));
+            let page = pages::cancelled(trace.intake.accept_language.as_str(), &off, room.name(), &quoted);
+            Answer::page(410, "refuse", code, page)
+        }
+        (Some((room, _)), Wants::Json) => {
+            Answer::json(410, "refuse", code, &State { trace, room, waiting: None, name: "cancelled" }.told())
+        }
+        _ => refusal(trace, 410, "refuse", Reason::SaleCancelled),
+    }
+}
+
+/// Nothing is left: at once, with the place where there is one. What was sent to the shop cannot be looked at again.
+fn sold_out(trace: &Trace, w: &Waiting, reason: Reason) -> Answer {
+    match trace.intake.wants {
+        Wants::Html if trace.intake.method != "GET" => refusal(trace, 410, "sold_out", reason),
+        Wants::Other => refusal(trace, 410, "sold_out", reason),
+        _ => Answer { status: 410, verdict: "sold_out", ..waiting(trace, w, reason) },
+    }
 }
 
 /// The gate's own limits: the shop is busy, down, wrong; a body is too large; the gate stops.

@@ -8,7 +8,7 @@ use tidegate_filters::seats::{
     token::TOKENS_MAX,
 };
 
-use crate::{own::url, reply::claimable, trace::Trace};
+use crate::{own::url, pages, reply::claimable, trace::Trace};
 
 /// Rooms one visitor may wait in at the same time: a ticket and a pass each are what is looked at.
 pub const ROOMS_AT_ONCE_MAX: usize = TOKENS_MAX / 2;
@@ -44,11 +44,27 @@ pub struct Told<'a> {
     claim: Option<Claim>,
     entry: Option<Entry>,
     work: Option<Asked>,
+    cancelled: Option<CalledOff>,
     restarted: bool,
     message: Option<String>,
     events_url: String,
     #[serde(rename = "waitingRoom")]
     known: KnownNames,
+}
+
+/// A sale that does not take place, to who waited for it or entered its draw.
+#[derive(Clone, Debug, Serialize)]
+pub struct CalledOff {
+    /// Which.
+    pub sale: String,
+    /// As the policy says.
+    pub reason: String,
+    /// The operator's word.
+    pub message: Option<String>,
+    /// What that is for the visitor, in English.
+    pub means: String,
+    /// Where a form goes back into the shop: `POST room=…`.
+    pub leave_url: String,
 }
 
 /// How a call is claimed.
@@ -72,6 +88,8 @@ struct Entry {
     /// From 0.
     number: u32,
     receipt_url: String,
+    /// How far the draw is: `open`, `frozen`, `late` or `drawn`.
+    draw: Option<&'static str>,
 }
 
 /// Work that is asked for above a quota.
@@ -164,18 +182,28 @@ impl<'a> State<'a> {
             poll_after_s: w.map(|w| w.poll_after_s.max(1)),
             opens_in_s: w.and_then(|w| opens_in_s(w.stage)),
             claim,
-            entry: w.and_then(|w| w.entry).map(|e| Entry { number: e.entry.index, receipt_url: url(self.trace, "receipt") }),
+            entry: w.and_then(|w| w.entry).map(|e| Entry {
+                number: e.entry.index,
+                receipt_url: url(self.trace, "receipt"),
+                draw: self.room.draw_state(self.trace.started),
+            }),
             work: self.work().map(|work| Asked {
                 method: "POST",
                 url: url(self.trace, "work"),
                 challenge: hex(&work.challenge),
                 bits: work.bits,
             }),
+            cancelled: self.called_off(),
             restarted: w.is_some_and(|w| w.restarted),
             message: self.room.current_message(),
             events_url: self.events_url(),
             known: self.known_names(),
         }
+    }
+
+    fn called_off(&self) -> Option<CalledOff> {
+        let (sale, _) = self.room.called_off(&self.trace.intake.visit(None), self.trace.started)?;
+        Some(called_off(self.trace, self.room, &sale.name))
     }
 
     /// The work that is asked for above a quota.
@@ -202,7 +230,7 @@ impl<'a> State<'a> {
         let random = self.room.settings().order != Order::Fifo;
         let wait = quartile(0.5);
         KnownNames {
-            in_waiting_room: self.name != "seated",
+            in_waiting_room: !matches!(self.name, "seated" | "closed" | "cancelled"),
             wait_time_known: wait.is_some(),
             wait_time: wait.unwrap_or(0),
             wait_time_25: quartile(0.1875).unwrap_or(0),
@@ -217,7 +245,7 @@ impl<'a> State<'a> {
             is_fifo_queue: !random,
             is_random_queue: random,
             is_passthrough_queue: false,
-            is_reject_queue: false,
+            is_reject_queue: matches!(self.name, "sold_out" | "closed" | "cancelled"),
             is_event_active: ends_min.is_some(),
             is_event_prequeueing: opens_min.is_some(),
             time_until_event_start: opens_min.unwrap_or(0),
@@ -233,6 +261,18 @@ impl<'a> State<'a> {
         let now = self.trace.started;
         let closes_ms = self.room.sale_now(now)?.closes_ms;
         Some(closes_ms.saturating_sub(now.wall_ms).div_ceil(60_000).min(u64::from(u32::MAX)) as u32)
+    }
+}
+
+/// What people are told of a sale that does not take place.
+pub fn called_off(trace: &Trace, room: &Room, sale: &str) -> CalledOff {
+    let written = trace.active.policy.sales.iter().find(|s| s.name == sale).and_then(|s| s.cancelled.clone());
+    CalledOff {
+        sale: sale.to_owned(),
+        reason: written.unwrap_or_default(),
+        message: room.current_message(),
+        means: pages::called_off_in_english(sale),
+        leave_url: url(trace, "leave"),
     }
 }
 

@@ -101,6 +101,11 @@ pub enum Stage {
     Paused,
     /// No places left to give.
     Full,
+    /// Nothing is left to buy.
+    SoldOut {
+        /// Not all of it is surely sold: of some units nobody knows yet.
+        undecided: bool,
+    },
 }
 
 impl Stage {
@@ -113,6 +118,7 @@ impl Stage {
             Stage::Next => "next",
             Stage::Paused => "paused",
             Stage::Full => "full",
+            Stage::SoldOut { .. } => "sold_out",
         }
     }
 
@@ -122,6 +128,7 @@ impl Stage {
             Stage::Called { .. } | Stage::Next => Reason::Called,
             Stage::Paused => Reason::RoomPaused,
             Stage::Full => Reason::RoomFull,
+            Stage::SoldOut { .. } => Reason::StockGone,
             Stage::Prequeue { .. } | Stage::Waiting => Reason::Queued,
         }
     }
@@ -134,6 +141,8 @@ pub struct Frame {
     pub room: Box<str>,
     /// `prequeue`, `waiting`, `paused` or `sold_out`: for places from the frontier on.
     pub stage: &'static str,
+    /// The sale that is on, pre-queue included.
+    pub sale: Option<Box<str>>,
     /// Every place below was called: main lane, slow lane.
     pub frontier: [u32; 2],
     /// People called a second, by lane.
@@ -161,7 +170,7 @@ impl Frame {
 /// How far the draw of the sale that is on has come.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DrawFrame {
-    /// `open`, `frozen` or `drawn`.
+    /// `open`, `frozen`, `late` (frozen, and the public randomness should be there) or `drawn`.
     pub state: &'static str,
     /// Entries of the frozen list, void ones included.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,8 +192,8 @@ pub enum RoomStatus {
     Seated(SeatRef),
     /// In the line.
     Waiting(Waiting),
-    /// In the line of a sale that has nothing left.
-    SoldOut,
+    /// In the line or the draw of a sale that was called off.
+    CalledOff,
     /// In the line of a room that an operator closed.
     Closed,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    answer::Waiting,
     ledger::{Buyer, Denied, HoldId, Outcome, Want},
     pace::clock_s,
     stock::Stock,
@@ -32,6 +33,7 @@ impl Held {
         needs: &Needs,
         method: &str,
         (now, now_s): (Now, u32),
+        sold_out: impl Fn() -> Waiting,
     ) -> Result<Held, (Verdict, Reason)> {
         match sale.phase(now) {
             Phase::Open => {}
@@ -48,7 +50,7 @@ impl Held {
             may_take: needs.take_on.iter().any(|m| m == method),
             expires_s: now_s.saturating_add(needs.expires.secs_ceil() as u32),
         };
-        let id = stock.begin(buyer, want, now_s).map_err(opinion)?;
+        let id = stock.begin(buyer, want, now_s).map_err(|denied| opinion(denied, sold_out))?;
         Ok(Held { stock: stock.clone(), id, base_s: now_s.saturating_sub(clock_s(now)) })
     }
 
@@ -63,10 +65,10 @@ impl Held {
     }
 }
 
-fn opinion(denied: Denied) -> (Verdict, Reason) {
+fn opinion(denied: Denied, sold_out: impl Fn() -> Waiting) -> (Verdict, Reason) {
     let refuse = |retry_after_s| Verdict::Refuse { retry_after_s };
     match denied {
-        Denied::SoldOut => (Verdict::SoldOut, Reason::StockGone),
+        Denied::SoldOut => (Verdict::SoldOut(Box::new(sold_out())), Reason::StockGone),
         Denied::AllHeld { retry_after_s } => (refuse(Some(retry_after_s)), Reason::AllHeld),
         Denied::InFlight => (refuse(None), Reason::HoldInFlight),
         Denied::NoHold => (refuse(None), Reason::NoHold),

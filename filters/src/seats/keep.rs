@@ -141,6 +141,7 @@ impl Room {
         }
         let mut operator = self.operator();
         (operator.slow, operator.message) = (head.slow, head.message.clone());
+        s.says.store(head.message.is_some(), Ordering::Release);
         drop(operator);
         if let Some(plan) = plan {
             self.set_plan(&plan, now);

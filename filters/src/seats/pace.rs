@@ -14,6 +14,8 @@ use crate::time::Now;
 pub(super) const OPENING_SPREAD_S: u32 = 30;
 /// Longest time between two polls, seconds: a place is present for as long as it was told to wait.
 pub(super) const POLL_AFTER_S_MAX: u32 = 900;
+/// A restock is rare: half an hour of waiting for one takes ten polls, seconds.
+pub(super) const SOLD_OUT_POLL_S: u32 = 180;
 /// Who is called asks again after this long, seconds.
 pub(super) const CALLED_POLL_S: u32 = 2;
 /// A line that only begins to move is asked about again this soon, seconds.
@@ -165,6 +167,7 @@ pub(super) fn poll_after(stage: Stage, wait_s: Option<(u32, u32)>, who: Asker) -
         Stage::Waiting => wait_s.map_or(5, |(low, high)| (low / 5 * 4).max((high / 3).min(who.claim_window_s / 4))),
         Stage::Paused => 30,
         Stage::Full => 60,
+        Stage::SoldOut { .. } => SOLD_OUT_POLL_S,
     };
     // How fast a line moves is trusted for some times as long as it has moved.
     let trusted = TRUST_S.saturating_add(who.moving_s.saturating_mul(4));

@@ -101,6 +101,9 @@ impl Room {
         if let Some(seat) = self.seated(visit, now) {
             return (Verdict::Forward(Entrance::Inside { room: self.index, seat }), Reason::Pass);
         }
+        if self.called_off(visit, now).is_some() {
+            return (Verdict::Refuse { retry_after_s: None }, Reason::SaleCancelled);
+        }
         let doors = self.doors();
         if doors == Doors::Closed {
             return (Verdict::Refuse { retry_after_s: None }, Reason::RoomClosed);
@@ -108,10 +111,12 @@ impl Room {
         if self.must_show(visit, now) {
             return (Verdict::Challenge, Reason::TokenElsewhere);
         }
-        if self.sold_out(now) {
-            return (Verdict::SoldOut, Reason::StockGone);
-        }
         let (ticket, restarted) = self.ticket(visit, now);
+        if let Some(stock) = self.gone(now) {
+            let kept = ticket.map(|place| self.waiting(place, false, false, now));
+            let told = kept.unwrap_or_else(|| self.nothing_left(stock));
+            return (Verdict::SoldOut(Box::new(told)), Reason::StockGone);
+        }
         if let Some(place) = ticket {
             if !visit.may_join() {
                 return turned_away(visit);
@@ -157,9 +162,9 @@ impl Room {
             return RoomStatus::Seated(seat);
         }
         match self.ticket(visit, now).0 {
+            _ if self.called_off(visit, now).is_some() => RoomStatus::CalledOff,
             Some(_) if self.doors() == Doors::Closed => RoomStatus::Closed,
             None => self.entry_status(visit, now).map_or(RoomStatus::None, RoomStatus::Waiting),
-            Some(_) if self.sold_out(now) => RoomStatus::SoldOut,
             Some(place) => RoomStatus::Waiting(self.waiting(place, false, false, now)),
         }
     }
@@ -169,7 +174,8 @@ impl Room {
         if let Some(seat) = self.seated(visit, now) {
             return Claim::Inside(seat);
         }
-        let Some(place) = self.place_of(visit, now) else { return Claim::NoTicket };
+        let place = self.place_of(visit, now).filter(|_| self.called_off(visit, now).is_none());
+        let Some(place) = place else { return Claim::NoTicket };
         if self.failing() && matches!(self.state.line.told(place), State::Called { .. } | State::Claiming) {
             return Claim::NotYet(self.waiting(place, false, false, now));
         }

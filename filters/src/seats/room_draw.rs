@@ -34,8 +34,9 @@ const FREEZE_POLL_S: u32 = 60;
 const ROUND_S: u32 = 3;
 /// Who does not do the work asked for looks in again after this long, seconds.
 const WORK_POLL_S: u32 = 30;
-/// Places that should be there and are not are asked about again after one to two of these, seconds.
+/// Places that should be there and are not are asked about again after one to two of these, seconds; the later, the longer.
 const LATE_POLL_S: u32 = 3;
+const LATE_POLL_S_MAX: u32 = 60;
 
 /// Somebody who asks for an entry.
 struct Knock<'a> {
@@ -164,8 +165,12 @@ impl Room {
 
     /// The entry of the visit's ticket, drawn or not, with its draw and list: what a receipt is about.
     pub fn entry_for_receipt(&self, visit: &Visit<'_>, now: Now) -> Option<(&SaleDraw, &Window, u32)> {
-        let draw = self.current_draw(now)?;
-        let entry = EntryRef::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)?;
+        // Of a sale that was called off as well: the list is published all the same.
+        let (draw, ticket) = match self.called_off(visit, now) {
+            Some((sale, ticket)) => (self.draws().find(|d| d.sale_id() == &*sale.name).map(|d| &**d)?, ticket),
+            None => (self.current_draw(now)?, self.token_of(visit, Kind::Ticket, now)?),
+        };
+        let entry = EntryRef::from_bits(ticket.number)?;
         let window = draw.window(u64::from(entry.window))?;
         let written = matches!(window.register.standing(entry.index), Standing::Written { .. });
         written.then_some((draw, window, entry.index))
@@ -207,22 +212,27 @@ impl Room {
         Some(draw.window_ends_ms(u64::from(number)).saturating_sub(now.wall_ms).div_ceil(1_000))
     }
 
-    /// How far the draw of the sale that is on has come, for live pages. Of a chain: the window before the open one.
-    pub fn draw_frame(&self, now: Now) -> Option<DrawFrame> {
+    /// How far the draw of the sale that is on has come: `open`, `frozen`, `late` or `drawn`.
+    pub fn draw_state(&self, now: Now) -> Option<&'static str> {
+        Some(state_of(self.last_window(now)?, now))
+    }
+
+    /// The list of the draw that is on; of a chain the one before the open one. `Some(None)`: nobody has entered it.
+    fn last_window(&self, now: Now) -> Option<Option<&Window>> {
         let draw = self.current_draw(now)?;
         let last = match draw.open_window(now) {
             Some((number, _)) if draw.is_chained() => u64::from(number).checked_sub(1),
             _ => draw.window_count().checked_sub(1),
         };
-        let window = last.and_then(|n| draw.window(n));
+        Some(last.and_then(|n| draw.window(n)))
+    }
+
+    /// How far the draw of the sale that is on has come, for live pages. Of a chain: the window before the open one.
+    pub fn draw_frame(&self, now: Now) -> Option<DrawFrame> {
+        let window = self.last_window(now)?;
         let frozen = window.and_then(Window::frozen);
-        let state = match window {
-            Some(w) if w.is_drawn() => "drawn",
-            _ if frozen.is_some() => "frozen",
-            _ => "open",
-        };
         Some(DrawFrame {
-            state,
+            state: state_of(window, now),
             n: frozen.map(|f| f.list.n),
             root: frozen.map(|f| hex(&f.list.root)),
             by_class: frozen.map(|f| f.census),
@@ -245,7 +255,11 @@ impl Room {
         let drawn_ms = ends_ms + u64::from(beacon_s) * 1_000;
         match (seconds(ends_ms.saturating_sub(now.wall_ms)), seconds(drawn_ms.saturating_sub(now.wall_ms))) {
             (left_s, _) if left_s > FREEZE_POLL_S => (left_s / 2).min(POLL_S_MAX),
-            (_, 0) => LATE_POLL_S + index % LATE_POLL_S,
+            (_, 0) => {
+                let late_s = (now.wall_ms.saturating_sub(drawn_ms) / 2_000).min(u64::from(LATE_POLL_S_MAX)) as u32;
+                let base = late_s.max(LATE_POLL_S);
+                base + index % base
+            }
             (_, drawn_s) => drawn_s + 1 + spread_s,
         }
     }
@@ -339,5 +353,14 @@ impl Room {
                 }
             }
         }
+    }
+}
+
+fn state_of(window: Option<&Window>, now: Now) -> &'static str {
+    match (window, window.and_then(Window::frozen)) {
+        (Some(w), _) if w.is_drawn() => "drawn",
+        (_, Some(f)) if f.list.is_late(now) => "late",
+        (_, Some(_)) => "frozen",
+        _ => "open",
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct RoomState {
     pub(super) swept_s: AtomicU32,
     pub(super) walk_ins: AtomicU64,
     pub(super) operator: Mutex<Operator>,
+    /// The operator has said something: polls take no lock to find out that nobody has.
+    pub(super) says: AtomicBool,
     pub(super) paused: AtomicBool,
     /// [`super::operate::Doors`].
     pub(super) doors: AtomicU8,
@@ -62,6 +64,7 @@ impl RoomState {
             swept_s: AtomicU32::new(0),
             walk_ins: AtomicU64::new(0),
             operator: Mutex::default(),
+            says: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             doors: AtomicU8::new(0),
             followed_ms: AtomicU64::new(0),

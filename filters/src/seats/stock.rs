@@ -14,7 +14,7 @@ use super::{
 #[derive(Debug)]
 pub struct Stock {
     ledger: Mutex<Ledger>,
-    /// `free << 32 | held and in flight`, both cut to 32 bits: read by every waiting visit.
+    /// `free << 32 | held and in flight`, both cut to 32 bits, or [`GONE`], or [`UNDECIDED`]: read by every waiting visit.
     seen: AtomicU64,
     /// [`Outlook::to_bits`].
     outlook: [AtomicU64; 2],
@@ -22,7 +22,10 @@ pub struct Stock {
     given_before: AtomicU64,
 }
 
+/// Everything is sold.
 const GONE: u64 = 0;
+/// Nothing can be taken or given back, and of some units nobody knows. More units than a sale may have.
+const UNDECIDED: u64 = u64::MAX;
 
 impl Stock {
     /// A sale with that many units (`None`: not limited); `lot` is the least a hold takes.
@@ -39,12 +42,20 @@ impl Stock {
 
     /// Nothing is left, and nobody who shops can give anything back.
     pub fn is_gone(&self) -> bool {
-        self.seen.load(Ordering::Acquire) == GONE
+        matches!(self.seen.load(Ordering::Acquire), GONE | UNDECIDED)
+    }
+
+    /// It is gone, but not all of it is surely sold.
+    pub fn is_undecided(&self) -> bool {
+        self.seen.load(Ordering::Acquire) == UNDECIDED
     }
 
     /// Units that can be taken, as far as 32 bits tell.
     pub fn free(&self) -> u32 {
-        (self.seen.load(Ordering::Acquire) >> 32) as u32
+        match self.seen.load(Ordering::Acquire) {
+            UNDECIDED => 0,
+            seen => (seen >> 32) as u32,
+        }
     }
 
     /// A unit for a request that is about to be sent; in flight from now on.
@@ -101,7 +112,7 @@ impl Stock {
 
 fn seen(ledger: &Ledger) -> u64 {
     if ledger.is_gone() {
-        return GONE;
+        return if ledger.units().uncertain > 0 { UNDECIDED } else { GONE };
     }
     let cut = |n: u64| n.min(u64::from(u32::MAX));
     // Fewer free than a hold takes, and nothing open, is gone; so this is never 0.
@@ -134,7 +145,7 @@ mod tests {
         assert_eq!(stock.units().in_flight, 2, "no clock frees what is at the shop");
         stock.end(a, Outcome::Lost, 1_000);
         stock.end(b, Outcome::Sold(1), 1_000);
-        assert!(stock.is_gone(), "one is sold, of one nobody knows");
+        assert!(stock.is_gone() && stock.is_undecided() && stock.free() == 0, "one is sold, of one nobody knows");
         assert_eq!(stock.begin(buyer(3), WANT, 1_000), Err(Denied::SoldOut));
         assert!(stock.with(|l| l.resolve(a, None)) && !stock.with(|l| l.resolve(a, None)));
         assert!(stock.begin(buyer(3), WANT, 1_000).is_ok(), "an operator says that it was not sold");

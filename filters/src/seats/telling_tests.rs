@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     plan::Plan,
-    rule::bot_gate::Class,
+    rule::{bot_gate::Class, sale_window::Sale},
     time::Now,
-    verdict::Verdict,
+    verdict::{Reason, Verdict},
     visit::{Visit, VisitorId, Wants},
 };
 
@@ -163,4 +163,38 @@ fn a_third_who_never_come_back_cost_nobody_an_admission() {
     let possible = 2.0 * (last - first) as f64 / 1_000.0;
     let reached = seated.len() as f64 * 0.9 / possible;
     assert!(reached >= 0.98, "{:.1} % of what the refill allows", 100.0 * reached);
+}
+
+#[test]
+fn nothing_left_is_told_with_the_place_or_without_one_and_few_polls() {
+    let settings: RoomSettings = serde_json::from_str(r#"{"name":"drop","arm":"always"}"#).expect("settings");
+    let sale = Sale { name: "s".into(), room: "drop".into(), closes_ms: u64::MAX, stock: Some(1), ..Sale::default() };
+    let room = Room::new(0, &settings, &[sale], 7, at(0));
+    let (Verdict::Wait(first), _) = room.visit(&visit(&[]), Class::Human, at(0)) else { panic!("waits") };
+    let ticket = room.ticket_token(first.place.expect("a place"), HOST, at(0));
+    room.sold(1, at(1));
+    let told = |tokens: &[Token]| match room.visit(&visit(tokens), Class::Human, at(1)) {
+        (Verdict::SoldOut(w), Reason::StockGone) => (w.place.map(|p| p.number), w.stage, w.wait_s, w.poll_after_s >= 150),
+        other => panic!("{other:?}"),
+    };
+    let all_sold = Stage::SoldOut { undecided: false };
+    let ticket = [ticket];
+    assert_eq!(told(&ticket), (Some(0), all_sold, None, true), "half an hour of waiting for a restock takes few polls");
+    assert_eq!(told(&[]), (None, all_sold, None, true), "no place is promised to who has none");
+    assert!(matches!(room.status(&visit(&ticket), at(2)), RoomStatus::Waiting(w) if w.stage == all_sold));
+}
+
+#[test]
+fn who_waited_for_a_sale_that_is_called_off_is_told_and_cannot_claim() {
+    let settings: RoomSettings = serde_json::from_str(r#"{"name":"drop","arm":"always"}"#).expect("settings");
+    let sale = Sale { name: "s".into(), room: "drop".into(), closes_ms: u64::MAX, ..Sale::default() };
+    let room = Room::new(0, &settings, std::slice::from_ref(&sale), 7, at(0));
+    let (Verdict::Wait(first), _) = room.visit(&visit(&[]), Class::Human, at(0)) else { panic!("waits") };
+    let ticket = [room.ticket_token(first.place.expect("a place"), HOST, at(0))];
+    let mut off = Room::new(0, &settings, &[Sale { cancelled: true, ..sale }], 7, at(1));
+    off.carry_over(&room);
+    assert_eq!(off.visit(&visit(&ticket), Class::Human, at(2)).1, Reason::SaleCancelled);
+    assert_eq!(off.status(&visit(&ticket), at(2)), RoomStatus::CalledOff);
+    assert_eq!(off.claim(&visit(&ticket), at(2)), Claim::NoTicket);
+    assert!(matches!(off.visit(&visit(&[]), Class::Human, at(2)).0, Verdict::Wait(_)), "others are not told");
 }

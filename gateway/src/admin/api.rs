@@ -23,6 +23,7 @@ use super::App;
 use crate::{
     canonical,
     control::{Applied, Control, InForce, LoadError},
+    draw::Unwanted,
     forecasting::ForecastStatus,
     operate::{By, Bypass, OperateError, SaleStatus, Target},
 };
@@ -72,6 +73,11 @@ impl From<OperateError> for Fault {
             OperateError::Unknown { what: "sale", .. } => (StatusCode::NOT_FOUND, "NO_SALE", "GET /v1/sales lists the sales"),
             OperateError::Unknown { .. } => (StatusCode::NOT_FOUND, "NO_ROOM", "GET /v1/rooms lists the rooms"),
             OperateError::Useless { .. } => (StatusCode::CONFLICT, "USELESS", "GET /v1/rooms and /v1/sales say how they are"),
+            OperateError::Drawn { .. } => (
+                StatusCode::CONFLICT,
+                "DRAWN",
+                "before the first entry apply a policy with an earlier `opens_at`; after it call the sale off with `cancelled: REASON` and write one that `redraws` it",
+            ),
             OperateError::Bypass(_) => (StatusCode::BAD_REQUEST, "BYPASS", BYPASS_INSTEAD),
             OperateError::Entropy(_) => (StatusCode::INTERNAL_SERVER_ERROR, "ENTROPY", "mend the system's random source"),
         };
@@ -336,7 +342,7 @@ pub(super) async fn policy_check(State(app): State<App>, body: Body) -> Answer<J
 pub(super) async fn policy_apply(State(app): State<App>, body: Body) -> Answer<Json<impl Serialize>> {
     let text = text(body).await?;
     let outcome = aside(app.control, move |c| c.apply(&text)).await?;
-    let note = "in force in memory only: the policy file is as it was, and counts again at the next reload or restart";
+    let note = "in force in memory only: the policy file is as it was, and counts again at the next reload or restart; who enters a draw from now on relies on this text, so write it to the file";
     Ok(Json(Checked { applied: true, outcome, note: Some(note) }))
 }
 
@@ -354,16 +360,15 @@ pub(super) async fn no_such_path() -> Fault {
 
 /// A beacon round that a frozen list waits for, as drand's API answers it. Its signature is checked.
 pub(super) async fn beacon(State(app): State<App>, body: Body) -> Answer<Json<serde_json::Value>> {
-    let instead = "send the round as drand answers it: {\"round\", \"randomness\", \"signature\"}";
     let text = text(body).await?;
-    let wrong = |what: &str| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "BEACON", what, instead);
-    let round = crate::draw::read_round(&text, "").ok_or_else(|| wrong("this is no beacon round"))?;
+    let wrong = |why: Unwanted| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "BEACON", &why.to_string(), &why.instead());
+    let round = crate::draw::read_round(&text, "").ok_or_else(|| wrong(Unwanted::Wrong("this is no beacon round".into())))?;
     let (source, number) = (round.source.clone(), round.round);
     let draws = app.control.clone();
     // A pairing takes milliseconds: not on the thread that answers health checks.
-    let checked = tokio::task::spawn_blocking(move || draws.shared.draws.bring(round)).await;
+    let checked = tokio::task::spawn_blocking(move || draws.shared.draws.bring(&draws.shared.active.load(), round)).await;
     let gone = |_| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "FAILED", "the check broke off", "see the log and try again");
-    checked.map_err(gone)?.map_err(|why| wrong(&why))?;
+    checked.map_err(gone)?.map_err(wrong)?;
     Ok(Json(serde_json::json!({ "source": source, "round": number })))
 }
 

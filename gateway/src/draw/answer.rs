@@ -15,6 +15,7 @@ use tidegate_filters::{
             entry::Leaves,
             live::{SaleDraw, Window},
             statement::{RECEIPT_LABEL, Receipt},
+            transcript::FrozenList,
             verify::Inclusion,
         },
         room::Room,
@@ -26,6 +27,7 @@ use crate::{
     own,
     pages::{self, Checked, NotProven},
     reply::{self, Answer},
+    standing,
     state::Shared,
     trace::Trace,
 };
@@ -118,7 +120,13 @@ fn whole(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number: u
             Some(page) => Answer::page(200, "own", Reason::Own.code(), page),
             None => own::problem(503, "the page cannot be shown; ask for JSON"),
         },
-        (Some(Ok(p)), false) => Answer::json(200, "own", Reason::Own.code(), &json!(p)),
+        (Some(Ok(p)), false) => {
+            let mut proof = json!(p);
+            proof["cancelled"] = value["cancelled"].clone();
+            let list = list_number(&p.sale_id).and_then(|n| draw.window(n)).and_then(Window::frozen);
+            proof["first_place"] = json!(list.map(|f| f.base));
+            Answer::json(200, "own", Reason::Own.code(), &proof)
+        }
         (Some(Err(why)), false) => Answer::problem(422, "own", Reason::Own.code(), why.in_english()),
     }
 }
@@ -130,6 +138,7 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         _ if draw.pledged().is_none() => "unpromised",
         Some(w) if w.is_drawn() => "drawn",
         Some(w) if w.frozen().is_some() => "frozen",
+        _ if draw.is_cancelled() => "cancelled",
         _ if draw.open_window(shared.clock.now()).is_some_and(|(n, _)| u64::from(n) == number) => "open",
         _ => "promised",
     };
@@ -150,9 +159,13 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         let mut frozen = json!(f.list);
         frozen["by_class"] = json!(f.census);
         frozen["places"] = json!(f.count);
+        // Places of the list are counted from 0; in the line they begin here.
+        frozen["first_place"] = json!(f.base);
         frozen
     });
     let drawn = state == "drawn";
+    let quotas = ["per_network", "per_fingerprint"].iter().any(|q| rules["quotas"][*q].is_u64());
+    let waits = window.and_then(Window::frozen).filter(|_| !drawn).map(|f| &f.list);
     json!({
         "sale_id": draw.sale_id(),
         "room": room.name(),
@@ -162,10 +175,15 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         "entries": taken,
         "full": taken >= settings.visitor.entries_max.unwrap_or(settings.entries_max),
         "freezes_at": draw.window_ends_ms(number) / 1_000,
+        "late": waits.is_some_and(|l| l.is_late(shared.clock.now())),
+        "round_due": waits.and_then(FrozenList::round_due_s),
         "identity": rules["identity"].as_str().map(str::to_owned).or_else(|| rules["identity"].as_object().map(|_| "shop_login".into())),
+        // Whatever names a visitor, the visitor sends it: the gate proves none.
+        "identity_proven": false,
+        "quotas": quotas,
         "operator_could_have_chosen": draw.pledged().is_some() && !rules["beacon"]["source"].as_str().is_some_and(is_public),
         "promise": promise,
-        "cancelled": draw.is_cancelled(),
+        "cancelled": draw.is_cancelled().then(|| standing::called_off(trace, room, draw.sale_id())),
         "redraws": rules["redraws"],
         "amendments": shared.draws.amendments(draw.sale_id()),
         "frozen": frozen,
@@ -193,6 +211,11 @@ fn receipt(shared: &Shared, trace: &Trace) -> Answer {
     }
 }
 
+/// Which list a receipt names: `SALE`, or `SALE#WINDOW`.
+fn list_number(draw_id: &str) -> Option<u64> {
+    draw_id.rsplit_once('#').map_or(Some(0), |(_, window)| window.parse().ok())
+}
+
 /// Proves a pasted receipt against the frozen list.
 fn prove(draw: &SaleDraw, pasted: &str) -> Checked {
     let receipt: Receipt = serde_json::from_str(pasted.trim()).map_err(|_| NotProven::NoReceipt)?;
@@ -200,10 +223,7 @@ fn prove(draw: &SaleDraw, pasted: &str) -> Checked {
     if receipt.public_key != pledge.public_key || receipt.commitment != pledge.commitment || !receipt.is_signed() {
         return Err(NotProven::NotSigned);
     }
-    let number = match receipt.sale_id.rsplit_once('#') {
-        Some((_, window)) => window.parse().map_err(|_| NotProven::OtherSale)?,
-        None => 0,
-    };
+    let number = list_number(&receipt.sale_id).ok_or(NotProven::OtherSale)?;
     if receipt.sale_id != draw.draw_id(number) {
         return Err(NotProven::OtherSale);
     }

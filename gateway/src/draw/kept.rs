@@ -196,6 +196,11 @@ pub(super) fn put_amendment(batch: &mut Batch, sale: &str, number: usize, amendm
     batch.put(table("draw_amendment", sale), &be(number as u32), json(amendment));
 }
 
+/// An amendment that could not be answered is taken back, should it be on the disk all the same.
+pub(super) fn take_back_amendment(batch: &mut Batch, sale: &str, number: usize) {
+    batch.delete(table("draw_amendment", sale), &be(number as u32));
+}
+
 pub(super) fn amendments(store: &dyn Store, sale: &str) -> Result<Vec<Amendment>, StoreError> {
     let mut found = Vec::new();
     store.scan(table("draw_amendment", sale), &mut |_, value| found.extend(serde_json::from_slice::<Amendment>(value)))?;

@@ -19,6 +19,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
 use tidegate_config::Policy;
 use tidegate_filters::seats::{
     draw::{
@@ -35,15 +36,24 @@ use tokio::sync::watch;
 pub use answer::answer;
 pub use enter::enter;
 pub use fetch::read as read_round;
-pub(crate) use terms::Broken;
+pub(crate) use terms::{Broken, instant};
 pub use work::work;
 
-use crate::{beacon, control::Control, keys::StatementKey, state::Active};
+use crate::{
+    beacon,
+    control::Control,
+    keys::StatementKey,
+    state::Active,
+    store::{Batch, Store, StoreError},
+};
 
 /// How often draws are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Rounds an operator brought that no list waits for yet.
 const ROUNDS_MAX: usize = 64;
+
+/// The text of a policy that was applied in memory, in the directory of draws.
+const APPLIED: &str = "applied-policy.yaml";
 
 /// The draws of one gate.
 pub struct Draws {
@@ -64,6 +74,14 @@ pub struct Draws {
     rounds: Mutex<BTreeMap<(String, u64), BeaconRound>>,
 }
 
+/// What a load changes for people who have entered.
+struct Change {
+    sale: String,
+    amendments: Vec<Amendment>,
+    /// With the new schedule, where it moved.
+    terms: Option<terms::Terms>,
+}
+
 /// What the draw's own thread knows of a sale.
 #[derive(Default)]
 struct Sale {
@@ -75,6 +93,38 @@ struct Sale {
     freezing: Option<step::Freezing>,
     /// When the operator was last told that something is missing, monotonic milliseconds.
     told_ms: Option<u64>,
+}
+
+/// Why a beacon round is not taken.
+#[derive(Debug, Error)]
+pub enum Unwanted {
+    /// It is not the beacon's.
+    #[error("{0}")]
+    Wrong(String),
+    /// No list waits for it.
+    #[error("no list waits for round {round} of {beacon}")]
+    Useless {
+        /// As brought.
+        round: u64,
+        /// As brought.
+        beacon: String,
+        /// What lists wait for.
+        waiting: Vec<String>,
+    },
+}
+
+impl Unwanted {
+    /// What to do.
+    pub fn instead(&self) -> String {
+        match self {
+            Unwanted::Useless { waiting, .. } if waiting.is_empty() => {
+                "no list waits for a round now; which one counts is known once the list is frozen: GET /.tidegate/draw says it"
+                    .into()
+            }
+            Unwanted::Useless { waiting, .. } => format!("bring what is waited for: {}", waiting.join("; ")),
+            Unwanted::Wrong(_) => "send the round as drand answers it: {\"round\", \"randomness\", \"signature\"}".into(),
+        }
+    }
 }
 
 /// A list that is drawn and published.
@@ -108,9 +158,39 @@ impl Draws {
         self.amendments.lock().get(sale).map(|(list, _)| list.clone()).unwrap_or_default()
     }
 
-    /// Signs changes of schedule that a new policy brings to sales in which people have entered. The draw's own thread
-    /// writes them down.
-    pub fn amend(&self, old: &Active, new: &Policy, at_s: u64) {
+    /// Signs changes of schedule that a new policy brings to sales in which people have entered, and waits until they are on
+    /// the disk: a policy that was answered as in force holds over a kill right after it. `Err`: nothing has changed.
+    pub fn amend(&self, store: &dyn Store, old: &Active, new: &Policy, at_s: u64) -> Result<(), StoreError> {
+        let changes = self.changes(old, new, at_s);
+        let (mut batch, mut undo) = (Batch::new(), Batch::new());
+        for change in &changes {
+            let first = self.amendments.lock().get(&change.sale).map_or(0, |(list, _)| list.len());
+            for (n, amendment) in (first..).zip(&change.amendments) {
+                kept::put_amendment(&mut batch, &change.sale, n, amendment);
+                kept::take_back_amendment(&mut undo, &change.sale, n);
+            }
+            if let (Some(terms), Some(promised)) = (&change.terms, kept::promise(store, &change.sale)?) {
+                kept::put_promise(&mut batch, &change.sale, &terms.kept(promised.last));
+                kept::put_promise(&mut undo, &change.sale, &promised);
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Err(why) = store.commit(batch).wait() {
+            drop(store.commit(undo));
+            return Err(why);
+        }
+        for Change { sale, amendments, terms } in changes {
+            self.terms.lock().extend(terms.map(|t| (sale.clone(), t)));
+            // Written again by the draw's own thread, which publishes them.
+            self.amendments.lock().entry(sale).or_default().0.extend(amendments);
+        }
+        Ok(())
+    }
+
+    fn changes(&self, old: &Active, new: &Policy, at_s: u64) -> Vec<Change> {
+        let mut changes = Vec::new();
         for draw in old.pipeline.rooms().iter().flat_map(Room::draws).filter(|d| d.has_entries()) {
             let find = |p: &Policy| p.sales.iter().find(|s| s.name == draw.sale_id()).cloned();
             let (Some(pledge), Some(was), Some(is)) = (draw.pledged(), find(&old.policy), find(new)) else { continue };
@@ -120,15 +200,49 @@ impl Draws {
                 moved.then(|| format!("opens at {}, closes at {}; before: opens at {}, closes at {}", o.0, c.0, o.1, c.1)),
                 is.cancelled.as_ref().filter(|_| was.cancelled.is_none()).map(|why| format!("{}{why}", terms::CANCELLED)),
             ];
-            for text in texts.into_iter().flatten() {
+            let sign = |text: String| {
                 tracing::info!(sale = draw.sale_id(), %text, "amendment");
-                let signed = Amendment::sign(&self.signer, draw.sale_id(), &pledge.commitment, at_s, &text);
-                self.amendments.lock().entry(draw.sale_id().to_owned()).or_default().0.push(signed);
-            }
-            if let Some(terms) = self.terms.lock().get_mut(draw.sale_id()).filter(|_| moved) {
+                Amendment::sign(&self.signer, draw.sale_id(), &pledge.commitment, at_s, &text)
+            };
+            let amendments: Vec<_> = texts.into_iter().flatten().map(sign).collect();
+            let mut terms = self.terms.lock().get(draw.sale_id()).cloned().filter(|_| moved);
+            if let Some(terms) = &mut terms {
                 (terms.schedule.opens_ms, terms.schedule.closes_ms) = (is.opens_at.unix_ms(), is.closes_at.unix_ms());
             }
+            if !amendments.is_empty() {
+                changes.push(Change { sale: draw.sale_id().to_owned(), amendments, terms });
+            }
         }
+        changes
+    }
+
+    /// Keeps the text of a policy that was applied in memory only, so that a gate that does not start with an older file says
+    /// where the other one is.
+    pub fn keep_applied(&self, text: &str) {
+        let path = self.directory.join(APPLIED);
+        let kept = std::fs::create_dir_all(&self.directory).and_then(|()| step::publish(&path, text));
+        kept.unwrap_or_else(|error| tracing::warn!(%error, path = %path.display(), "the applied policy cannot be kept"));
+    }
+
+    /// A file is in force instead. It may be that very one.
+    pub fn forget_applied(&self, file: Option<&Path>) {
+        let path = self.directory.join(APPLIED);
+        let same = |f: &Path| matches!((f.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if path.exists() && !file.is_some_and(same) {
+            let gone = std::fs::remove_file(&path);
+            gone.unwrap_or_else(|error| tracing::warn!(%error, path = %path.display(), "an applied policy stays"));
+        }
+    }
+
+    /// Why a promise does not fit the file, where another policy was applied after that file.
+    fn applied_hint(&self) -> Option<String> {
+        let path = self.directory.join(APPLIED);
+        path.exists().then(|| {
+            format!(
+                ". The policy last in force was no file but applied through the admin API, and people entered under it; it is kept in {0}. Start with it (--policy {0}) and make it your policy file, or call the sale off in this one",
+                path.display()
+            )
+        })
     }
 
     /// A revealed list.
@@ -136,11 +250,19 @@ impl Draws {
         self.revealed.read().get(&(sale.to_owned(), window)).cloned()
     }
 
-    /// A beacon round that an operator brings. It is checked here, and used by the list that waits for it.
-    pub fn bring(&self, round: BeaconRound) -> Result<(), String> {
+    /// A beacon round that an operator or a relay brings. It is checked here, and used by the lists that wait for it.
+    pub fn bring(&self, active: &Active, round: BeaconRound) -> Result<(), Unwanted> {
+        let lists =
+            || active.pipeline.rooms().iter().flat_map(Room::draws).flat_map(|d| d.waits_for_rounds().map(move |l| (d, l)));
+        if !lists().any(|(_, l)| l.round == round.round && l.beacon_source == round.source) {
+            let waiting = lists()
+                .take(ROUNDS_MAX)
+                .map(|(d, l)| format!("sale `{}`: round {} of {}", d.sale_id(), l.round, l.beacon_source));
+            return Err(Unwanted::Useless { round: round.round, beacon: round.source, waiting: waiting.collect() });
+        }
         match beacon::check(&round) {
             BeaconCheck::Proven => {}
-            BeaconCheck::Unproven(why) | BeaconCheck::Wrong(why) => return Err(why),
+            BeaconCheck::Unproven(why) | BeaconCheck::Wrong(why) => return Err(Unwanted::Wrong(why)),
         }
         let mut rounds = self.rounds.lock();
         while rounds.len() >= ROUNDS_MAX {

@@ -357,7 +357,7 @@ impl Step<'_> {
             return Err(missing("POST it to /v1/beacon on the admin listener".into()));
         };
         let round = fetch::fetch(from, source, number).map_err(missing)?;
-        self.draws.bring(round).map_err(missing)
+        self.draws.bring(self.active, round).map_err(|e| missing(e.to_string()))
     }
 }
 
@@ -367,7 +367,7 @@ fn as_text(transcript: &Transcript) -> String {
 }
 
 /// A file that is there whole or not at all.
-fn publish(path: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn publish(path: &Path, text: &str) -> std::io::Result<()> {
     let draft = path.with_extension("draft");
     let mut file = fs::File::create(&draft)?;
     file.write_all(text.as_bytes())?;

@@ -197,8 +197,10 @@ impl Draws {
             if ended && done && published() {
                 continue;
             }
-            self.check_one(policy, &name, promised, called_off)
-                .map_err(|why| Broken::Promise(format!("people have entered the draw of sale `{name}` ({n} entries): {why}")))?;
+            self.check_one(policy, &name, promised, called_off).map_err(|why| {
+                let hint = self.applied_hint().unwrap_or_default();
+                Broken::Promise(format!("people have entered the draw of sale `{name}` ({n} entries): {why}{hint}"))
+            })?;
         }
         Ok(())
     }
@@ -268,7 +270,8 @@ fn listed(differences: &[Difference]) -> String {
     differences.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-fn instant(ms: u64) -> String {
+/// For people.
+pub(crate) fn instant(ms: u64) -> String {
     Timestamp::from_unix_ms(ms).map_or_else(|| ms.to_string(), |t| t.to_string())
 }
 

@@ -25,6 +25,7 @@ pub struct Drawing {
     pub knock: Said,
     pub entered: Said,
     pub frozen: Said,
+    pub late: Said,
     pub work: Said,
     pub entry: String,
     pub receipt: String,
@@ -43,7 +44,8 @@ macro_rules! texts {
 
 texts!(/// The page of a draw.
     DrawPage { title, good, bad, promised, key, rules, entries, root, classes, randomness, none, check, paste, mine, go,
-        yourself, files, later, not_open, open, full, frozen, drawn, chosen, by_browser, by_account, proven, proven_no_place,
+        yourself, files, later, not_open, open, full, frozen, late, drawn, chosen, by_browser,
+        by_account, quotas, no_quotas, proven, proven_no_place,
         no_receipt, not_signed, other_sale, not_frozen, not_listed });
 
 /// Why a receipt is not proven.
@@ -131,13 +133,16 @@ fn proven(language: &Language, proof: &Inclusion) -> String {
 fn state(language: &Language, draw: &Json) -> Vec<String> {
     let words = &language.words.draw.page;
     let pattern = match draw["state"].as_str().unwrap_or_default() {
-        "open" if draw["full"] == true => &words.full,
-        "open" => &words.open,
-        "frozen" => &words.frozen,
-        "drawn" => &words.drawn,
-        _ => &words.not_open,
+        "cancelled" => None,
+        "open" if draw["full"] == true => Some(&words.full),
+        "open" => Some(&words.open),
+        "frozen" if draw["late"] == true => Some(&words.late),
+        "frozen" => Some(&words.frozen),
+        "drawn" => Some(&words.drawn),
+        _ => Some(&words.not_open),
     };
-    let mut lines = vec![put(pattern, "n", &language.number(draw["entries"].as_u64().unwrap_or(0)))];
+    let mut lines = called_off(language, draw);
+    lines.extend(pattern.map(|p| put(p, "n", &language.number(draw["entries"].as_u64().unwrap_or(0)))));
     if draw["operator_could_have_chosen"] == true {
         lines.push(words.chosen.clone());
     }
@@ -146,9 +151,23 @@ fn state(language: &Language, draw: &Json) -> Vec<String> {
         Some(_) => lines.push(words.by_account.clone()),
         None => {}
     }
+    if draw["identity"].is_string() {
+        lines.push(if draw["quotas"] == true { &words.quotas } else { &words.no_quotas }.clone());
+    }
     // Signed changes are in the language of whoever made them.
     let amendments = draw["amendments"].as_array().into_iter().flatten();
     lines.extend(amendments.filter_map(|a| a["text"].as_str().map(str::to_owned)));
+    lines
+}
+
+/// First of all: that it does not take place.
+fn called_off(language: &Language, draw: &Json) -> Vec<String> {
+    let cancelled = &draw["cancelled"];
+    let Some(reason) = cancelled["reason"].as_str() else { return Vec::new() };
+    let words = &language.words.cancelled;
+    let sale = draw["sale_id"].as_str().unwrap_or_default();
+    let mut lines = vec![format!("{}.", words.title), put(&words.text, "sale", sale), put(&words.why, "reason", reason)];
+    lines.extend(cancelled["message"].as_str().map(|text| format!("{}: {text}", language.words.labels.message)));
     lines
 }
 
@@ -192,7 +211,8 @@ mod tests {
             "promise": { "rules_json": "{\"order\":\"fifo\"}</code><script>", "commitment": "c", "public_key": "k" },
             "frozen": { "n": 1_234, "root": "ab", "by_class": { "human": 9 }, "round": 0, "beacon_source": "" },
             "transcript": "/.tidegate/draw/transcript.json", "entries_file": "/.tidegate/draw/entries.csv",
-            "amendments": [{ "text": "opens <later>" }],
+            "amendments": [{ "text": "opens <later>" }], "quotas": state == "open", "late": state == "late",
+            "cancelled": (state == "cancelled").then(|| json!({ "reason": "the roof <b>leaks", "message": "we are {sorry}" })),
         })
     }
 
@@ -218,7 +238,7 @@ mod tests {
         let answers = [Ok(inclusion(Some(4))), Ok(inclusion(None))].into_iter().chain(faults.map(Err)).map(Some).chain([None]);
         for checked in answers {
             for language in Language::all_builtin() {
-                for state in ["promised", "open", "frozen", "drawn"] {
+                for state in ["promised", "open", "frozen", "drawn", "cancelled"] {
                     let Page { html, policy, language: said } =
                         draw(&page, &language.tag, &shown(state), checked.as_ref()).unwrap();
                     assert_eq!(said, language.tag);
@@ -238,6 +258,15 @@ mod tests {
         let page = RoomPage::load(&PageSettings::default()).unwrap();
         let said = |checked: Option<Checked>| draw(&page, "en", &shown("open"), checked.as_ref()).unwrap().html;
         assert!(said(None).contains("could have chosen") && said(None).contains("1,234 so far"));
+        let page_of = |shown: &Json| draw(&page, "en", shown, None).unwrap().html;
+        let off = page_of(&shown("cancelled"));
+        assert!(off.contains("does not take place") && off.contains("the roof &lt;b&gt;leaks") && off.contains("we are {sorry}"));
+        assert!(off.contains("nothing is owed") && !off.contains("not open yet"), "{off}");
+        let mut late = shown("frozen");
+        assert!(!page_of(&late).contains("is late"));
+        late["late"] = true.into();
+        assert!(page_of(&late).contains("is late"));
+        assert!(page_of(&shown("open")).contains("not impossible") && page_of(&shown("frozen")).contains("No quota is set"));
         let proven = said(Some(Ok(inclusion(Some(4)))));
         assert!(proven.contains("Your entry is in the list") && proven.contains("place 5 of 1,234"), "{proven}");
         assert!(said(Some(Err(NotProven::NotListed))).contains("it proves that"));

@@ -48,6 +48,8 @@ pub struct Words {
     pub labels: Labels,
     pub actions: Actions,
     pub stages: Stages,
+    pub sold_out: SoldOut,
+    pub cancelled: Cancelled,
     pub time_left: String,
     pub time_over: String,
     pub wait_rose: String,
@@ -109,6 +111,10 @@ texts!(/// Buttons.
     Actions: String { enter, extend, leave, sound, go_on, slowly });
 texts!(/// Stages of a visitor who waits.
     Stages: Said { prequeue, waiting, called, next, paused, full });
+texts!(/// Nothing is left: what became of it, and what that means for who asks.
+    SoldOut: String { all, undecided, kept, newcomer });
+texts!(/// A sale that was called off.
+    Cancelled: String { title, text, why });
 texts!(/// Why the wait is long.
     Because: String { slowed, shop_slower, shop_down, seats_taken, paused });
 texts!(/// The rules of a sale.
@@ -296,7 +302,7 @@ impl Language {
         match reason {
             Reason::RateExceeded => &r.rate_exceeded,
             Reason::SaleNotOpen => &r.sale_not_open,
-            Reason::SaleClosed => &r.sale_closed,
+            Reason::SaleClosed | Reason::SaleCancelled => &r.sale_closed,
             Reason::StockGone => &r.stock_gone,
             Reason::TokenElsewhere => &r.token_elsewhere,
             Reason::AllHeld => &r.all_held,

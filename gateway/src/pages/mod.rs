@@ -14,6 +14,8 @@ use tidegate_filters::seats::{
     page::{BUILTIN, PageSettings},
 };
 
+use crate::standing::CalledOff;
+
 mod draw;
 mod guard;
 mod language;
@@ -212,9 +214,30 @@ pub fn appealed(accept: &str, state: Appealed, say: &str, reference: &str) -> Pa
     })
 }
 
+/// What programs are told about a sale that was called off.
+pub fn called_off_in_english(sale: &str) -> String {
+    Language::all_builtin().first().map(|l| language::put(&l.words.cancelled.text, "sale", sale)).unwrap_or_default()
+}
+
 /// What programs are told about a refusal.
 pub fn in_english(refusal: Refusal) -> &'static str {
     Language::all_builtin().first().map_or("refused", |l| l.refusal(refusal).text.as_str())
+}
+
+/// A sale that was called off, to somebody who waited for it; the form leads on into the shop.
+pub fn cancelled(accept: &str, off: &CalledOff, room: &str, code: &str) -> Page {
+    let fields = fields(&[("room", room), ("to", "/")]);
+    let lines = |l: &Language| {
+        let why = language::put(&l.words.cancelled.why, "reason", &off.reason);
+        let message = off.message.as_ref().map(|text| format!("{}: {text}", l.words.labels.message));
+        [Some(why), message].into_iter().flatten().collect::<Vec<_>>()
+    };
+    let shown = MESSAGES.as_ref().and_then(|page| page.language(accept)).map(|(language, _)| lines(language));
+    let more = context! { urls => urls("action", &off.leave_url), fields, lines => shown.unwrap_or_default() };
+    message_page(accept, code, more, |l| {
+        let words = &l.words.cancelled;
+        language::Said { title: words.title.clone(), text: language::put(&words.text, "sale", &off.sale) }
+    })
 }
 
 /// What a challenged visitor is asked.
@@ -261,6 +284,7 @@ fn message_page(accept: &str, code: &str, more: Value, said: impl Fn(&Language) 
             ..context! {
                 lang => language.tag, dir => language.words.dir.name(), t, title => said.title, text => said.text, code,
                 style => styled(), urls => urls("", ""), fields => "", config => "", script => "", slowly => false, say => "",
+                lines => Vec::<String>::new(),
             }
         };
         page.render(language, values).ok()

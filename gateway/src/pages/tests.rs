@@ -21,8 +21,19 @@ fn asked(to: &str, bits: u8) -> Asked<'_> {
 fn every_page() -> Vec<(&'static str, Page)> {
     let shipped = RoomPage::load(&PageSettings::default()).unwrap();
     let mut pages = waiting::sample_pages(&shipped);
-    assert_eq!(pages.len(), 11 * Language::all_builtin().len(), "one does not render");
+    assert_eq!(pages.len(), 14 * Language::all_builtin().len(), "one does not render");
     for language in Language::all_builtin() {
+        let off = CalledOff {
+            sale: "s".repeat(64),
+            reason: "<reason>".into(),
+            message: Some("We are <sorry>".into()),
+            means: String::new(),
+            leave_url: "/.tidegate/leave".into(),
+        };
+        let page = cancelled(&language.tag, &off, "drop", "CODE");
+        assert!(page.html.contains("&lt;reason>") || page.html.contains("&lt;reason&gt;"), "{}", page.html);
+        assert!(page.html.contains("&lt;sorry") && page.html.contains("action=\"/.tidegate/leave\""), "{}", page.html);
+        pages.push(("cancelled", page));
         for (name, bits) in [("challenge", 0), ("challenge with work", 18)] {
             pages.push((name, challenge(&language.tag, &asked("/x", bits), "CODE 7K3M-2PQ7-XW0A")));
         }

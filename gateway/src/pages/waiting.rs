@@ -9,7 +9,7 @@ use tidegate_filters::seats::{
 
 use super::{
     Page, RoomPage, SCRIPT, WORK, fields,
-    language::{Language, put},
+    language::{Language, Said, put},
     styled,
     template::{TemplateError, escape},
 };
@@ -62,6 +62,8 @@ struct Shown {
     /// The form would do something.
     called: bool,
     restarted: bool,
+    /// Nothing is left; whether of some units nobody knows yet.
+    sold_out: Option<bool>,
     message: Option<String>,
     rules: Rules,
     events: bool,
@@ -126,6 +128,10 @@ impl Shown {
             claim_s: claimable(w.stage),
             called: matches!(w.stage, Stage::Called { .. }),
             restarted: w.restarted,
+            sold_out: match w.stage {
+                Stage::SoldOut { undecided } => Some(undecided),
+                _ => None,
+            },
             message: room.current_message(),
             rules,
             events: policy.connections.streams_max > 0,
@@ -138,12 +144,20 @@ impl Shown {
     }
 }
 
-fn values(language: &Language, t: &Value, s: &Shown) -> Value {
+/// What the page is about.
+fn said(language: &Language, s: &Shown) -> Said {
     let words = &language.words;
+    if let Some(undecided) = s.sold_out {
+        let w = &words.sold_out;
+        let what = if undecided { &w.undecided } else { &w.all };
+        let then = if s.place.is_some() { &w.kept } else { &w.newcomer };
+        return Said { title: words.refusals.stock_gone.title.clone(), text: format!("{what} {then}") };
+    }
     let stage = match s.state {
         _ if s.work.is_some() => &words.draw.work,
         _ if s.entry.is_some() => match s.draw {
             Some(("open", _)) => &words.draw.entered,
+            Some(("late", _)) => &words.draw.late,
             _ => &words.draw.frozen,
         },
         // Nobody has a place yet in a list that is open.
@@ -155,6 +169,13 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
         "full" => &words.stages.full,
         _ => &words.stages.waiting,
     };
+    let n = language.number(s.draw.and_then(|d| d.1).unwrap_or(0));
+    Said { title: stage.title.clone(), text: put(&stage.text, "n", &n) }
+}
+
+fn values(language: &Language, t: &Value, s: &Shown) -> Value {
+    let words = &language.words;
+    let said = said(language, s);
     let page = |name: &str| format!("{}{name}", s.prefix);
     let draw = (s.rules.order != Order::Fifo).then(|| match &s.rules.sale {
         Some(sale) => page(&format!("draw?sale={sale}")),
@@ -165,8 +186,8 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
         t,
         lang => language.tag,
         dir => words.dir.name(),
-        title => stage.title,
-        text => put(&stage.text, "n", &language.number(s.draw.and_then(|d| d.1).unwrap_or(0))),
+        title => said.title,
+        text => said.text,
         state => s.state,
         room => s.room,
         head => Value::from_safe_string(head(language, s)),
@@ -176,10 +197,10 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
             None => format!("<script>{}</script>", *SCRIPT),
         }),
         entry => s.entry.map(|index| format!("#{}", language.number(u64::from(index) + 1))),
-        ticket => s.state != "full",
+        ticket => s.state != "full" && (s.sold_out.is_none() || s.place.is_some()),
         place => s.place.map(|(number, _)| format!("#{}", language.number(u64::from(number) + 1))),
         ahead => language.number(s.ahead),
-        wait => language.interval(s.wait_s),
+        wait => s.sold_out.is_none().then(|| language.interval(s.wait_s)),
         stock => s.stock_percent.map(|p| format!("{p}\u{a0}%")),
         opens_in => s.opens_in_s.map(|n| language.time(n)),
         because => s.because.filter(|_| !s.called).map(|c| language.cause(c)),
@@ -203,7 +224,7 @@ fn head(language: &Language, s: &Shown) -> String {
         .into_iter()
         .map(|c| (c.name().to_owned(), language.cause(c).into()))
         .collect();
-    let settings = json!({
+    let mut settings = json!({
         "state": s.state, "stage": s.room_stage, "room": s.room, "place": s.place.map(|p| p.0), "lane": s.place.map(|p| p.1),
         "ahead": s.ahead, "wait": s.wait_s.map(|(low, high)| [low, high]), "poll": s.poll_after_s, "opens": s.opens_in_s,
         "left": s.claim_s.unwrap_or(0), "draw": s.draw.map(|d| d.0),
@@ -218,6 +239,10 @@ fn head(language: &Language, s: &Shown) -> String {
             "text": words.stages.called.text, "left": words.time_left, "over": words.time_over,
         },
     });
+    // A page that works does not listen meanwhile.
+    if let Some(sale) = s.rules.sale.as_ref().filter(|_| s.work.is_none()) {
+        settings["sale"] = sale.as_str().into();
+    }
     let mut html = String::from("<meta name=\"robots\" content=\"noindex\">\n<meta name=\"tidegate\" content=\"");
     let _ = escape(&mut html, &settings.to_string());
     html.push_str("\">");
@@ -285,6 +310,7 @@ fn samples() -> Vec<Shown> {
         claim_s: None,
         called: false,
         restarted: true,
+        sold_out: None,
         message: Some("We are <putting> more & more pairs on the shelf. ".repeat(10)),
         rules,
         events: true,
@@ -307,8 +333,11 @@ fn samples() -> Vec<Shown> {
         Shown { state: "next", claim_s: Some(0), ..full.clone() },
         Shown { state: "paused", room_stage: "paused", because: Some(Cause::Paused), ..full.clone() },
         Shown { state: "full", ..none.clone() },
+        Shown { state: "sold_out", sold_out: Some(false), wait_s: None, ..full.clone() },
+        Shown { state: "sold_out", sold_out: Some(true), ..none.clone() },
         Shown { entry: Some(u32::MAX), draw: Some(("open", None)), ..prequeue(&none) },
         Shown { entry: Some(7), draw: Some(("frozen", Some(9_999_999))), ..prequeue(&none) },
+        Shown { entry: Some(7), draw: Some(("late", Some(9_999_999))), ..prequeue(&none) },
         Shown { draw: Some(("open", None)), ..prequeue(&none) },
         Shown { draw: Some(("open", None)), work: Some(asked), ..prequeue(&none) },
         full,

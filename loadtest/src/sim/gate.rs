@@ -163,7 +163,7 @@ impl Gate {
                 let kind = if retry_after_s.is_some() { AnswerKind::Busy } else { AnswerKind::Refused };
                 Ruling::Answer(Answer { retry_after_s, ..own(kind, 403, GateVerdict::Refuse) }, None)
             }
-            Verdict::SoldOut => Ruling::Answer(own(AnswerKind::SoldOut, 200, GateVerdict::SoldOut), None),
+            Verdict::SoldOut(_) => Ruling::Answer(own(AnswerKind::SoldOut, 200, GateVerdict::SoldOut), None),
         }
     }
 
@@ -175,12 +175,12 @@ impl Gate {
         }
         match self.pipeline.rooms()[room].status(&visit_of(r, None), self.now(at_us)) {
             RoomStatus::None => own(AnswerKind::NoTicket, 404, GateVerdict::Own),
-            RoomStatus::SoldOut | RoomStatus::Closed => own(AnswerKind::SoldOut, 200, GateVerdict::Own),
-            RoomStatus::Waiting(w) => self.told(at_us, w),
+            RoomStatus::Waiting(w) if w.stage.reason() != Reason::StockGone => self.told(at_us, w),
             RoomStatus::Seated(seat) => {
                 self.add(at_us, room, What::Used(seat));
                 own(AnswerKind::Seated, 200, GateVerdict::Own)
             }
+            _ => own(AnswerKind::SoldOut, 200, GateVerdict::Own),
         }
     }
 

@@ -230,6 +230,12 @@ impl SaleDraw {
         self.cancelled.load(Ordering::Acquire)
     }
 
+    /// Lists that wait for a round of public randomness.
+    pub fn waits_for_rounds(&self) -> impl Iterator<Item = &FrozenList> {
+        let waits = self.made().filter(|w| !w.is_drawn()).filter_map(Window::frozen);
+        waits.map(|f| &f.list).filter(|l| l.round > 0)
+    }
+
     /// Whether every list in which somebody entered is drawn.
     pub fn is_settled(&self) -> bool {
         self.made().all(|w| w.is_drawn() || w.register.taken() == 0)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    beacon::BeaconRound,
+    beacon::{BeaconRound, Schedule},
     commit::window_id,
     digest::{Hash, as_hex, lp},
     drum::{Drum, places, seed},
@@ -11,6 +11,10 @@ use super::{
     statement::{Frozen, RECEIPT_LABEL, Signer, is_signed},
     tree::Tree,
 };
+use crate::time::Now;
+
+/// A round of public randomness is late this long after its time, seconds: relays have it within two or three.
+const LATE_AFTER_S: u64 = 30;
 
 /// A sale, revealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +111,18 @@ pub struct FrozenList {
     /// The gate's, over all of it.
     #[serde(with = "as_hex")]
     pub signature: [u8; 64],
+}
+
+impl FrozenList {
+    /// When its round of public randomness is to be there, Unix seconds; `None` where it waits for none.
+    pub fn round_due_s(&self) -> Option<u64> {
+        Some(Schedule::of(&self.beacon_source).filter(|_| self.round > 0)?.time_of(self.round))
+    }
+
+    /// Its round should be there by now: who waits for the draw is told so.
+    pub fn is_late(&self, now: Now) -> bool {
+        self.round_due_s().is_some_and(|due_s| now.wall_ms / 1_000 > due_s.saturating_add(LATE_AFTER_S))
+    }
 }
 
 /// What was promised before the first entry, and the secret that opens it.

@@ -59,7 +59,7 @@ impl Room {
         token_for(visit, kind, self.name(), self.state.epoch, sale, now)
     }
 
-    fn is_elsewhere(&self, token: &Token, visit: &Visit<'_>, now: Now) -> bool {
+    pub(super) fn is_elsewhere(&self, token: &Token, visit: &Visit<'_>, now: Now) -> bool {
         // A room that stopped binding honours what was bound before.
         self.settings.binding != Binding::None
             && token.binding != 0

@@ -34,12 +34,14 @@ impl Room {
 
     /// The operator's word to those who wait, at most [`MESSAGE_MAX`] characters.
     pub fn message(&self, text: Option<String>) {
-        self.operator().message = text.map(|t| t.chars().take(MESSAGE_MAX).collect());
+        let mut operator = self.operator();
+        self.state.says.store(text.is_some(), Ordering::Release);
+        operator.message = text.map(|t| t.chars().take(MESSAGE_MAX).collect());
     }
 
     /// The operator's word to those who wait.
     pub fn current_message(&self) -> Option<String> {
-        self.operator().message.clone()
+        self.state.says.load(Ordering::Acquire).then(|| self.operator().message.clone())?
     }
 
     /// Who may come in.

@@ -2,15 +2,20 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::Room;
+use super::{Room, Stage, Waiting};
 use crate::{
     route::Needs,
-    rule::sale_window::{Phase, Sale},
+    rule::{
+        pass::token_for,
+        sale_window::{Phase, Sale},
+    },
     seats::{
         hold::Held,
         ledger::{Buyer, Holder},
+        pace::SOLD_OUT_POLL_S,
         seat::SeatRef,
         stock::Stock,
+        token::{Kind, Token},
     },
     time::Now,
     verdict::{Reason, Verdict},
@@ -42,7 +47,7 @@ impl Room {
         };
         // The shop's own name for somebody says more than our cookie.
         let buyer = Buyer { holder, visitor: visit.identity.map(VisitorId).or(visit.visitor) };
-        Held::take(sale, buyer, needs, visit.method, (now, self.clock_s(now)))
+        Held::take(sale, buyer, needs, visit.method, (now, self.clock_s(now)), || self.nothing_left(&sale.1))
     }
 
     /// Revokes a seat at once; a unit it held is free again.
@@ -73,6 +78,25 @@ impl Room {
     }
 
     pub(super) fn sold_out(&self, now: Now) -> bool {
-        self.current_sale(now).is_some_and(|(sale, stock)| sale.stock.is_some() && stock.is_gone())
+        self.gone(now).is_some()
+    }
+
+    /// The stock of the sale that is on, when nothing of it is left.
+    pub(super) fn gone(&self, now: Now) -> Option<&Stock> {
+        let (_, stock) = self.current_sale(now).filter(|(sale, stock)| sale.stock.is_some() && stock.is_gone())?;
+        Some(stock)
+    }
+
+    /// What somebody without a place is told: none are given while nothing is left.
+    pub(super) fn nothing_left(&self, stock: &Stock) -> Waiting {
+        self.without_place(Stage::SoldOut { undecided: stock.is_undecided() }, SOLD_OUT_POLL_S)
+    }
+
+    /// The sale of the visit's ticket where that sale was called off, and the ticket: whoever waited or entered is to be told.
+    pub fn called_off<'v>(&self, visit: &Visit<'v>, now: Now) -> Option<(&Sale, &'v Token)> {
+        self.sales().filter(|s| s.cancelled).find_map(|sale| {
+            let ticket = token_for(visit, Kind::Ticket, self.name(), self.epoch(), Some(&sale.name), now)?;
+            (*ticket.sale == *sale.name && !self.is_elsewhere(ticket, visit, now)).then_some((sale, ticket))
+        })
     }
 }

@@ -22,13 +22,16 @@ impl Room {
         let before = place.number.saturating_sub(frontier);
         let ahead = u64::from(before.saturating_sub(queue.void_between(frontier, place.number)));
         let (rates, pace) = self.rates();
-        let wait_s = wait_interval(ahead as f64 * pace.present + 1.0, rates[place.lane as usize], rate_spread(pace.calls));
-        let stage = match line.told(place) {
+        let gone = self.gone(now).map(|stock| Stage::SoldOut { undecided: stock.is_undecided() });
+        let stage = gone.unwrap_or_else(|| match line.told(place) {
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
             State::Seated => Stage::Called { expires_in_s: 0 },
             State::Claiming => Stage::Next,
             _ => self.stage(now),
-        };
+        });
+        let people = ahead as f64 * pace.present + 1.0;
+        // When something comes back, nobody knows.
+        let wait_s = wait_interval(people, rates[place.lane as usize], rate_spread(pace.calls)).filter(|_| gone.is_none());
         if let (Stage::Waiting, Some(wait_s)) = (stage, wait_s) {
             line.promise(place, now_s, wait_s);
         }
@@ -69,6 +72,7 @@ impl Room {
         Frame {
             room: self.name().into(),
             stage: self.stage_name(now),
+            sale: self.sale_now(now).map(|s| s.name.clone()),
             frontier: [Lane::Main, Lane::Slow].map(|l| line.told_frontier(l)),
             rate: rates.map(|r| (r * 1e4).round() / 1e4),
             present: (pace.present * 1e3).round() / 1e3,
