@@ -16,6 +16,7 @@ mod program;
 mod read_only;
 mod sale;
 mod stock;
+mod stock_http2;
 mod support;
 mod tidy;
 mod trouble;

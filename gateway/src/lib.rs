@@ -7,6 +7,7 @@
 //! second, [`admin`] and [`reload`] reach the gate through [`control`]. [`gate`] puts it all together; [`cli`] is the program.
 
 pub mod admin;
+mod apart;
 pub mod appeal;
 pub mod beacon;
 pub mod body;

@@ -15,7 +15,7 @@ use pingora::{
 use tidegate_filters::{Filter, Reason, seats::room::Entrance};
 
 use crate::{
-    body,
+    apart, body,
     counts::HeadFault,
     decide::{self, Decided, Entering, Next},
     door::{BODY_SILENCE_MAX, Facts},
@@ -192,7 +192,17 @@ impl ProxyHttp for Gate {
     /// No compression, no modules: the shop's bytes go through as they are.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
+    /// Only for a request that goes to the shop apart from its stream.
+    fn allow_spawning_subrequest(&self, session: &Session, _: &Self::CTX) -> bool {
+        session.is_http2()
+    }
+
     async fn request_filter(&self, session: &mut Session, cx: &mut Self::CTX) -> pingora::Result<bool> {
+        if let Some(trace) = apart::taken(session) {
+            // Decided, with everything that it takes in its hands.
+            *cx = Some(trace);
+            return Ok(false);
+        }
         if session.is_http2() {
             session.set_write_timeout(Some(BODY_SILENCE_MAX));
         }
@@ -205,7 +215,13 @@ impl ProxyHttp for Gate {
             },
         };
         match next {
-            Next::Forward(entrance) => return self.forward(session, trace, entrance).await,
+            Next::Forward(entrance) => {
+                let done = self.forward(session, trace, entrance).await?;
+                return match done || !trace.has_unit() || !session.is_http2() {
+                    true => Ok(done),
+                    false => apart::forward(session, cx).await,
+                };
+            }
             Next::Answer(answer) => reply::send(session, trace, answer).await?,
             Next::Enter(entering) => return self.enter(session, trace, *entering).await,
             Next::Own(page) => own::answer(&self.shared, session, trace, &page).await?,

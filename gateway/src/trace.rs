@@ -186,6 +186,11 @@ impl Trace {
         self.hold = Some(hold);
     }
 
+    /// Whether one does.
+    pub fn has_unit(&self) -> bool {
+        self.hold.is_some()
+    }
+
     /// It is about to be written to the shop: from here on its unit may be sold. Gives `SALE/NUMBER` of the hold.
     pub fn sends_hold(&mut self) -> Option<String> {
         let hold = self.hold.as_mut()?;
