@@ -94,17 +94,26 @@ fn benches(c: &mut Criterion) {
     g.finish();
 
     let mut g = c.benchmark_group("stock and tokens");
-    let stock = Stock::new(Some(1_000_000), 1);
     let want = Want { units: 1, per_visitor_max: Some(1), may_take: true, expires_s: 100 };
-    let mut n = 0;
-    g.bench_function("a unit taken, sent, and sold", |b| {
-        b.iter(|| {
-            n += 1;
-            let id = stock.begin(Buyer { holder: Holder::Seat(n), visitor: Some(VisitorId(n)) }, want, 1);
-            if let Ok(id) = id {
-                stock.end(id, Outcome::Sold(1), 2);
-            }
-        });
+    let sell = |stock: &Stock, n: u64| {
+        let id = stock.begin(Buyer { holder: Holder::Seat(n), visitor: Some(VisitorId(n)) }, want, 1).unwrap();
+        stock.end(id, Outcome::Sold(1), 2);
+    };
+    // A new stock each time: one that is gone is answered without its lock.
+    let full = || Stock::new(Some(1_000), 1);
+    g.bench_function("1,000 units taken, sent, and sold", |b| {
+        b.iter_batched_ref(full, |stock| (0..1_000).for_each(|n| sell(stock, n)), BatchSize::SmallInput);
+    });
+    g.bench_function("the same by two threads at once, their start included", |b| {
+        let by_two = |stock: &mut Stock| {
+            let stock = &*stock;
+            std::thread::scope(|s| {
+                for t in 0..2 {
+                    s.spawn(move || (t..1_000).step_by(2).for_each(|n| sell(stock, n)));
+                }
+            });
+        };
+        b.iter_batched_ref(full, by_two, BatchSize::SmallInput);
     });
     let keys = Keyring::new(&[(1, [7; 32])]).unwrap();
     let text = keys.seal(&tickets[0][0]);
