@@ -13,6 +13,9 @@ use tidegate_filters::{
 
 use super::Checker;
 
+/// A phone of 100,000 hashes a second needs 10 s on average for 2^20, and 20 s for 2^21.
+const SLOW_PHONE_BITS: u8 = 20;
+
 /// A visit is held for its score no longer than this.
 const SCORE_DEADLINE_MS_MAX: u64 = 1_000;
 
@@ -162,6 +165,11 @@ impl Checker<'_> {
         if work.bits_max < work.bits {
             let what = format!("less than the {} bits that a lower score asks for", work.bits);
             self.error(at("challenge_work.bits_max"), what, format!("write {} or more", work.bits));
+        }
+        if work.bits_max > SLOW_PHONE_BITS {
+            let what =
+                format!("2 to the power of {} hashes: a slow phone is not through in the 20 seconds a page works", work.bits_max);
+            self.warning(at("challenge_work.bits_max"), what, format!("it goes the slow way; {SLOW_PHONE_BITS} it can do"));
         }
         self.within(at("deadline"), s.deadline.ms(), 1, SCORE_DEADLINE_MS_MAX, "ms");
         self.asked(&at("routes"), &s.routes);
