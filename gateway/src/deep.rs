@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use tidegate_config::{DeepCheck, ForecastSettings, Tls};
-use tidegate_filters::{rule::bot_gate::BotGateSettings, seats::page::PageSettings};
+use tidegate_filters::{
+    rule::bot_gate::{BotGateSettings, Runtime},
+    seats::page::PageSettings,
+};
 use tidegate_models::{
     scorer::BUILTIN,
     trial::{TRIAL_DEADLINE, trial_in_child},
@@ -51,7 +54,7 @@ impl DeepCheck for Deep {
 
     fn model(&self, settings: &BotGateSettings) -> Result<(), String> {
         match &self.trial {
-            Trial::Child(program) if settings.model != BUILTIN => try_in_child(program, settings),
+            Trial::Child(program) if settings.model != BUILTIN => try_in_child(program, &settings.model, settings.runtime),
             _ => Ok(()),
         }
     }
@@ -70,9 +73,10 @@ impl Deep {
     }
 }
 
-fn try_in_child(program: &Path, settings: &BotGateSettings) -> Result<(), String> {
-    let args = ["try-model", "--runtime", settings.runtime.name(), "--", &settings.model];
-    trial_in_child(program, args, TRIAL_DEADLINE).map(drop).map_err(|e| format!("{}: {e}", settings.model))
+/// Tries a bot model in a process of its own: what crashes there does not crash this one.
+pub(crate) fn try_in_child(program: &Path, model: &str, runtime: Runtime) -> Result<(), String> {
+    let args = ["try-model", "--runtime", runtime.name(), "--", model];
+    trial_in_child(program, args, TRIAL_DEADLINE).map(drop).map_err(|e| format!("{model}: {e}"))
 }
 
 #[cfg(test)]

@@ -1,211 +1,48 @@
-//! Making the model that comes with the program: real logs and made-up sales, replayed through the one list of features, into
-//! a small network with a card that says how it was made and how it did on what it had never seen.
+//! Learning to tell programs from people: labelled visits from journals, access logs, tables and made-up sales; trainers of
+//! nets, trees and support-vector machines; figures that say how good a model is, and for whom it is not.
 
-use std::path::Path;
+use std::sync::Arc;
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use crate::features::Features;
 
-use self::{evaluate::figures, mlp::Mlp, programs::Family};
-use crate::{
-    card::{ModelCard, sha256_hex, write_both},
-    error::ModelError,
-    features::{self, FEATURES, Features, N},
-    onnx_write,
-};
-
+mod builtin;
+pub mod data;
 pub mod evaluate;
+pub mod judge;
 pub mod logs;
 mod mlp;
+mod part;
 mod people;
 mod programs;
+mod svm;
 mod traces;
+pub mod train;
+mod trees;
 
-/// Seed of the model that comes with the program.
-pub const SEED: u64 = 2026;
+pub use self::builtin::{SEED, train_builtin};
 
-/// The log whose visits train, and the one kept for the test.
-const LOGS: [&str; 2] = ["zanbil_shop_10k.log", "semicomplete_10k.log"];
-
-/// Made-up worlds to train on, to stop and calibrate by, and to test on.
-const WORLDS: [u64; 3] = [40, 10, 12];
-
-/// At most these shares of held-out people, made-up and of the shop's log, may reach 0.85 when the scale is set. The log's
-/// people are few and some of them are programs that hide.
-const FPR_TARGETS: [f64; 2] = [0.004, 0.01];
-
-/// One visit with its label.
-pub(crate) struct Sample {
-    features: Features,
-    bot: bool,
-    weight: f32,
-    group: &'static str,
-    visit: u32,
+/// One labelled visit.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Its features.
+    pub features: Features,
+    /// Made by a program.
+    pub bot: bool,
+    /// Kind of program, or of people; empty when nobody said.
+    pub family: Arc<str>,
+    /// Where it happened: a file, a journal, a made-up world.
+    pub site: Arc<str>,
+    /// Hash of where it came from. What shares one is never both learnt from and judged.
+    pub network: u64,
+    /// Hash of who made it.
+    pub visitor: u64,
+    /// Which of its visitor's visits, from 1.
+    pub visit: u32,
+    /// Weight that the data asks for, 1 when nothing is said.
+    pub weight: f32,
 }
 
 /// Which visits of one visitor are kept: the first ones, then ever fewer, so that nobody dominates.
 fn keep_visit(n: u32) -> bool {
     n <= 4 || (n <= 400 && (n.is_power_of_two() || n.is_multiple_of(12)))
 }
-
-/// Share of each group in training, whatever its size. What is left is spread over nothing: sums need not be 1.
-const SHARES: [(&str, f64); 11] = [
-    ("people", 0.28),
-    ("people_who_reload", 0.10),
-    ("people_of_shared_networks", 0.12),
-    ("people_without_cookies", 0.05),
-    ("log_people", 0.18),
-    ("log_programs", 0.08),
-    ("plain_script", 0.05),
-    ("header_copier", 0.06),
-    ("many_addresses", 0.05),
-    ("slow_and_low", 0.05),
-    ("driven_browser", 0.03),
-];
-
-struct Sets {
-    train: Vec<Sample>,
-    check: Vec<Sample>,
-    test: Vec<Sample>,
-    site: Vec<Sample>,
-    lines: [usize; 2],
-}
-
-/// Trains, evaluates and writes `bots-1.onnx` and its card. `data` holds `weblogs/`. Deterministic for a seed.
-pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, ModelError> {
-    let mut sets = gather(data, seed)?;
-    weigh(&mut sets.train);
-    weigh(&mut sets.check);
-    let fit = mlp::train(&sets.train, &sets.check, &mut ChaCha8Rng::seed_from_u64(seed));
-    let mut mlp = fit.mlp;
-    let (scale, shift) = calibration(&mlp, &sets.check);
-    mlp.calibrate(scale, shift);
-    let metadata = [("features_sha256", features::hash()), ("made_by", "tidegate")];
-    let onnx = onnx_write::mlp(&mlp.layers, &metadata);
-    let card = ModelCard {
-        name: "bots-1".into(),
-        model_sha256: sha256_hex(&onnx),
-        features_sha256: features::hash().into(),
-        features_version: features::VERSION,
-        features: FEATURES.iter().map(|f| f.name.to_owned()).collect(),
-        baseline: baseline(&sets.train),
-        made_by: json!({
-            "code": "models/src/bots.rs: train_builtin",
-            "command": "cargo run -p tidegate-models --example train_bots -- DATA models/artifacts",
-            "seed": seed,
-            "network": "48-40-1: dense, ReLU, sigmoid; standardisation and calibration folded into the weights",
-            "epochs": fit.epochs,
-            "log_loss_held_out": (f64::from(fit.loss_held_out) * 1e4).round() / 1e4,
-        }),
-        training: json!({
-            "logs": [{ "file": LOGS[0], "lines": sets.lines[0], "use": "training, 4 of 5 networks; the rest stops and calibrates",
-                "labels": "self-declared: crawlers and tools are programs, browsers people; User-Agent hidden from the features",
-                "source": "Zanbil.ir access log, Harvard Dataverse, CC0" }],
-            "made_up": { "worlds": WORLDS[0], "families": Family::ALL.map(Family::name).iter().filter(|n| **n != Family::HELD_OUT.name()).collect::<Vec<_>>() },
-            "visits": sets.train.len(),
-            "missing_facts": "hidden at random, alike for people and programs, so that 0 argues for neither",
-        }),
-        metrics: metrics(&mlp, &sets),
-        limits: vec![
-            "Programs in the logs are those that say so; programs that hide count as people there.".into(),
-            "Most labelled traffic is made up. Run in shadow mode on your own site before you trust a threshold.".into(),
-            "A score costs places, it should not refuse: leave refuse_at off.".into(),
-        ],
-    };
-    write_both(&out.join(format!("{}.onnx", card.name)), &onnx, &card)?;
-    Ok(card)
-}
-
-fn gather(data: &Path, seed: u64) -> Result<Sets, ModelError> {
-    let load = |name: &str| logs::read(&data.join("weblogs").join(name)).map(|(lines, _)| lines);
-    let (shop, site) = (load(LOGS[0])?, load(LOGS[1])?);
-    let (mut train, mut check) = (vec![], vec![]);
-    for (network, sample) in logs::replay(&shop, "log") {
-        let sample = Sample { group: if sample.bot { "log_programs" } else { "log_people" }, ..sample };
-        if network.is_multiple_of(5) { check.push(sample) } else { train.push(sample) }
-    }
-    let known: Vec<Family> = Family::ALL.into_iter().filter(|f| *f != Family::HELD_OUT).collect();
-    let worlds = |from: u64, n: u64, families: &[Family]| -> Vec<Sample> {
-        (from..from + n)
-            .flat_map(|i| traces::world(seed.wrapping_mul(1_000_003).wrapping_add(i), families))
-            .map(|(_, s)| s)
-            .collect()
-    };
-    train.extend(worlds(0, WORLDS[0], &known));
-    check.extend(worlds(1000, WORLDS[1], &known));
-    let test = worlds(2000, WORLDS[2], &Family::ALL);
-    let lines = [shop.len(), site.len()];
-    let site = logs::replay(&site, "other_site").into_iter().map(|(_, s)| s).collect();
-    Ok(Sets { train, check, test, site, lines })
-}
-
-fn weigh(samples: &mut [Sample]) {
-    let total = samples.len() as f64;
-    for (group, share) in SHARES {
-        let n = samples.iter().filter(|s| s.group == group).count().max(1) as f64;
-        samples.iter_mut().filter(|s| s.group == group).for_each(|s| s.weight = (share * total / n) as f32);
-    }
-}
-
-/// Scale and shift of the log-odds: first what fits the held-out labels best, then shifted down until few people are high.
-fn calibration(mlp: &Mlp, check: &[Sample]) -> (f32, f32) {
-    let scored: Vec<(f32, &Sample)> = check.iter().map(|s| (mlp.logit(&s.features), s)).collect();
-    let loss = |scale: f32, shift: f32| {
-        let term = |(z, s): &(f32, &Sample)| {
-            let p = f64::from(mlp::sigmoid(scale * z + shift)).clamp(1e-6, 1.0 - 1e-6);
-            -f64::from(s.weight) * if s.bot { p.ln() } else { (1.0 - p).ln() }
-        };
-        scored.iter().map(term).sum::<f64>()
-    };
-    let grid = (2..=30).flat_map(|a| (-20..=20).map(move |b| (a as f32 * 0.05, b as f32 * 0.1)));
-    let (scale, shift) = grid.map(|(a, b)| (loss(a, b), (a, b))).min_by(|a, b| a.0.total_cmp(&b.0)).map_or((1.0, 0.0), |m| m.1);
-    let high = |log: bool, target: f64| {
-        let people = scored.iter().filter(|(_, s)| !s.bot && s.group.starts_with("log_") == log);
-        let mut z: Vec<f32> = people.map(|(z, _)| scale * z + shift).collect();
-        z.sort_by(f32::total_cmp);
-        z.get((z.len() as f64 * (1.0 - target)) as usize).copied().unwrap_or(f32::NEG_INFINITY)
-    };
-    let high = high(false, FPR_TARGETS[0]).max(high(true, FPR_TARGETS[1]));
-    let line = (0.85f32 / 0.15).ln();
-    (scale, shift - (high - line).max(0.0))
-}
-
-/// Medians of people's visits.
-fn baseline(train: &[Sample]) -> Vec<f32> {
-    let column = |i: usize| {
-        let mut values: Vec<f32> = train.iter().filter(|s| !s.bot).map(|s| s.features[i]).collect();
-        values.sort_by(f32::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(0.0)
-    };
-    (0..N).map(column).collect()
-}
-
-fn metrics(mlp: &Mlp, sets: &Sets) -> serde_json::Value {
-    let score = |s: &Sample| (mlp::sigmoid(mlp.logit(&s.features)), s.bot);
-    let of = |samples: &[Sample], keep: &dyn Fn(&Sample) -> bool| {
-        json!(figures(&samples.iter().filter(|s| keep(s)).map(score).collect::<Vec<_>>()))
-    };
-    let mut families = serde_json::Map::new();
-    for family in Family::ALL {
-        families.insert(family.name().into(), of(&sets.test, &|s| !s.bot || s.group == family.name()));
-    }
-    let mut slices = serde_json::Map::new();
-    for (slice, _) in SHARES.iter().filter(|(g, _)| g.starts_with("people")) {
-        slices.insert((*slice).into(), of(&sets.test, &|s| s.group == *slice || (s.bot && s.group != Family::HELD_OUT.name())));
-    }
-    json!({
-        "new_worlds_known_families": of(&sets.test, &|s| s.group != Family::HELD_OUT.name()),
-        "new_worlds_first_visit_only": of(&sets.test, &|s| s.group != Family::HELD_OUT.name() && s.visit == 1),
-        "new_worlds_from_fourth_visit": of(&sets.test, &|s| s.group != Family::HELD_OUT.name() && s.visit >= 4),
-        "family_never_trained_on": { "name": Family::HELD_OUT.name(), "figures": of(&sets.test, &|s| !s.bot || s.group == Family::HELD_OUT.name()) },
-        "site_never_trained_on": { "file": LOGS[1], "lines": sets.lines[1], "figures": of(&sets.site, &|_| true) },
-        "shop_log_held_out_networks": of(&sets.check, &|s| s.group.starts_with("log_")),
-        "by_family": families,
-        "by_slice_of_people": slices,
-    })
-}
-
-#[cfg(test)]
-#[path = "bots/tests.rs"]
-mod tests;

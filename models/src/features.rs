@@ -15,6 +15,7 @@ mod reason;
 mod table;
 mod window;
 
+pub(crate) use self::table::mix;
 use self::{
     crowd::{Around, Crowd},
     table::Table,
@@ -259,7 +260,7 @@ fn fingerprint_assets(m: &Moment<'_>) -> f32 {
 }
 
 /// No feature leaves this range: logarithms of 64-bit numbers are below 45.
-const BOUND: f32 = 50.0;
+pub const BOUND: f32 = 50.0;
 
 /// What is remembered about visitors and their crowd. Memory is taken at the start and never grows.
 pub struct Windows {

@@ -7,8 +7,8 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tidegate_models::forecast::{
-    data::{Absent, Count, DataError, Description, Format, Imported, Options, describe, import, outliers},
+use tidegate_models::{
+    forecast::data::{Absent, Count, DataError, Description, Format, Imported, Options, describe, import, outliers},
     plot,
 };
 

@@ -1,4 +1,4 @@
-//! `tidegate evaluate`: how good a forecast is, beside those that need no training.
+//! `tidegate evaluate`: how good a forecast is, beside those that need no training; bot models are judged in `evaluate_bots`.
 
 use std::{
     fmt::Write as _,
@@ -9,19 +9,22 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tidegate_filters::rule::bot_gate::Runtime;
-use tidegate_models::forecast::{
-    card::ForecastCard,
-    data::Series,
-    evaluate::{Evaluation, TEST_SHARE, evaluate, horizons, method},
-    inputs::Planned,
-    net::ForecastNet,
+use tidegate_models::{
+    forecast::{
+        card::ForecastCard,
+        data::Series,
+        evaluate::{Evaluation, TEST_SHARE, evaluate, horizons, method},
+        inputs::Planned,
+        net::ForecastNet,
+        score::Score,
+    },
     plot,
-    score::Score,
 };
 
 use super::{
     Failure, Outcome,
     data::{Read, write},
+    evaluate_bots::EvaluateBots,
     fail, say,
 };
 
@@ -38,8 +41,10 @@ Examples:
   tidegate evaluate forecast requests.csv                           last value, EWMA, Holt, RLS, their combination
   tidegate evaluate forecast model.onnx a.csv b.csv --html out.html  and a trained net, with plots
   tidegate evaluate forecast access.log --step 1s --json | jq .scores
+  tidegate evaluate bots builtin access.log                         the shipped bot model on your log
+  tidegate evaluate bots bots.onnx other.log --html out.html --require-auc 0.8 --require-fair
 
-The last 30 % of each series is judged; what is forecast there was learnt from what came before.";
+Of forecasts the last 30 % of each series is judged; what is forecast there was learnt from what came before.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -63,11 +68,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Judges a bot model on labelled visits: by family, site, slice, with intervals.
+    Bots(EvaluateBots),
 }
 
 impl Evaluate {
     pub(super) fn run(self) -> Outcome {
-        let Command::Forecast { files, html, horizons: asked, runtime, read, json } = self.command;
+        let (files, html, asked, runtime, read, json) = match self.command {
+            Command::Bots(bots) => return bots.run(),
+            Command::Forecast { files, html, horizons, runtime, read, json } => (files, html, horizons, runtime, read, json),
+        };
         let is_model = |f: &&PathBuf| f.extension().is_some_and(|e| e == "onnx");
         let (models, data): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(is_model);
         if data.is_empty() || models.len() > 1 {

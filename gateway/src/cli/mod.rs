@@ -14,13 +14,16 @@ mod check;
 mod data;
 mod draw;
 mod evaluate;
+mod evaluate_bots;
 mod explain;
 mod journal;
+mod judged;
 mod keys;
 mod page;
 mod schema;
 mod serve;
 mod train;
+mod train_bots;
 #[cfg(feature = "train")]
 mod training;
 mod try_model;
@@ -43,6 +46,7 @@ Examples:
   tidegate draw verify transcript.json                   was the draw right?
   tidegate data describe access.log                      what your traffic is like
   tidegate evaluate forecast access.log                  how well it can be forecast
+  tidegate evaluate bots builtin access.log              how well programs are told from people
 
 Exit codes: 0 it went well, 1 a check failed, 2 the command line is wrong, 3 it failed while running.";
 
@@ -60,7 +64,7 @@ enum Command {
     Draw(draw::Draw),
     /// Reads journals, access logs and CSV into series of counts, and says what they are like.
     Data(data::Data),
-    /// Judges forecasts on your own series, beside those that need no training.
+    /// Judges forecasts and bot models on your own data.
     Evaluate(evaluate::Evaluate),
     /// Trains models from your own data.
     Train(train::Train),

@@ -1,10 +1,10 @@
-//! `tidegate train`: models from your own data. Needs a program built with `--features train`.
+//! `tidegate train`: models from your own data. Forecasts need a program built with `--features train`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Outcome, data::Read};
+use super::{Outcome, data::Read, train_bots::TrainBots};
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
@@ -19,13 +19,19 @@ Examples:
   tidegate train forecast --from arrivals.csv --out forecast.onnx
   tidegate train forecast --from a.csv --from tidegate-data/journal --arch gru --out forecast.onnx
   tidegate train forecast --list-inputs            what a model made elsewhere gets to see
+  tidegate train bots --from tidegate-data/journal --labels labels.csv --out bots.onnx
+  tidegate train bots --from access.log --from other.log --hold-out site --arch gbdt --out bots.onnx
+  tidegate train bots --from visits.parquet --html bots.html      columns named as features, and `label`
+  tidegate train bots --list-features              what a model made elsewhere gets to see
 
-Training needs a program built for it: cargo build --release -p tidegate-gateway --features train";
+Training a forecast needs a program built for it: cargo build --release -p tidegate-gateway --features train";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Trains the forecast of minutes: 1, 2, 3, 5 and 10 ahead.
     Forecast(Forecast),
+    /// Trains the bot score on labelled visits: judged by network, then written with its card.
+    Bots(TrainBots),
 }
 
 /// Arguments of `train forecast`.
@@ -68,11 +74,11 @@ pub(super) struct Forecast {
 
 impl Train {
     pub(super) fn run(self) -> Outcome {
-        let Command::Forecast(f) = self.command;
-        if f.list_inputs {
-            return list_inputs();
+        match self.command {
+            Command::Forecast(f) if f.list_inputs => list_inputs(),
+            Command::Forecast(f) => run(&f),
+            Command::Bots(b) => b.run(),
         }
-        run(&f)
     }
 }
 
@@ -84,7 +90,7 @@ fn list_inputs() -> Outcome {
 
 #[cfg(not(feature = "train"))]
 fn run(_: &Forecast) -> Outcome {
-    let what = "this program was built without training, to be lean; build one that has it: \
+    let what = "this program was built without the training of forecasts, to be lean; build one that has it: \
                 cargo build --release -p tidegate-gateway --features train";
     Err(super::fail(super::Failure::Usage, what))
 }

@@ -1,6 +1,6 @@
 //! Access logs in the combined format, replayed through the features at their own times.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, io::Read as _, path::Path, sync::Arc};
 
 use tidegate_filters::Now;
 
@@ -59,9 +59,18 @@ pub fn parse(line: &str) -> Option<Line> {
     })
 }
 
+/// Largest log that is read.
+pub const FILE_BYTES_MAX: u64 = 1 << 30;
+
 /// All lines of a file in order of time, and how many could not be read.
 pub fn read(path: &Path) -> Result<(Vec<Line>, usize), ModelError> {
-    let bytes = fs::read(path).map_err(|source| ModelError::Io { path: path.to_owned(), doing: "read the log", source })?;
+    let io = |source| ModelError::Io { path: path.to_owned(), doing: "read the log", source };
+    let mut bytes = Vec::new();
+    fs::File::open(path).map_err(io)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let why = format!("more than {FILE_BYTES_MAX} bytes: split it");
+        return Err(ModelError::Unfit { path: path.to_owned(), why });
+    }
     let text = String::from_utf8_lossy(&bytes);
     let parsed: Vec<Option<Line>> = text.lines().map(parse).collect();
     let bad = parsed.iter().filter(|l| l.is_none()).count();
@@ -71,17 +80,19 @@ pub fn read(path: &Path) -> Result<(Vec<Line>, usize), ModelError> {
 }
 
 /// Replays a log. Labels are what clients say of themselves: crawlers and tools are programs, browsers count as people,
-/// the rest is left out. What a log does not show stays unknown; so does the User-Agent, for it is the label.
-pub(crate) fn replay(lines: &[Line], group: &'static str) -> Vec<(u64, Sample)> {
+/// the rest is left out. What a log does not show stays unknown; so does the User-Agent, for it is the label, and with it
+/// what only declared programs ask for.
+pub(crate) fn replay(lines: &[Line], site: &str) -> Vec<Sample> {
     let windows = Windows::new(lines.len().max(1));
     let host = most_referred(lines);
+    let site: Arc<str> = site.into();
+    let mut families: BTreeMap<String, Arc<str>> = BTreeMap::new();
     let mut samples = vec![];
-    let mut seen = std::collections::BTreeMap::<u64, u32>::new();
-    for (i, line) in lines.iter().enumerate() {
-        let network = hash(&[&line.address]);
+    let mut seen = BTreeMap::<u64, u32>::new();
+    for (line, now) in lines.iter().zip(instants(lines)).filter(|(l, _)| !l.path.ends_with("/robots.txt")) {
         let visitor = hash(&[&line.address, &line.agent]);
-        let facts = facts(line, &host, network, visitor);
-        let features = windows.observe_and_extract(&facts, instant(lines, i));
+        let facts = facts(line, &host, hash(&[&line.address]), visitor);
+        let features = windows.observe_and_extract(&facts, now);
         windows.feedback(visitor, line.status);
         let bot = match Agent::of(&line.agent) {
             Agent::Crawler | Agent::Tool => true,
@@ -91,10 +102,34 @@ pub(crate) fn replay(lines: &[Line], group: &'static str) -> Vec<(u64, Sample)> 
         let visit = seen.entry(visitor).or_default();
         *visit += 1;
         if keep_visit(*visit) {
-            samples.push((network, Sample { features, bot, weight: 1.0, group, visit: *visit }));
+            let family = if bot { family(&line.agent) } else { "people".into() };
+            let family = families.entry(family).or_insert_with_key(|f| f.as_str().into()).clone();
+            let network = hash(&[subnet(&line.address)]);
+            samples.push(Sample { features, bot, family, site: site.clone(), network, visitor, visit: *visit, weight: 1.0 });
         }
     }
     samples
+}
+
+/// What a program calls itself: the first word that sounds like one, else the first word.
+fn family(agent: &str) -> String {
+    let says_nothing = ["mozilla", "compatible", "http", "https", "www"];
+    let words = || {
+        let all = agent.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).filter(|w| w.len() > 2);
+        all.filter(|w| !says_nothing.iter().any(|s| w.eq_ignore_ascii_case(s)))
+    };
+    let sounds = |w: &&str| {
+        let w = w.to_ascii_lowercase();
+        ["bot", "spider", "crawl", "slurp"].iter().any(|s| w.contains(s)) && w != "robot" && w != "bots"
+    };
+    let name = words().find(sounds).or_else(|| words().next()).unwrap_or("unnamed");
+    name.chars().take(40).collect::<String>().to_ascii_lowercase()
+}
+
+/// The /24 of an IPv4 address, the /64 of an IPv6 one: crawlers have many neighbours.
+fn subnet(address: &str) -> &str {
+    let parts = if address.contains(':') { address.match_indices(':').nth(3) } else { address.match_indices('.').nth(2) };
+    parts.map_or(address, |(at, _)| &address[..at])
 }
 
 fn facts(line: &Line, host: &str, network: u64, visitor: u64) -> VisitFacts {
@@ -112,17 +147,21 @@ fn facts(line: &Line, host: &str, network: u64, visitor: u64) -> VisitFacts {
 }
 
 /// Logs count whole seconds; the lines of one second are spread evenly over it.
-fn instant(lines: &[Line], i: usize) -> Now {
-    let at = lines[i].at_s;
-    let before = lines[..i].iter().rev().take_while(|l| l.at_s == at).count();
-    let after = lines[i..].iter().take_while(|l| l.at_s == at).count();
-    let ms = (at - lines[0].at_s).unsigned_abs() * 1000 + (1000 * before / (before + after)) as u64;
-    Now { mono_ns: (1 + ms) * 1_000_000, wall_ms: at.unsigned_abs() * 1000 }
+fn instants(lines: &[Line]) -> Vec<Now> {
+    let mut all = Vec::with_capacity(lines.len());
+    for second in lines.chunk_by(|a, b| a.at_s == b.at_s) {
+        let at = second[0].at_s;
+        all.extend((0..second.len()).map(|before| {
+            let ms = (at - lines[0].at_s).unsigned_abs() * 1000 + (1000 * before / second.len()) as u64;
+            Now { mono_ns: (1 + ms) * 1_000_000, wall_ms: at.unsigned_abs() * 1000 }
+        }));
+    }
+    all
 }
 
 /// The host that most referrers name: the site's own.
 fn most_referred(lines: &[Line]) -> String {
-    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    let mut counts = BTreeMap::<&str, usize>::new();
     for l in lines {
         if let Some(host) = l.referer.split_once("://").and_then(|(_, r)| r.split('/').next()) {
             *counts.entry(host).or_default() += 1;
@@ -132,7 +171,8 @@ fn most_referred(lines: &[Line]) -> String {
     host.strip_prefix("www.").unwrap_or(host).to_owned()
 }
 
-fn hash(parts: &[&str]) -> u64 {
+/// The same text, the same number, in every build.
+pub(super) fn hash(parts: &[&str]) -> u64 {
     use std::hash::Hasher as _;
     let mut h = siphasher::sip::SipHasher13::new_with_keys(1, 2);
     parts.iter().for_each(|p| h.write(p.as_bytes()));
@@ -176,7 +216,31 @@ mod tests {
     fn one_second_is_spread_evenly() {
         let l = parse(LINE).unwrap();
         let lines = vec![l.clone(), l.clone(), l];
-        let ms: Vec<u64> = (0..3).map(|i| instant(&lines, i).mono_ms()).collect();
+        let ms: Vec<u64> = instants(&lines).iter().map(|n| n.mono_ms()).collect();
         assert_eq!(ms, [1, 334, 667]);
+    }
+
+    #[test]
+    fn programs_are_called_as_they_call_themselves_and_neighbours_are_one_network() {
+        for (agent, name) in [
+            ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "googlebot"),
+            ("Mozilla/5.0 (compatible; AhrefsBot/6.1; +http://ahrefs.com/robot/)", "ahrefsbot"),
+            ("curl/7.64.0", "curl"),
+            ("Mozilla/5.0 (compatible; Baiduspider/2.0)", "baiduspider"),
+            ("Mozilla/5.0 (compatible; Genieo/1.0 http://www.genieo.com/webfilter.html)", "genieo"),
+            ("", "unnamed"),
+        ] {
+            assert_eq!(family(agent), name);
+        }
+        assert_eq!((subnet("66.249.66.194"), subnet("2001:db8:1:2:3::4"), subnet("host")), ("66.249.66", "2001:db8:1:2", "host"));
+    }
+
+    #[test]
+    fn what_only_declared_programs_ask_for_is_not_shown() {
+        let robots = LINE.replace("/image/60844?x=1", "/robots.txt");
+        let lines: Vec<Line> = [LINE, &robots, LINE].iter().map(|l| parse(l).unwrap()).collect();
+        let samples = replay(&lines, "s");
+        assert_eq!((samples.len(), samples[1].visit), (2, 2));
+        assert_eq!((&*samples[0].family, &*samples[0].site, samples[0].bot), ("people", "s", false));
     }
 }

@@ -3,7 +3,7 @@
 use rand::{Rng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::Sample;
+use super::part::{Part, log_loss};
 use crate::{features::N, onnx_write::Dense};
 
 /// Width of the hidden layer. A second one left the held-out loss as it was and costs more time.
@@ -28,7 +28,7 @@ pub(super) struct Mlp {
 pub(super) struct Fit {
     pub(super) mlp: Mlp,
     pub(super) epochs: usize,
-    pub(super) loss_held_out: f32,
+    pub(super) loss_held_out: f64,
 }
 
 impl Mlp {
@@ -65,16 +65,17 @@ impl Mlp {
     }
 }
 
-/// Trains on `train`, stops by `held_out`.
-pub(super) fn train(train: &[Sample], held_out: &[Sample], rng: &mut ChaCha8Rng) -> Fit {
+/// Trains on `train`, stops by `held_out`. `tell` hears the share of the longest training that is done.
+pub(super) fn train(train: &Part<'_>, held_out: &Part<'_>, rng: &mut ChaCha8Rng, tell: &mut dyn FnMut(f64)) -> Fit {
     let (mean, deviation) = moments(train);
-    let standard = |s: &Sample| std::array::from_fn::<f32, N, _>(|i| (s.features[i] - mean[i]) / deviation[i]);
-    let rows: Vec<[f32; N]> = train.iter().map(standard).collect();
-    let check: Vec<[f32; N]> = held_out.iter().map(standard).collect();
+    let standard = |row: &&[f32; N]| std::array::from_fn::<f32, N, _>(|i| (row[i] - mean[i]) / deviation[i]);
+    let rows: Vec<[f32; N]> = train.rows.iter().map(standard).collect();
+    let check: Vec<[f32; N]> = held_out.rows.iter().map(standard).collect();
+    let check = Part { rows: check.iter().collect(), bots: held_out.bots.clone(), weights: held_out.weights.clone() };
     let mut mlp = fresh(rng);
     let mut adam = Adam::new(&mlp);
     let mut order: Vec<usize> = (0..train.len()).collect();
-    let mut best = Fit { mlp: mlp.clone(), epochs: 0, loss_held_out: f32::INFINITY };
+    let mut best = Fit { mlp: mlp.clone(), epochs: 0, loss_held_out: f64::INFINITY };
     for epoch in 1..=EPOCHS_MAX {
         order.shuffle(rng);
         // Halved rate every eight epochs: the last ones only polish.
@@ -82,11 +83,12 @@ pub(super) fn train(train: &[Sample], held_out: &[Sample], rng: &mut ChaCha8Rng)
         for batch in order.chunks(BATCH) {
             let mut gradient = adam.zeros();
             for &i in batch {
-                backward(&mlp, &rows[i], &train[i], &mut gradient);
+                backward(&mlp, &rows[i], train.bots[i], train.weights[i], &mut gradient);
             }
             adam.step(&mut mlp, &gradient, batch.len() as f32);
         }
-        let loss = loss(&mlp, &check, held_out);
+        let loss = log_loss(&check, |row| mlp.logit(row));
+        tell(epoch as f64 / EPOCHS_MAX as f64);
         if loss < best.loss_held_out {
             best = Fit { mlp: mlp.clone(), epochs: epoch, loss_held_out: loss };
         } else if epoch >= best.epochs + PATIENCE {
@@ -97,9 +99,10 @@ pub(super) fn train(train: &[Sample], held_out: &[Sample], rng: &mut ChaCha8Rng)
     best
 }
 
-fn moments(samples: &[Sample]) -> ([f32; N], [f32; N]) {
-    let n = samples.len().max(1) as f64;
-    let column = |i: usize, f: &dyn Fn(f64) -> f64| samples.iter().map(|s| f(f64::from(s.features[i]))).sum::<f64>() / n;
+/// Mean and deviation of each feature, deviations not below [`DEVIATION_MIN`].
+pub(super) fn moments(part: &Part<'_>) -> ([f32; N], [f32; N]) {
+    let n = part.len().max(1) as f64;
+    let column = |i: usize, f: &dyn Fn(f64) -> f64| part.rows.iter().map(|r| f(f64::from(r[i]))).sum::<f64>() / n;
     let mean: [f64; N] = std::array::from_fn(|i| column(i, &|v| v));
     let deviation = std::array::from_fn(|i| (column(i, &|v| (v - mean[i]).powi(2)).sqrt() as f32).max(DEVIATION_MIN));
     (mean.map(|m| m as f32), deviation)
@@ -125,8 +128,8 @@ fn forward(layer: &Dense, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Adds one sample's gradient of the weighted log loss.
-fn backward(mlp: &Mlp, row: &[f32], sample: &Sample, gradient: &mut [Dense]) {
+/// Adds one row's gradient of the weighted log loss.
+fn backward(mlp: &Mlp, row: &[f32], bot: bool, weight: f32, gradient: &mut [Dense]) {
     let mut inputs: Vec<Vec<f32>> = vec![row.to_vec()];
     for (i, layer) in mlp.layers.iter().enumerate() {
         let mut x = forward(layer, &inputs[i]);
@@ -136,7 +139,7 @@ fn backward(mlp: &Mlp, row: &[f32], sample: &Sample, gradient: &mut [Dense]) {
         inputs.push(x);
     }
     let p = sigmoid(inputs[mlp.layers.len()][0]);
-    let mut delta = vec![sample.weight * (p - f32::from(u8::from(sample.bot)))];
+    let mut delta = vec![weight * (p - f32::from(u8::from(bot)))];
     for (i, layer) in mlp.layers.iter().enumerate().rev() {
         let (x, g) = (&inputs[i], &mut gradient[i]);
         g.bias.iter_mut().zip(&delta).for_each(|(b, d)| *b += d);
@@ -151,16 +154,6 @@ fn backward(mlp: &Mlp, row: &[f32], sample: &Sample, gradient: &mut [Dense]) {
         }
         delta = back;
     }
-}
-
-fn loss(mlp: &Mlp, rows: &[[f32; N]], samples: &[Sample]) -> f32 {
-    let (mut sum, mut weight) = (0.0f64, 0.0f64);
-    for (row, s) in rows.iter().zip(samples) {
-        let p = f64::from(sigmoid(mlp.logit(row))).clamp(1e-6, 1.0 - 1e-6);
-        sum -= f64::from(s.weight) * if s.bot { p.ln() } else { (1.0 - p).ln() };
-        weight += f64::from(s.weight);
-    }
-    (sum / weight.max(1e-9)) as f32
 }
 
 pub(super) fn sigmoid(z: f32) -> f32 {
@@ -214,42 +207,41 @@ mod tests {
 
     use super::*;
 
-    fn samples(n: usize, rng: &mut ChaCha8Rng) -> Vec<Sample> {
-        (0..n)
-            .map(|_| {
-                let features: [f32; N] = std::array::from_fn(|i| if i < 10 { rng.random_range(-3.0..5.0) } else { 0.0 });
-                // Not linear: inside a band of one feature, unless another is large.
-                let bot = (features[3] - 1.0).abs() < 1.5 || features[7] > 4.0;
-                Sample { features, bot, weight: 1.0, group: "", visit: 1 }
-            })
-            .collect()
+    fn rows(n: usize, rng: &mut ChaCha8Rng) -> Vec<[f32; N]> {
+        (0..n).map(|_| std::array::from_fn(|i| if i < 10 { rng.random_range(-3.0..5.0) } else { 0.0 })).collect()
+    }
+
+    /// Not linear: inside a band of one feature, unless another is large.
+    fn part(rows: &[[f32; N]]) -> Part<'_> {
+        let bots = rows.iter().map(|r| (r[3] - 1.0).abs() < 1.5 || r[7] > 4.0).collect();
+        Part { rows: rows.iter().collect(), bots, weights: vec![1.0; rows.len()] }
     }
 
     #[test]
     fn it_learns_what_no_line_can_and_the_same_seed_gives_the_same_net() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let (a, b) = (samples(4000, &mut rng), samples(1000, &mut rng));
-        let fit = train(&a, &b, &mut ChaCha8Rng::seed_from_u64(2));
-        let right = b.iter().filter(|s| (fit.mlp.logit(&s.features) > 0.0) == s.bot).count();
+        let (a, b) = (rows(4000, &mut rng), rows(1000, &mut rng));
+        let fit = train(&part(&a), &part(&b), &mut ChaCha8Rng::seed_from_u64(2), &mut |_| ());
+        let right = part(&b).iter().filter(|(row, bot, _)| (fit.mlp.logit(*row) > 0.0) == *bot).count();
         assert!(right > 800, "{right} of 1000");
-        let again = train(&a, &b, &mut ChaCha8Rng::seed_from_u64(2));
+        let again = train(&part(&a), &part(&b), &mut ChaCha8Rng::seed_from_u64(2), &mut |_| ());
         assert_eq!(fit.mlp.layers, again.mlp.layers);
     }
 
     #[test]
     fn the_gradient_is_the_slope() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let sample = samples(1, &mut rng).remove(0);
+        let rows = rows(1, &mut rng);
+        let one = part(&rows);
         let mlp = fresh(&mut rng);
         let mut gradient = zeros_like(&mlp.layers);
-        backward(&mlp, &sample.features, &sample, &mut gradient);
-        let rows = [sample.features];
+        backward(&mlp, &rows[0], one.bots[0], 1.0, &mut gradient);
         for (layer, at) in [(0, 5), (0, 700), (1, 7), (1, 33)] {
             let mut moved = [mlp.clone(), mlp.clone()];
             moved[0].layers[layer].weights[at] += 1e-2;
             moved[1].layers[layer].weights[at] -= 1e-2;
-            let one = std::slice::from_ref(&sample);
-            let slope = (loss(&moved[0], &rows, one) - loss(&moved[1], &rows, one)) / 2e-2;
+            let loss = |m: &Mlp| log_loss(&one, |row| m.logit(row));
+            let slope = ((loss(&moved[0]) - loss(&moved[1])) / 2e-2) as f32;
             let g = gradient[layer].weights[at];
             assert!((slope - g).abs() < 2e-2 * (1.0 + g.abs()), "layer {layer}: {slope} against {g}");
         }

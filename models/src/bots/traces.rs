@@ -1,12 +1,17 @@
 //! Made-up traffic of a flash sale, from a seed: worlds with people and programs in them, replayed through the features.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, LogNormal};
 use tidegate_filters::Now;
 
 use super::{Sample, keep_visit, people, programs::Family};
-use crate::features::{HeaderFacts, Http, Method, Referer, Target, VisitFacts, Windows, path_hash};
+use crate::features::{HeaderFacts, Http, Method, Referer, Target, VisitFacts, Windows, mix, path_hash};
+
+/// Keeps hashes of worlds apart from those of addresses.
+const WORLD: u64 = 0x776f_726c_6400_0000;
 
 /// What differs from shop to shop.
 #[derive(Clone, Debug)]
@@ -38,13 +43,13 @@ pub(super) struct Event {
 struct Actor {
     bot: bool,
     group: &'static str,
-    network: u64,
 }
 
 /// A stage on which people and programs act.
 pub(super) struct Stage {
     pub(super) world: World,
     pub(super) rng: ChaCha8Rng,
+    seed: u64,
     events: Vec<Event>,
     actors: Vec<Actor>,
 }
@@ -98,7 +103,7 @@ impl Stage {
             opens_ms,
             ends_ms: opens_ms + rng.random_range(60_000..400_000),
         };
-        Stage { world, rng, events: vec![], actors: vec![] }
+        Stage { world, rng, seed: mix(seed ^ WORLD), events: vec![], actors: vec![] }
     }
 
     pub(super) fn client(&mut self, bot: bool, group: &'static str, headers: HeaderFacts, http: Http) -> Client {
@@ -114,7 +119,7 @@ impl Stage {
         };
         let (network, cookie_id) = (r.random::<u64>() | 1, r.random::<u64>() | 1);
         let actor = self.actors.len() as u32;
-        self.actors.push(Actor { bot, group, network });
+        self.actors.push(Actor { bot, group });
         Client { actor, headers, http, network, cookies: true, returning: false, cookie_id, sent: 0, hide }
     }
 
@@ -155,13 +160,15 @@ impl Stage {
         d.unwrap_or(median_ms).clamp(20.0, 300_000.0) as u64
     }
 
-    fn replay(mut self) -> Vec<(u64, Sample)> {
+    fn replay(mut self, site: &str) -> Vec<Sample> {
         let ends = self.world.ends_ms;
         self.events.retain(|e| e.at_ms <= ends);
         self.events.sort_by_key(|e| e.at_ms);
         let windows = Windows::new(self.actors.len() * 8);
         let mut sent = vec![0u32; self.actors.len()];
         let mut samples = vec![];
+        let site: Arc<str> = site.into();
+        let mut names: BTreeMap<&str, Arc<str>> = BTreeMap::new();
         for e in &self.events {
             let features = windows.observe_and_extract(&e.facts, Now::at(1_700_000_000_000, 1 + e.at_ms));
             windows.feedback(e.facts.visitor, e.status);
@@ -169,8 +176,17 @@ impl Stage {
             *visit += 1;
             // Only what the gate scores: pages, data and forms; assets shape the windows.
             if e.facts.target != Target::Asset && keep_visit(*visit) {
-                let sample = Sample { features, bot: actor.bot, weight: 1.0, group: actor.group, visit: *visit };
-                samples.push((actor.network, sample));
+                samples.push(Sample {
+                    features,
+                    bot: actor.bot,
+                    family: names.entry(actor.group).or_insert_with(|| actor.group.into()).clone(),
+                    site: site.clone(),
+                    // A world is one draw of everything: its actors are not independent of each other.
+                    network: self.seed,
+                    visitor: mix(self.seed ^ u64::from(e.actor) << 32),
+                    visit: *visit,
+                    weight: 1.0,
+                });
             }
         }
         samples
@@ -205,8 +221,8 @@ impl Hide {
     }
 }
 
-/// One world with its people and the given families of programs, as samples with the network they came from.
-pub(super) fn world(seed: u64, families: &[Family]) -> Vec<(u64, Sample)> {
+/// One world with its people and the given families of programs.
+pub(super) fn world(seed: u64, families: &[Family], site: &str) -> Vec<Sample> {
     let mut stage = Stage::new(seed);
     let count = stage.rng.random_range(150..400);
     people::act(&mut stage, count);
@@ -214,7 +230,7 @@ pub(super) fn world(seed: u64, families: &[Family]) -> Vec<(u64, Sample)> {
         let count = stage.rng.random_range(10..40);
         family.act(&mut stage, count);
     }
-    stage.replay()
+    stage.replay(site)
 }
 
 #[cfg(test)]
@@ -223,14 +239,14 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_world_and_both_sides_are_in_it() {
-        let a = world(7, &Family::ALL);
-        let b = world(7, &Family::ALL);
+        let of = |seed| world(seed, &Family::ALL, "w");
+        let (a, b) = (of(7), of(7));
         assert_eq!(a.len(), b.len());
-        assert!(a.iter().zip(&b).all(|(x, y)| x.1.features == y.1.features && x.1.group == y.1.group));
+        assert!(a.iter().zip(&b).all(|(x, y)| x.features == y.features && x.family == y.family));
         for family in Family::ALL {
-            assert!(a.iter().any(|(_, s)| s.group == family.name() && s.bot), "{} is missing", family.name());
+            assert!(a.iter().any(|s| &*s.family == family.name() && s.bot), "{} is missing", family.name());
         }
-        assert!(a.iter().filter(|(_, s)| !s.bot).count() > 300);
-        assert_ne!(a.len(), world(8, &Family::ALL).len());
+        assert!(a.iter().filter(|s| !s.bot).count() > 300);
+        assert_ne!(a.len(), of(8).len());
     }
 }

@@ -74,7 +74,7 @@ impl Set {
 }
 
 /// Spreads a key over all 64 bits (the finaliser of SplitMix64).
-pub(super) fn mix(mut h: u64) -> u64 {
+pub(crate) fn mix(mut h: u64) -> u64 {
     h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     h ^ (h >> 31)

@@ -5,7 +5,6 @@ pub mod data;
 pub mod evaluate;
 pub mod inputs;
 pub mod net;
-pub mod plot;
 pub mod score;
 #[cfg(feature = "train")]
 pub mod train;

@@ -1,4 +1,4 @@
-//! Journal rows to Parquet and back: the only file that names the Parquet crate.
+//! Journal rows to Parquet and back.
 
 use std::{
     fs::{self, File},
@@ -30,7 +30,7 @@ use super::{
     JournalError, SCHEMA_VERSION,
     columns::{COLUMNS, Cell},
 };
-use crate::features::FEATURES;
+use crate::features::{self, FEATURES};
 
 /// Rows buffered before they are encoded as one row group: at about 500 bytes a row, 8 MiB.
 pub const ROW_GROUP_ROWS: usize = 16_384;
@@ -41,6 +41,8 @@ const ROW_GROUP_ROWS_MAX: i64 = 1 << 20;
 const VERSION_KEY: &str = "tidegate.journal.version";
 /// Names of the values in `features`, separated by commas.
 const FEATURES_KEY: &str = "tidegate.features";
+/// SHA-256 of the feature list, [`features::hash`].
+const FEATURES_HASH_KEY: &str = "tidegate.features.sha256";
 
 /// Writes one journal file. Dropped without [`finish`](Self::finish), it leaves only a `.part`.
 pub struct JournalWriter {
@@ -153,6 +155,19 @@ impl JournalReader {
             found.push(at);
         }
         Ok(JournalReader { path: path.to_owned(), file, found, group: 0, rows: vec![].into_iter() })
+    }
+
+    /// Why nothing can be learnt from its features: they are of another list. `None`: they are of this one.
+    pub fn other_features(&self) -> Option<String> {
+        let meta = self.file.metadata().file_metadata();
+        let value = |key: &str| meta.key_value_metadata()?.iter().find(|kv| kv.key == key)?.value.as_deref();
+        let names = FEATURES.iter().map(|f| f.name).collect::<Vec<_>>().join(",");
+        // Files of before the hash was written have the names alone.
+        let same = match value(FEATURES_HASH_KEY) {
+            Some(hash) => hash == features::hash(),
+            None => value(FEATURES_KEY).is_some_and(|n| n == names),
+        };
+        (!same).then(|| "was written with another feature list than this program computes: its features cannot be used".into())
     }
 
     /// Rows in the whole file, as its footer says.
@@ -315,7 +330,11 @@ fn properties() -> ParquetResult<WriterProperties> {
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(vec![pair(VERSION_KEY, SCHEMA_VERSION.to_string()), pair(FEATURES_KEY, names)]))
+        .set_key_value_metadata(Some(vec![
+            pair(VERSION_KEY, SCHEMA_VERSION.to_string()),
+            pair(FEATURES_KEY, names),
+            pair(FEATURES_HASH_KEY, features::hash().to_owned()),
+        ]))
         .build())
 }
 

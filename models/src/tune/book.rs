@@ -108,7 +108,7 @@ impl Book {
             seen: 0,
         });
         visitor.visits += 1;
-        visitor.seen |= slices(row);
+        visitor.seen |= shown(&row.features);
         if score > visitor.score {
             visitor.score = score;
             visitor.network = row.network;
@@ -154,12 +154,12 @@ fn acted(row: &Row) -> Act {
     }
 }
 
-/// The first six of [`SLICES`], by what one visit shows.
-fn slices(row: &Row) -> u16 {
+/// The first six of [`SLICES`], as bits, by what the features of one visit show.
+pub fn shown(features: &[f32]) -> u16 {
     static COLUMNS: LazyLock<[Option<usize>; 3]> = LazyLock::new(|| {
         ["known_by_cookie", "http_2", "claims_browser"].map(|name| FEATURES.iter().position(|f| f.name == name))
     });
-    let values = COLUMNS.map(|column| column.and_then(|i| row.features.get(i)).copied().unwrap_or(0.0));
+    let values = COLUMNS.map(|column| column.and_then(|i| features.get(i)).copied().unwrap_or(0.0));
     let bits = values.iter().flat_map(|v| [*v > 0.0, *v < 0.0]);
     bits.enumerate().map(|(i, yes)| u16::from(yes) << i).sum()
 }

@@ -9,7 +9,7 @@ mod queue;
 mod what_if;
 
 pub use self::{
-    book::{Book, Rescore, SLICES, VISITORS_MAX, Visitor},
+    book::{Book, Rescore, SLICES, VISITORS_MAX, Visitor, shown},
     curve::{Curve, Point, curve},
     explain::{Explained, Explainer, Reason},
     labels::{LABELS_MAX, Label, LabelError, Labels, visitor},

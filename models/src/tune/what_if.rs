@@ -52,6 +52,19 @@ impl Thresholds {
         }
     }
 
+    /// As in a policy: no action begins above a stronger one.
+    pub fn in_order(&self) -> Result<(), String> {
+        let named = [("challenge_at", self.challenge_at), ("to_the_back_at", self.to_the_back_at), ("refuse_at", self.refuse_at)];
+        let set: Vec<(&str, f32)> = named.into_iter().filter_map(|(name, at)| Some((name, at?))).collect();
+        match set.windows(2).find(|w| w[0].1 > w[1].1) {
+            Some(w) => Err(format!(
+                "{} ({}) is above {} ({}): the order is challenge_at ≤ to_the_back_at ≤ refuse_at",
+                w[0].0, w[0].1, w[1].0, w[1].1
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Those that are set.
     pub fn set(&self) -> impl Iterator<Item = f32> {
         [self.challenge_at, self.to_the_back_at, self.refuse_at].into_iter().flatten()

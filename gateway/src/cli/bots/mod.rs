@@ -138,7 +138,7 @@ struct By {
     refuse_at: Option<f32>,
 }
 
-fn threshold(text: &str) -> Result<f32, String> {
+pub(super) fn threshold(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
         _ => Err("a score is a number from 0 to 1, such as 0.95".into()),
@@ -161,7 +161,7 @@ impl Bots {
 }
 
 fn explain(reference: Reference, from: &Path, model: &str, json: bool) -> Outcome {
-    let scorer = open(model)?;
+    let scorer = open(model, Runtime::Auto)?;
     let mut found: Vec<Row> = Vec::new();
     for file in files(from)? {
         each_row(&file, |row| {
@@ -221,14 +221,18 @@ fn queue(from: &Path, by: &By, labels: &Path, n: usize, json: bool) -> Outcome {
 }
 
 fn set_labels(file: &Path, set: &[String], text: &str) -> Outcome {
-    let mut labels = read_or_new(file)?;
-    for pair in set {
+    let pair = |pair: &String| {
         let wrong = |why: String| fail(Failure::Usage, &format!("--set {pair}: {why}"));
         let (visitor, label) = pair.split_once('=').ok_or_else(|| wrong("write VISITOR=person or VISITOR=program".into()))?;
         let label: Label = label.parse().map_err(wrong)?;
-        labels.set(tune::visitor(visitor).map_err(wrong)?, label, text);
-    }
-    labels.write(file).map_err(|e| fail(Failure::Runtime, &e.to_string()))?;
+        Ok((tune::visitor(visitor).map_err(wrong)?, label))
+    };
+    let pairs = set.iter().map(pair).collect::<Result<Vec<_>, Failure>>()?;
+    let changed = Labels::change(file, |labels| pairs.iter().for_each(|(visitor, label)| labels.set(*visitor, *label, text)));
+    let labels = changed.map_err(|e| {
+        let how = if matches!(e, tune::LabelError::Line { .. }) { Failure::Usage } else { Failure::Runtime };
+        fail(how, &e.to_string())
+    })?;
     say(&format!("{}: {} labels", file.display(), labels.len()))
 }
 
@@ -262,8 +266,13 @@ fn read_or_new(file: &Path) -> Result<Labels, Failure> {
     Labels::read(file).map_err(|e| fail(Failure::Usage, &e.to_string()))
 }
 
-fn open(model: &str) -> Result<Scorer, Failure> {
-    Scorer::open(model, Runtime::Auto, 1).map_err(|e| fail(Failure::Usage, &e.to_string()))
+/// Opens `builtin`, or a file that was tried in a process of its own first.
+pub(super) fn open(model: &str, runtime: Runtime) -> Result<Scorer, Failure> {
+    if model != BUILTIN {
+        let program = std::env::current_exe().map_err(|e| fail(Failure::Runtime, &format!("cannot find this program: {e}")))?;
+        crate::deep::try_in_child(&program, model, runtime).map_err(|why| fail(Failure::Usage, &why))?;
+    }
+    Scorer::open(model, runtime, 1).map_err(|e| fail(Failure::Usage, &e.to_string()))
 }
 
 /// How much of a journal was judged.
@@ -291,11 +300,12 @@ impl By {
         thresholds.challenge_at = self.challenge_at.or(thresholds.challenge_at);
         thresholds.to_the_back_at = self.to_the_back_at.or(thresholds.to_the_back_at);
         thresholds.refuse_at = self.refuse_at.or(thresholds.refuse_at);
+        thresholds.in_order().map_err(|why| fail(Failure::Usage, &why))?;
         Ok(thresholds)
     }
 
     fn visitors(&self, from: &Path) -> Result<(Vec<Visitor>, Read), Failure> {
-        let scorer = self.model.as_deref().map(open).transpose()?;
+        let scorer = self.model.as_deref().map(|m| open(m, Runtime::Auto)).transpose()?;
         let rescore = scorer.as_ref().map(|scorer| {
             move |features: &[f32]| match scorer.score(features) {
                 tidegate_filters::Score::Known(p) => Some(p),

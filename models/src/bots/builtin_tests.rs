@@ -7,7 +7,7 @@ use super::*;
 use crate::{inspect::inspect_bytes, session::Engine, testing};
 
 fn worlds(from: u64, n: u64) -> Vec<Sample> {
-    (from..from + n).flat_map(|i| traces::world(i, &Family::ALL)).map(|(_, s)| s).collect()
+    (from..from + n).flat_map(|i| traces::world(i, &Family::ALL, "w")).collect()
 }
 
 #[test]
@@ -15,7 +15,8 @@ fn a_net_learned_from_worlds_works_in_another_and_the_export_says_the_same() {
     let (mut train, mut check) = (worlds(1, 3), worlds(11, 1));
     weigh(&mut train);
     weigh(&mut check);
-    let mut mlp = mlp::train(&train, &check, &mut ChaCha8Rng::seed_from_u64(5)).mlp;
+    let parts = (Part::of(train.iter()), Part::of(check.iter()));
+    let mut mlp = mlp::train(&parts.0, &parts.1, &mut ChaCha8Rng::seed_from_u64(5), &mut |_| ()).mlp;
     let (scale, shift) = calibration(&mlp, &check);
     mlp.calibrate(scale, shift);
     let test = worlds(21, 1);
@@ -42,7 +43,7 @@ fn groups_weigh_what_they_should() {
     let mut samples = worlds(3, 1);
     weigh(&mut samples);
     let weight =
-        |g: &str| samples.iter().filter(|s| s.group == g).map(|s| f64::from(s.weight)).sum::<f64>() / samples.len() as f64;
+        |g: &str| samples.iter().filter(|s| &*s.family == g).map(|s| f64::from(s.weight)).sum::<f64>() / samples.len() as f64;
     for (group, share) in SHARES.iter().filter(|(g, _)| !g.starts_with("log_")) {
         assert!((weight(group) - share).abs() < 1e-3, "{group}: {}", weight(group));
     }
@@ -59,7 +60,7 @@ fn the_card_tells_the_truth_about_the_site_it_never_saw() {
         Score::Known(p) => (p, s.bot),
         Score::Unknown => panic!("unscored"),
     };
-    let f = figures(&logs::replay(&lines, "site").iter().map(|(_, s)| score(s)).collect::<Vec<_>>());
+    let f = figures(&logs::replay(&lines, "site").iter().map(score).collect::<Vec<_>>());
     let near = |name: &str, got: f64| {
         let card = told["figures"][name].as_f64().unwrap();
         assert!((card - got).abs() < 0.005, "{name}: card {card}, measured {got}");

@@ -1,0 +1,132 @@
+//! `tidegate evaluate bots`: how good a bot model is on labelled visits, and for whom it is not.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use tidegate_filters::{Score, rule::bot_gate::Runtime};
+use tidegate_models::{
+    Scorer,
+    bots::{
+        Sample,
+        judge::{Band, Judgement, Scored, band, judge},
+        train::LeftOut,
+    },
+};
+
+use super::{Failure, Outcome, evaluate::progress, fail, judged, note, say, train_bots::ReadBots};
+
+/// Visits between two steps of the bar.
+const STEP: usize = 5_000;
+
+/// Arguments of `evaluate bots`.
+#[derive(Debug, Args)]
+pub(super) struct EvaluateBots {
+    /// `builtin`, or a model (.onnx) with its card
+    model: String,
+    /// Anything that `tidegate train bots --from` reads; each is a site
+    #[arg(required = true)]
+    data: Vec<String>,
+    #[command(flatten)]
+    read: ReadBots,
+    /// The threshold that F1 and fairness are told at
+    #[arg(long, default_value_t = judged::AT, value_parser = super::bots::threshold)]
+    at: f32,
+    /// What runs the model: auto, onnxruntime or builtin
+    #[arg(long, default_value = "auto")]
+    runtime: String,
+    /// A page with tables and plots
+    #[arg(long)]
+    html: Option<PathBuf>,
+    /// Exit with 1 when the AUC's lower bound is below
+    #[arg(long, value_parser = super::bots::threshold, value_name = "AUC")]
+    require_auc: Option<f32>,
+    /// Exit with 1 when the recall at 1 % of people, of all or of any family, is below
+    #[arg(long, value_parser = super::bots::threshold, value_name = "SHARE")]
+    require_recall: Option<f32>,
+    /// Exit with 1 when a slice of 500 visits of people or more fares worse than 1.25 times all people
+    #[arg(long)]
+    require_fair: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl EvaluateBots {
+    pub(super) fn run(self) -> Outcome {
+        let runtime =
+            Runtime::named(&self.runtime).ok_or_else(|| fail(Failure::Usage, "--runtime is auto, onnxruntime or builtin"))?;
+        let scorer = super::bots::open(&self.model, runtime)?;
+        let visits = self.read.read(&self.data)?;
+        let (scores, unscored) = scores(&scorer, &visits.samples);
+        if unscored > 0 {
+            note(&format!("warning: the model gave no score for {unscored} visits; they are left out"));
+        }
+        let band = self.band(&scorer, &scores);
+        let scored: Vec<Scored<'_>> = scores.into_iter().map(|(sample, score)| Scored { sample, score, band }).collect();
+        let judged = judge(&scored, self.at);
+        if let Some(html) = &self.html {
+            let part = LeftOut { name: scorer.card().name.clone(), judged: judged.clone() };
+            super::data::write(html, &judged::page("A bot model, judged", std::slice::from_ref(&part)))?;
+        }
+        if self.json {
+            let told = json!({ "model": scorer.card().name, "sha256": scorer.card().model_sha256, "read": visits.told, "judged": judged });
+            say(&told.to_string())?;
+        } else {
+            say(&judged::table(&format!("{} on {}", scorer.card().name, self.data.join(", ")), &judged))?;
+        }
+        self.required(&judged)
+    }
+
+    /// The card's borders, chosen before this data was seen; else this data's own, and that is said.
+    fn band(&self, scorer: &Scorer, scores: &[(&Sample, f32)]) -> Band {
+        let told = &scorer.card().metrics["decides"];
+        match (told["person_below"].as_f64(), told["program_from"].as_f64()) {
+            (Some(person), Some(program)) => Band { person_below: person as f32, program_from: program as f32 },
+            _ => {
+                note("note: the card says nothing about where scores decide; the borders are chosen on this very data");
+                band(scores.iter().map(|(s, p)| (*p, s.bot, s.visit)))
+            }
+        }
+    }
+
+    fn required(&self, j: &Judgement) -> Outcome {
+        let mut broken = String::new();
+        let value = |v: Option<[f64; 3]>, i: usize| v.map_or(0.0, |v| v[i]);
+        if let Some(least) = self.require_auc.map(f64::from).filter(|l| value(j.all.auc, 1) < *l) {
+            let _ = writeln!(broken, "AUC: its lower bound {:.3} is below {least}", value(j.all.auc, 1));
+        }
+        if let Some(least) = self.require_recall.map(f64::from) {
+            let parts = std::iter::once(("all programs", &j.all)).chain(j.families.iter().map(|g| (g.name.as_str(), &g.marks)));
+            for (name, marks) in parts.filter(|(_, m)| value(m.recall_at_1pct, 0) < least) {
+                let _ =
+                    writeln!(broken, "recall at 1 % of people, {name}: {:.3} is below {least}", value(marks.recall_at_1pct, 0));
+            }
+        }
+        if self.require_fair && !j.fairness.fair {
+            let _ = writeln!(
+                broken,
+                "fairness: the worst slice is above the threshold {:.2} times as often as all people",
+                j.fairness.worst
+            );
+        }
+        if broken.is_empty() { Ok(()) } else { Err(fail(Failure::Check, &broken)) }
+    }
+}
+
+/// Scores of all visits, and how many got none.
+fn scores<'a>(scorer: &Scorer, samples: &'a [Sample]) -> (Vec<(&'a Sample, f32)>, usize) {
+    let bar = progress("scoring");
+    let mut all = Vec::with_capacity(samples.len());
+    for (i, s) in samples.iter().enumerate() {
+        if let Score::Known(p) = scorer.score(&s.features) {
+            all.push((s, p));
+        }
+        if i % STEP == 0 {
+            bar.set_position((1_000 * i / samples.len()) as u64);
+        }
+    }
+    bar.finish_and_clear();
+    let unscored = samples.len() - all.len();
+    (all, unscored)
+}
