@@ -11,6 +11,7 @@ mod draw_live;
 mod draw_promise;
 mod kills;
 mod kills_stock;
+mod learning;
 mod page_script;
 mod program;
 mod read_only;

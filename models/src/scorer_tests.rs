@@ -208,3 +208,35 @@ fn both_runtimes_say_the_same() {
         ort.reasons(&script()).iter().map(|r| r.0).collect::<Vec<_>>()
     );
 }
+
+/// Made by `models/foreign/bots.py`, with what each library says itself.
+#[test]
+fn models_of_other_libraries_say_here_what_they_say_there() {
+    #[derive(serde::Deserialize)]
+    struct Expected {
+        rows: Vec<Vec<f32>>,
+        said: std::collections::BTreeMap<String, Vec<f32>>,
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign");
+    let expected: Expected = serde_json::from_str(&fs::read_to_string(folder.join("bots-expected.json")).unwrap()).unwrap();
+    assert_eq!(expected.said.len(), 4);
+    for (name, said) in &expected.said {
+        let path = folder.join(format!("{name}.onnx")).display().to_string();
+        let trees_or_machine = name != "bots-torch";
+        let mut runtimes = vec![];
+        match Scorer::open(&path, Runtime::Builtin, 1) {
+            Ok(scorer) => runtimes.push(scorer),
+            Err(e) => assert!(trees_or_machine && e.to_string().contains("install ONNX Runtime"), "{e}"),
+        }
+        assert_eq!(runtimes.is_empty(), trees_or_machine, "{name}");
+        if testing::onnxruntime().is_some() {
+            runtimes.push(Scorer::open(&path, Runtime::Onnxruntime, 1).unwrap());
+        }
+        for scorer in &runtimes {
+            for (row, want) in expected.rows.iter().zip(said) {
+                let Score::Known(got) = scorer.score(row) else { panic!("{}: unscored", scorer.describe()) };
+                assert!((got - want).abs() < 1e-4, "{}: {got}, the library says {want}", scorer.describe());
+            }
+        }
+    }
+}

@@ -39,11 +39,11 @@ pub(super) struct EvaluateBots {
     #[arg(long)]
     html: Option<PathBuf>,
     /// Exit with 1 when the AUC's lower bound is below
-    #[arg(long, value_parser = super::bots::threshold, value_name = "AUC")]
-    require_auc: Option<f32>,
+    #[arg(long, value_parser = share, value_name = "AUC")]
+    require_auc: Option<f64>,
     /// Exit with 1 when the recall at 1 % of people, of all or of any family, is below
-    #[arg(long, value_parser = super::bots::threshold, value_name = "SHARE")]
-    require_recall: Option<f32>,
+    #[arg(long, value_parser = share, value_name = "SHARE")]
+    require_recall: Option<f64>,
     /// Exit with 1 when a slice of 500 visits of people or more fares worse than 1.25 times all people
     #[arg(long)]
     require_fair: bool,
@@ -93,10 +93,10 @@ impl EvaluateBots {
     fn required(&self, j: &Judgement) -> Outcome {
         let mut broken = String::new();
         let value = |v: Option<[f64; 3]>, i: usize| v.map_or(0.0, |v| v[i]);
-        if let Some(least) = self.require_auc.map(f64::from).filter(|l| value(j.all.auc, 1) < *l) {
+        if let Some(least) = self.require_auc.filter(|l| value(j.all.auc, 1) < *l) {
             let _ = writeln!(broken, "AUC: its lower bound {:.3} is below {least}", value(j.all.auc, 1));
         }
-        if let Some(least) = self.require_recall.map(f64::from) {
+        if let Some(least) = self.require_recall {
             let parts = std::iter::once(("all programs", &j.all)).chain(j.families.iter().map(|g| (g.name.as_str(), &g.marks)));
             for (name, marks) in parts.filter(|(_, m)| value(m.recall_at_1pct, 0) < least) {
                 let _ =
@@ -112,6 +112,10 @@ impl EvaluateBots {
         }
         if broken.is_empty() { Ok(()) } else { Err(fail(Failure::Check, &broken)) }
     }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(|| "a number from 0 to 1, such as 0.8".into())
 }
 
 /// Scores of all visits, and how many got none.

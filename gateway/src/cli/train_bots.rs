@@ -48,6 +48,9 @@ pub(super) struct TrainBots {
     /// Prints the features a table may have as columns, and the SHA-256 that a card must name
     #[arg(long)]
     list_features: bool,
+    /// Writes the labelled visits as a CSV instead of training: for trainers made elsewhere
+    #[arg(long, value_name = "FILE")]
+    to_table: Option<PathBuf>,
     /// The card, as JSON on standard output
     #[arg(long)]
     json: bool,
@@ -119,6 +122,10 @@ impl TrainBots {
             return Err(fail(Failure::Usage, "--folds is 0, or 2 to 20"));
         }
         let Visits { samples, told } = self.read.read(&self.from)?;
+        if let Some(table) = &self.to_table {
+            super::data::write(table, &data::to_csv(&samples))?;
+            return say(&format!("{}: {} labelled visits", table.display(), samples.len()));
+        }
         let silent = data::silent(&samples);
         if !silent.is_empty() {
             note(&format!("{} features never change here: {}", silent.len(), silent.join(", ")));

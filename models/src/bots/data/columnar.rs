@@ -30,11 +30,11 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(columns.collect())
 }
 
-/// Gives each row to `take`: its number from 1, and a look at its cells.
-pub(super) fn rows(
-    path: &Path,
-    take: &mut dyn FnMut(usize, &dyn Fn(usize) -> Cell) -> Result<(), DataError>,
-) -> Result<(), DataError> {
+/// Hears a row: its number from 1, and a look at its cells.
+type Take<'t> = &'t mut dyn FnMut(usize, &dyn Fn(usize) -> Cell) -> Result<(), DataError>;
+
+/// Gives each row to `take`.
+pub(super) fn rows(path: &Path, take: Take<'_>) -> Result<(), DataError> {
     let file = open(path)?;
     let mut rows = guarded(path, || file.get_row_iter(None))?;
     for number in 1.. {

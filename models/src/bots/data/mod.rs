@@ -175,6 +175,11 @@ fn name_of(source: &str) -> String {
     above.map_or(name.clone(), |a| format!("{} {name}", a.to_string_lossy()))
 }
 
+/// Labelled visits as a CSV that [`read`] takes back, for trainers of anybody.
+pub fn to_csv(samples: &[Sample]) -> String {
+    table::to_csv(samples)
+}
+
 /// What is odd about labels, in words: the same features under both of them, and visitors that are both.
 pub fn contradictions(samples: &[Sample]) -> Vec<String> {
     let mut rows: HashMap<[u32; N], [u32; 2]> = HashMap::new();

@@ -243,6 +243,21 @@ pub(super) fn csv(path: &Path, site: &str, options: &Options) -> Result<(Vec<Sam
     table.finish()
 }
 
+/// Labelled visits as a table that [`csv`] reads, and any data tool.
+pub(super) fn to_csv(samples: &[Sample]) -> String {
+    let others = ["label", "site", "family", "network", "visitor", "visit", "weight"];
+    let mut text = others.into_iter().chain(FEATURES.iter().map(|f| f.name)).collect::<Vec<_>>().join(",");
+    let quoted = |t: &str| format!("\"{}\"", t.replace('"', "\"\""));
+    for s in samples {
+        let label = if s.bot { Label::Program } else { Label::Person };
+        let (site, family) = (quoted(&s.site), quoted(&s.family));
+        text += &format!("\n{label},{site},{family},{:016x},{:016x},{},{}", s.network, s.visitor, s.visit, s.weight);
+        s.features.iter().for_each(|v| text += &format!(",{v}"));
+    }
+    text.push('\n');
+    text
+}
+
 fn some(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(NAMED_MAX).map(|n| short(n)).collect();
     let more = if names.len() > NAMED_MAX { ", …" } else { "" };

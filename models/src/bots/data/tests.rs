@@ -148,3 +148,18 @@ fn sources_are_sites_and_what_they_are_is_found_out() {
     let most = line("curl/8.0").repeat(4) + "rubbish\nrubbish\n";
     assert!(why(&put(&dir, "most.log", &most), &Options::default()).contains("2 of 6 lines are none"));
 }
+
+#[test]
+fn what_is_written_as_a_table_is_read_back_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let visits = read(&["worlds:1@4".into()], &Options::default()).unwrap();
+    let again = read(&[put(&dir, "t.csv", to_csv(&visits.samples))], &Options::default()).unwrap();
+    assert_eq!(again.told[0].notes, Vec::<String>::new());
+    assert_eq!(visits.samples.len(), again.samples.len());
+    for (a, b) in visits.samples.iter().zip(&again.samples) {
+        assert_eq!(a.features.map(f32::to_bits), b.features.map(f32::to_bits));
+        assert_eq!((a.bot, &a.family, &a.site, a.visit), (b.bot, &b.family, &b.site, b.visit));
+    }
+    let groups = |v: &Visits| v.samples.iter().map(|s| s.visitor).collect::<BTreeSet<_>>().len();
+    assert_eq!(groups(&visits), groups(&again));
+}

@@ -56,9 +56,9 @@ fn borders_leave_one_in_twenty_wrong_whatever_the_mix() {
 #[test]
 fn intervals_hold_their_figure_and_are_wide_where_networks_are_few() {
     let visit = |i: u64| {
-        let bot = i % 3 == 0;
+        let bot = i.is_multiple_of(3);
         // One of five is taken for the other.
-        (sample(bot, i, 1), if bot != (i % 5 == 0) { 0.9 } else { 0.2 + (i % 7) as f32 / 100.0 })
+        (sample(bot, i, 1), if bot != i.is_multiple_of(5) { 0.9 } else { 0.2 + (i % 7) as f32 / 100.0 })
     };
     let many: Vec<(Sample, f32)> = (0..3000).map(visit).collect();
     let mut few = many.clone();

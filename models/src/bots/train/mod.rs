@@ -147,7 +147,7 @@ pub fn train(samples: &[Sample], told: &[Told], settings: &Settings, tell: Tell<
     let mut left_out = vec![];
     let mut out_of_fold = vec![];
     if settings.folds > 0 {
-        out_of_fold = cross_validate(&learn, settings, tell);
+        out_of_fold = cross_validate(&learn, settings, tell)?;
         left_out.push(LeftOut { name: FOLDS.into(), judged: judge(&out_of_fold, settings.at) });
     }
     left_out.extend(each_left_out(&learn, settings, tell)?);
@@ -193,10 +193,15 @@ fn kept_out<'a>(samples: &[&'a Sample], hold_out: &[HoldOut]) -> Result<Parts<'a
     let mut learn: Vec<&Sample> = samples.to_vec();
     let mut parts = vec![];
     for h in hold_out {
-        let (name, is_in): (String, Box<dyn Fn(&Sample) -> bool>) = match h {
-            HoldOut::Site(s) => (format!("site {s}"), Box::new(move |x| *x.site == **s)),
-            HoldOut::Family(f) => (format!("family {f}"), Box::new(move |x| x.bot && *x.family == **f)),
+        let name = match h {
+            HoldOut::Site(s) => format!("site {s}"),
+            HoldOut::Family(f) => format!("family {f}"),
             _ => continue,
+        };
+        let is_in = |x: &Sample| match h {
+            HoldOut::Site(s) => *x.site == **s,
+            HoldOut::Family(f) => x.bot && *x.family == **f,
+            _ => false,
         };
         let (mut part, rest): (Vec<&Sample>, Vec<&Sample>) = learn.iter().partition(|s| is_in(s));
         if part.is_empty() {
@@ -274,20 +279,18 @@ impl Trainer<'_> {
     }
 }
 
-fn cross_validate<'a>(learn: &[&'a Sample], settings: &Settings, tell: Tell<'_>) -> Vec<Scored<'a>> {
+fn cross_validate<'a>(learn: &[&'a Sample], settings: &Settings, tell: Tell<'_>) -> Result<Vec<Scored<'a>>, TrainError> {
     let fold = folds(learn, settings.folds, settings.seed ^ 0x666f_6c64);
     let mut all = vec![];
     for k in 0..settings.folds {
         let (test, rest): (Vec<_>, Vec<_>) = learn.iter().zip(&fold).partition(|(_, f)| **f == k);
         let rest: Vec<&Sample> = rest.into_iter().map(|(s, _)| *s).collect();
         let test: Vec<&Sample> = test.into_iter().map(|(s, _)| *s).collect();
-        if check(&rest).is_err() || test.is_empty() {
-            continue;
-        }
         let label = format!("fold {} of {}", k + 1, settings.folds);
+        check(&rest).map_err(|e| TrainError::Data(format!("{label}: {e}, or --folds 0 to train without judging")))?;
         all.extend(Trainer { settings, label: &label }.run(&rest, tell).scored(&test));
     }
-    all
+    Ok(all)
 }
 
 /// Each site, each family in turn, judged by a model that has not seen it.
