@@ -55,8 +55,10 @@ mod tests {
     fn cuts_lie_between_values_to_the_last_bit() {
         assert_eq!(cuts(vec![3.0, 1.0, 1.0, 2.0]), [1.5, 2.5]);
         assert!(cuts(vec![5.0; 9]).is_empty());
-        let (a, b) = (1.0f32, f32::from_bits(1.0f32.to_bits() + 1));
-        assert_eq!(cuts(vec![a, b]), [a], "no number lies between");
+        // No number lies between, and halfway rounds to the even neighbour: once below, once above.
+        for a in [1.0, 1.0f32.next_up()] {
+            assert_eq!(cuts(vec![a, a.next_up()]), [a]);
+        }
         let many = cuts((0..100_000).map(|i| (i as f32).sqrt()).collect());
         assert!(many.len() == BINS - 1 && many.is_sorted_by(|a, b| a < b), "{}", many.len());
         // A value that half of all rows share costs cuts, never a bin with two of them.
