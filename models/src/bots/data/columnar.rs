@@ -30,12 +30,22 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(columns.collect())
 }
 
+/// Most rows of a file, labelled or not.
+const ROWS_MAX: i64 = 50_000_000;
+
 /// Hears a row: its number from 1, and a look at its cells.
 type Take<'t> = &'t mut dyn FnMut(usize, &dyn Fn(usize) -> Cell) -> Result<(), DataError>;
 
 /// Gives each row to `take`.
 pub(super) fn rows(path: &Path, take: Take<'_>) -> Result<(), DataError> {
     let file = open(path)?;
+    let told = file.metadata().file_metadata().num_rows();
+    if !(0..=ROWS_MAX).contains(&told) {
+        return Err(DataError::Whole {
+            path: path.to_owned(),
+            why: format!("{told} rows; at most {ROWS_MAX} are read: split it"),
+        });
+    }
     let mut rows = guarded(path, || file.get_row_iter(None))?;
     for number in 1.. {
         let row = match guarded(path, || rows.next().transpose())? {
