@@ -228,11 +228,7 @@ fn set_labels(file: &Path, set: &[String], text: &str) -> Outcome {
         Ok((tune::visitor(visitor).map_err(wrong)?, label))
     };
     let pairs = set.iter().map(pair).collect::<Result<Vec<_>, Failure>>()?;
-    let changed = Labels::change(file, |labels| pairs.iter().for_each(|(visitor, label)| labels.set(*visitor, *label, text)));
-    let labels = changed.map_err(|e| {
-        let how = if matches!(e, tune::LabelError::Line { .. }) { Failure::Usage } else { Failure::Runtime };
-        fail(how, &e.to_string())
-    })?;
+    let labels = change(file, |labels| pairs.iter().for_each(|(visitor, label)| labels.set(*visitor, *label, text)))?;
     say(&format!("{}: {} labels", file.display(), labels.len()))
 }
 
@@ -247,16 +243,27 @@ fn label_appeals(file: &Path, appeals: &Path) -> Outcome {
     read.map_err(|e| wrong(e.to_string()))?;
     let list: Vec<Appeal> =
         serde_json::from_str(&text).map_err(|e| wrong(format!("{e}; this is not what GET /v1/appeals answers")))?;
-    let mut labels = read_or_new(file)?;
-    let (mut decided, all) = (0, list.len());
-    for appeal in list {
-        let Some(outcome) = appeal.outcome else { continue };
-        let label = if outcome.granted { Label::Person } else { Label::Program };
-        labels.set(tune::visitor(&appeal.visitor).map_err(wrong)?, label, &format!("appeal {}", appeal.reference));
-        decided += 1;
-    }
-    labels.write(file).map_err(|e| fail(Failure::Runtime, &e.to_string()))?;
-    say(&format!("{}: {} labels; {decided} of {all} appeals are decided", file.display(), labels.len()))
+    let all = list.len();
+    let decided = list.into_iter().filter_map(|a| Some((a.outcome?.granted, a.visitor, a.reference)));
+    let decided = decided
+        .map(|(granted, visitor, reference)| {
+            Ok((tune::visitor(&visitor).map_err(wrong)?, granted, format!("appeal {reference}")))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let labels = change(file, |labels| {
+        for (visitor, granted, note) in &decided {
+            labels.set(*visitor, if *granted { Label::Person } else { Label::Program }, note);
+        }
+    })?;
+    say(&format!("{}: {} labels; {} of {all} appeals are decided", file.display(), labels.len(), decided.len()))
+}
+
+/// Changes a file of labels while nobody else does.
+fn change(file: &Path, how: impl FnOnce(&mut Labels)) -> Result<Labels, Failure> {
+    Labels::change(file, how).map_err(|e| {
+        let how = if matches!(e, tune::LabelError::Line { .. }) { Failure::Usage } else { Failure::Runtime };
+        fail(how, &e.to_string())
+    })
 }
 
 fn read_or_new(file: &Path) -> Result<Labels, Failure> {
