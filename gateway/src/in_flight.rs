@@ -34,6 +34,7 @@ struct Inner {
     waiting: VecDeque<Waiter>,
     peak: u32,
     bound: bool,
+    refused: u32,
 }
 
 #[derive(Debug)]
@@ -87,6 +88,8 @@ pub struct Observed {
     pub held: u32,
     /// Requests waiting now.
     pub waiting: u32,
+    /// Requests that got no permit because the shop is full, since the last look.
+    pub refused: u32,
 }
 
 impl InFlight {
@@ -101,6 +104,7 @@ impl InFlight {
             waiting: VecDeque::new(),
             peak: 0,
             bound: false,
+            refused: 0,
         };
         InFlight { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -116,6 +120,7 @@ impl InFlight {
             inner.bound |= inner.is_busy();
             inner.waiting.retain(|w| !w.turn.is_closed());
             if inner.waiting.len() >= inner.queue_max as usize {
+                inner.refused = inner.refused.saturating_add(1);
                 return Err(Busy::QueueFull);
             }
             if owner.is_some() && inner.waiting.iter().filter(|w| w.owner == owner).count() >= OWNER_MAX as usize {
@@ -128,7 +133,11 @@ impl InFlight {
         // When this future is dropped the receiver goes with it; a permit already inside is returned by its own drop.
         match tokio::time::timeout(wait_max, turn).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Busy::TooSlow),
+            _ => {
+                let mut inner = self.inner.lock();
+                inner.refused = inner.refused.saturating_add(1);
+                Err(Busy::TooSlow)
+            }
         }
     }
 
@@ -156,6 +165,7 @@ impl InFlight {
             bound: inner.bound,
             held: inner.held,
             waiting: inner.waiting.len() as u32,
+            refused: std::mem::take(&mut inner.refused),
         };
         inner.peak = inner.working();
         inner.bound = !inner.waiting.is_empty() && inner.is_busy();
@@ -275,9 +285,10 @@ mod tests {
         }
         assert_eq!(limit.acquire(None, LONG).await.map(drop), Err(Busy::QueueFull));
         assert_eq!(waiter.await.unwrap(), Err(Busy::TooSlow));
-        assert!(limit.observe().bound);
+        let seen = limit.observe();
+        assert!(seen.bound && seen.refused == 2, "one found the queue full, one waited in vain: {seen:?}");
         drop(held);
-        assert_eq!(limit.observe().held, 0);
+        assert_eq!((limit.observe().held, limit.observe().refused), (0, 0));
         assert!(!limit.observe().bound);
     }
 
@@ -301,7 +312,7 @@ mod tests {
         let permit = stayer.await.unwrap().unwrap();
         assert_eq!(limit.observe().held, 1);
         drop(permit);
-        assert_eq!(limit.observe(), Observed { limit: 1, peak: 1, bound: false, held: 0, waiting: 0 });
+        assert_eq!(limit.observe(), Observed { limit: 1, peak: 1, bound: false, held: 0, waiting: 0, refused: 0 });
     }
 
     #[tokio::test]

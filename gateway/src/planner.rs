@@ -130,6 +130,7 @@ impl Steering {
             routes: self.active.meter.drain(),
             in_flight_max: in_flight.peak,
             limit_was_binding: in_flight.bound,
+            turned_away: in_flight.refused,
             healthy: self.active.upstreams.any_healthy(),
         };
         self.planned_at_ms = now.mono_ms();

@@ -29,6 +29,8 @@ pub struct ShopWindow {
     pub in_flight_max: u32,
     /// A request had to wait for the in-flight limit.
     pub limit_was_binding: bool,
+    /// Requests that it turned away, at once or after waiting in vain: asked of the shop, and not answered by it.
+    pub turned_away: u32,
     /// Some upstream is healthy.
     pub healthy: bool,
 }
@@ -37,8 +39,10 @@ pub struct ShopWindow {
 pub const LIMIT_MIN: f64 = 2.0;
 /// Nor above.
 pub const LIMIT_MAX: f64 = 10_000.0;
-/// In-flight limit before anything was measured.
-pub const LIMIT_FIRST: f64 = 16.0;
+/// In-flight limit before anything was measured: what a small shop takes; a larger one is found out in seconds.
+pub const LIMIT_FIRST: f64 = 8.0;
+/// Until the limit was too wide once it grows by this each second.
+const SEARCH: f64 = 1.5;
 /// Answers slower than this times the unloaded time mean that requests queue inside the shop.
 const TOLERANCE: f64 = 1.6;
 /// Answers no slower than this times the unloaded time come from a shop that has room,
@@ -47,6 +51,10 @@ const UNHURT: f64 = 1.2;
 const UNHURT_FROM: f64 = 0.6;
 /// More errors than this share are overload.
 const ERRORS_MAX: f64 = 0.05;
+/// The limit shrinks to this share at once at most: where 16 requests take four times as long as one, 8 are tried next.
+const SHRINK: f64 = 0.5;
+/// What the shop was seen to take counts for less each second: a quarter of an hour of memory.
+const PROVEN_KEEP: f64 = 0.999;
 
 /// The estimator.
 #[derive(Clone, Debug)]
@@ -55,8 +63,12 @@ pub struct Capacity {
     ceiling: f64,
     fixed_limit: Option<u32>,
     limit: f64,
+    /// The limit was too wide once: its order of magnitude is known.
+    found: bool,
     /// Cost units a second; `None` until the limit was binding once.
     learnt: Option<f64>,
+    /// The most of a second that went well, lately.
+    proven: f64,
     /// Unloaded time to first byte by route, microseconds.
     unloaded_us: Vec<Option<f64>>,
     /// Unloaded time of the average request, microseconds: the cost unit.
@@ -85,7 +97,9 @@ impl Capacity {
             ceiling: capacity.ceiling.as_per_s(),
             fixed_limit,
             limit: LIMIT_FIRST,
+            found: false,
             learnt: None,
+            proven: 0.0,
             unloaded_us: Vec::new(),
             unit_us: None,
             healthy: true,
@@ -102,17 +116,22 @@ impl Capacity {
         let answered = completed + failed;
         let limit = f64::from(self.limit());
         let binding = w.limit_was_binding || f64::from(w.in_flight_max) >= 0.9 * limit;
+        self.proven = (self.proven * PROVEN_KEEP).max(rates.all);
         if failed >= 3 && f64::from(failed) > ERRORS_MAX * f64::from(answered) {
+            self.proven = rates.all;
+            self.found = true;
             self.limit *= 0.7;
             self.learn(rates.all, 0.5);
         } else if binding && completed > 0 {
             let slowdown = self.slowdown(w);
             if slowdown > TOLERANCE {
-                self.limit *= (TOLERANCE / slowdown).max(0.7);
+                self.found = true;
+                self.limit *= (TOLERANCE / slowdown).max(SHRINK);
                 self.learn(rates.all, 0.3);
             } else {
-                // Room left: widen by about a square root, the usual step of gradient limiters.
-                self.limit += (self.limit.sqrt() / 2.0).max(1.0);
+                // Room left: widen by about a square root, the usual step of gradient limiters; before that search faster.
+                let step = (self.limit.sqrt() / 2.0).max(1.0);
+                self.limit = if self.found { self.limit + step } else { (self.limit * SEARCH).max(self.limit + step) };
                 self.learnt = self.learnt.map(|c| c.max(rates.all) * 1.03);
             }
         } else if let Some(c) = self.learnt {
@@ -130,12 +149,19 @@ impl Capacity {
         self.fixed_limit.unwrap_or(self.limit as u32)
     }
 
-    /// Cost units a second the shop can take now: between the operator's bounds, and 0 while it is down.
+    /// Cost units a second the shop can take now: between the operator's bounds, never more than the limit lets through (by
+    /// Little's law the limit over the unloaded time), and 0 while it is down.
     pub fn per_s(&self) -> f64 {
         if !self.healthy {
             return 0.0;
         }
-        self.learnt.unwrap_or(self.ceiling).clamp(self.floor.min(self.ceiling), self.ceiling)
+        let through = self.unit_us.map_or(f64::INFINITY, |us| f64::from(self.limit()) * 1e6 / us.max(1.0));
+        self.learnt.unwrap_or(self.ceiling).min(through).clamp(self.floor.min(self.ceiling), self.ceiling)
+    }
+
+    /// Cost units a second that it was seen to take lately, and would take again; at most [`Capacity::per_s`].
+    pub fn proven_per_s(&self) -> f64 {
+        self.proven.min(self.per_s())
     }
 
     /// Whether the capacity was measured, not merely assumed from the ceiling.

@@ -16,13 +16,11 @@ use crate::{pipeline::PipelineSettings, seats::room::RoomStats, seats::settings:
 const HEADROOM: f64 = 0.9;
 /// Horizons the refill must hold at, seconds.
 const HORIZONS_S: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1200.0];
-/// A burst may not take the shop longer than this to drain, seconds.
+/// A burst may not take the shop longer than this to drain, seconds, at the rate it was seen to take.
 const BURST_DRAIN_S: f64 = 0.5;
 /// Refill of a measured room whose capacity was never seen binding: as good as open; the in-flight limit protects the shop.
 const REFILL_MAX: f64 = 10_000.0;
 
-/// Seconds in a tick of a room: arrivals of one tick are what a burst is for.
-const TICKS_A_SECOND: f64 = 10.0;
 /// A room is armed when, one time in ten, what is expected within five minutes would need more than this share of what is
 /// left; and disarmed when it would need less than that share, for so many seconds.
 const ARM_AT: f64 = 0.8;
@@ -64,6 +62,8 @@ pub struct Planner {
     /// `None` before the first: what a room brings from before a restart did not arrive now.
     came: Option<u64>,
     seen: Observed,
+    /// Requests a second that were asked of the shop and got no place at it: load beyond what it completes.
+    turned_away_per_s: f64,
     trust: Trust,
     /// By room index.
     sides: Vec<Side>,
@@ -87,6 +87,7 @@ impl Planner {
             passes: 0,
             came: None,
             seen: Observed::default(),
+            turned_away_per_s: 0.0,
             trust: Trust::default(),
             sides: vec![Side::default(); settings.rooms.len()],
         }
@@ -128,6 +129,7 @@ impl Planner {
         let live: u32 = stats.iter().map(|s| s.seats_live).sum();
         let span_s = window.span_ms as f64 / 1000.0;
         self.load.observe(rates.inside, live, given, span_s);
+        self.turned_away_per_s = f64::from(window.turned_away) / span_s.max(1e-3);
         self.seen = Observed { arrivals, exempt_per_s: (rates.all - rates.inside).max(0.0), span_s };
         self.seen
     }
@@ -181,13 +183,7 @@ impl Planner {
                 "; lowered to {most:.2}/s: those inside will take most of the stock (a pass buys {conversion:.2})"
             );
         }
-        let believed = outlook.filter(|_| self.trust.arrivals());
-        if let Some(next) = believed.and_then(|o| o.arrivals.first()) {
-            // Of the scatter of a second a tick has its share by the root.
-            let tick = next.middle / TICKS_A_SECOND + (next.q99 - next.middle) / TICKS_A_SECOND.sqrt();
-            plan.burst = plan.burst.min(tick.max(1.0));
-        }
-        self.arm(side, believed, stats);
+        self.arm(side, outlook.filter(|_| self.trust.arrivals()), stats);
         if side.armed && !plan.armed {
             plan.armed = true;
             plan.reason.push_str("; armed: more are expected than can be let in");
@@ -217,29 +213,37 @@ impl Planner {
     }
 
     /// `r = max(0, min over h of (headroom·C − L(h)) / K(h))` passes a second: at a steady r the load in h seconds is
-    /// L(h) + r·K(h).
+    /// L(h) + r·K(h). What was turned away in front of the shop is load too, though the shop does not complete it: otherwise a
+    /// full shop would look like one that has just enough. Who only waits there for a moment is served soon.
     fn refill(&self, exempt_per_s: f64) -> f64 {
-        let budget = HEADROOM * self.capacity.per_s();
+        let budget = HEADROOM * self.capacity.per_s() - self.turned_away_per_s;
         let at = |h: f64| (budget - self.load.promised(h) - exempt_per_s) / self.load.cost(h).max(1e-6);
         HORIZONS_S.into_iter().map(at).fold(REFILL_MAX, f64::min).max(0.0)
     }
 
     fn measured(&self, room: &RoomSettings, refill: f64, exempt_per_s: f64) -> Plan {
         let c = self.capacity.per_s();
-        let drained = HEADROOM * c * BURST_DRAIN_S / self.load.cost(1.0).max(1.0);
+        // What the shop was seen to take, not what it may turn out to: until a crowd has come nobody knows that. But as many as
+        // may be at the shop at the same time can come at once.
+        let drained = HEADROOM * self.capacity.proven_per_s() * BURST_DRAIN_S;
+        let burst = drained.max(f64::from(self.capacity.limit()).min(c)) / self.load.cost(1.0).max(1.0);
         let source = match (c > 0.0, self.capacity.is_measured()) {
             (false, _) => "the shop is down: nobody is let in".to_owned(),
             (_, true) => format!("the shop takes {c:.0}/s (measured)"),
-            (_, false) => format!("the shop takes {c:.0}/s (the policy's ceiling; its limit was not reached yet)"),
+            (_, false) => format!("the shop takes at most {c:.0}/s (its limit was not reached yet)"),
+        };
+        let turned_away = match self.turned_away_per_s {
+            n if n < 0.5 => String::new(),
+            n => format!("{n:.0}/s were turned away before it, "),
         };
         let reason = format!(
             "refill {refill:.2}/s: {source}, {:.0}/s are promised to people inside, {exempt_per_s:.0}/s go to others, \
-             a pass costs {:.0} requests over its life, headroom {:.0} %",
+             {turned_away}a pass costs {:.0} requests over its life, headroom {:.0} %",
             self.load.inside_per_s(),
             self.load.life(),
             100.0 * (1.0 - HEADROOM),
         );
-        Plan { refill_per_s: refill, burst: drained.max(1.0), seats: room.seats.max, armed: c <= 0.0, reason }
+        Plan { refill_per_s: refill, burst: burst.max(1.0), seats: room.seats.max, armed: c <= 0.0, reason }
     }
 }
 

@@ -6,7 +6,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use tidegate_filters::{
     PipelineSettings,
-    plan::{RouteWindow, ShopWindow},
+    plan::{RouteWindow, ShopWindow, capacity::LIMIT_FIRST},
     seats::{hold::Held, ledger::Outcome, room::Entrance},
 };
 
@@ -72,6 +72,10 @@ pub(super) struct Backend {
     forgets: u16,
     pub(super) sold: u32,
     window: ShopWindow,
+    /// Who was told to wait while a connection was free, and all who were.
+    pub(super) waits: (u64, u64),
+    /// Of requests with a good answer.
+    pub(super) times_us: Vec<u32>,
 }
 
 impl Backend {
@@ -85,7 +89,7 @@ impl Backend {
             queue: VecDeque::new(),
             queue_max: 0,
             wait_us: 0,
-            limit: 16,
+            limit: LIMIT_FIRST as u32,
             in_flight: 0,
             by_route: vec![(0, None); policy.routes.len()],
             busy: 0,
@@ -95,6 +99,8 @@ impl Backend {
             forgets: world.habits.shop_forgets,
             sold: 0,
             window: ShopWindow::default(),
+            waits: (0, 0),
+            times_us: Vec::new(),
         };
         backend.policy(policy);
         backend
@@ -112,6 +118,12 @@ impl Backend {
         self.limit = limit;
     }
 
+    /// Somebody is told to wait for the first time.
+    pub(super) fn wait(&mut self) {
+        self.waits.1 += 1;
+        self.waits.0 += u64::from(self.busy < self.shop.pool);
+    }
+
     /// What the last second showed.
     pub(super) fn take_window(&mut self) -> ShopWindow {
         let mut window = std::mem::take(&mut self.window);
@@ -125,6 +137,7 @@ impl Backend {
         let fits = self.fits(job.route);
         if !fits && self.queue.len() >= self.queue_max {
             self.window.limit_was_binding = true;
+            self.window.turned_away += 1;
             return Err(Box::new(job));
         }
         let id = self.next_id;
@@ -144,6 +157,7 @@ impl Backend {
     pub(super) fn queue_timeout(&mut self, id: u32) -> Option<Job> {
         let at = self.queue.iter().position(|q| *q == id)?;
         self.queue.remove(at);
+        self.window.turned_away += 1;
         self.jobs.remove(&id)
     }
 
@@ -195,6 +209,9 @@ impl Backend {
             w.completed += 1;
             w.inside += u32::from(job.entrance != Entrance::Free);
             w.ttfb_sum_us += now_us - job.forwarded_us;
+            if job.action != Action::Asset {
+                self.times_us.push((now_us - job.forwarded_us) as u32);
+            }
         }
         let sold = u32::from(kind == AnswerKind::Ordered);
         self.sold += sold;
