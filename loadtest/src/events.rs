@@ -22,6 +22,9 @@ pub struct Event {
     pub sent_ms: u64,
     /// From when it was due to the last byte of the answer.
     pub latency_us: u64,
+    /// Of that, how long it was at the shop, as the shop says; `None` where the answer is not the shop's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shop_us: Option<u64>,
     /// Whose.
     pub visitor: u32,
     /// What kind of visitor.

@@ -176,7 +176,7 @@ fn class_by_place(rows: &[Row], freeze_unix_ms: Option<u64>) -> BTreeMap<u64, &'
 }
 
 /// Rank correlation of a list with its own order.
-fn spearman(places: &[u64]) -> Option<f64> {
+pub(crate) fn spearman(places: &[u64]) -> Option<f64> {
     let n = places.len();
     if n < 3 {
         return None;
@@ -203,6 +203,7 @@ mod tests {
             at_ms,
             sent_ms: at_ms,
             latency_us: 0,
+            shop_us: None,
             visitor,
             kind: Kind::Person,
             action: Action::Poll,

@@ -311,6 +311,7 @@ mod tests {
             at_ms,
             sent_ms: at_ms + 3,
             latency_us: latency_ms * 1_000,
+            shop_us: None,
             visitor,
             kind: Kind::Person,
             action: Action::Home,

@@ -100,6 +100,8 @@ pub struct Answer {
     pub location: Option<String>,
     /// A pass came with it.
     pub pass: bool,
+    /// How long the shop took, microseconds, when it said so.
+    pub shop_us: Option<u64>,
     /// Form body that answers a challenge.
     pub proof: Option<String>,
 }
@@ -107,7 +109,17 @@ pub struct Answer {
 impl Answer {
     /// An answer with nothing but a meaning.
     pub fn of(kind: AnswerKind, status: u16) -> Self {
-        Answer { status, kind, verdict: None, note: None, retry_after_s: None, location: None, pass: false, proof: None }
+        Answer {
+            status,
+            kind,
+            verdict: None,
+            note: None,
+            retry_after_s: None,
+            location: None,
+            pass: false,
+            shop_us: None,
+            proof: None,
+        }
     }
 }
 

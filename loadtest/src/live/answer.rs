@@ -38,6 +38,7 @@ pub(super) fn classify(action: Action, parts: &Parts, body: &[u8]) -> Answer {
         retry_after_s: text(RETRY_AFTER.as_str()).and_then(|v| v.parse().ok()),
         location: text(LOCATION.as_str()).map(str::to_owned),
         pass: sets_pass(&parts.headers),
+        shop_us: text("server-timing").and_then(shop_us),
         ..Answer::of(AnswerKind::Page, status)
     };
     let waiting = json.then(|| serde_json::from_slice::<WaitingJson>(body).ok()).flatten();
@@ -125,6 +126,12 @@ fn between(html: &str, before: &str) -> Option<String> {
     rest.split_once('"').map(|(v, _)| v.to_owned())
 }
 
+/// `shop;dur=12.345`, milliseconds.
+fn shop_us(timing: &str) -> Option<u64> {
+    let ms: f64 = timing.strip_prefix("shop;dur=")?.parse().ok()?;
+    Some((ms * 1_000.0) as u64)
+}
+
 fn sets_pass(headers: &HeaderMap) -> bool {
     headers
         .get_all(SET_COOKIE)
@@ -210,6 +217,7 @@ mod tests {
         assert_eq!(heard(Action::Home, 500, &[], "").kind, AnswerKind::Error);
         assert_eq!(heard(Action::Home, 503, &[], "").kind, AnswerKind::Busy);
         assert_eq!(heard(Action::Asset, 200, &[], "x").kind, AnswerKind::Asset);
-        assert_eq!(heard(Action::Product, 200, &[], "12 left").kind, AnswerKind::Page);
+        let page = heard(Action::Product, 200, &[("server-timing", "shop;dur=15.250")], "12 left");
+        assert_eq!((page.kind, page.shop_us), (AnswerKind::Page, Some(15_250)));
     }
 }

@@ -186,6 +186,7 @@ impl Field {
             at_ms,
             sent_ms,
             latency_us: due.elapsed().as_micros() as u64,
+            shop_us: answer.shop_us,
             visitor: visitor.id(),
             kind: visitor.kind(),
             action: request.action,

@@ -1,7 +1,7 @@
 //! The demo's report: one HTML file without anything from elsewhere, plots inside as SVG.
 
 mod fair;
-mod plots;
+pub(crate) mod plots;
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ pub struct ReportError {
     pub message: String,
 }
 
-const STYLE: &str = "
+pub(crate) const STYLE: &str = "
 :root{color-scheme:light dark}body{font:16px/1.55 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{padding:.35rem .6rem;border-bottom:1px solid #8886;text-align:right}
 th:first-child,td:first-child{text-align:left}caption{text-align:left;font-weight:600;padding:.4rem 0}
@@ -141,7 +141,7 @@ fn orders_alt(without: &RunResult, with: &RunResult) -> String {
     )
 }
 
-fn figure(svg: String, alt: &str) -> String {
+pub(crate) fn figure(svg: String, alt: &str) -> String {
     let labelled = svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", escape(alt)), 1);
     format!("<figure>{labelled}<figcaption>{}</figcaption></figure>", escape(alt))
 }
@@ -166,7 +166,7 @@ fn details(result: &DemoResult) -> String {
     out
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -206,7 +206,7 @@ mod tests {
             fairness: Some(fair::tests::fairness()),
             draw: Some(fair::tests::proof()),
         };
-        let rung = Rung { workers: 4, good_per_s: 201.0, errors_per_s: 0.0, mean_ms: 20.0 };
+        let rung = Rung { workers: 4, good_per_s: 201.0, orders_per_s: 40.0, errors_per_s: 0.0, mean_ms: 20.0 };
         DemoResult { capacity: Capacity { ramp: vec![rung] }, without: run("without Tidegate"), with: run("with Tidegate") }
     }
 

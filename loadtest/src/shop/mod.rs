@@ -2,6 +2,7 @@
 //! checkout that reads the stock, thinks, and writes it back. It stands in for the shop behind the gate and knows nothing
 //! of it.
 
+mod meter;
 mod pages;
 mod pool;
 mod store;
@@ -20,9 +21,11 @@ use rand_chacha::ChaCha8Rng;
 use tidegate_filters::units::Span;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
+pub use meter::Reading;
 pub use store::Stats;
 
 use self::{
+    meter::Meter,
     pool::{Busy, Pool},
     store::Store,
 };
@@ -139,6 +142,7 @@ pub struct Shop {
 struct Inner {
     settings: ShopSettings,
     pool: Arc<Pool>,
+    meter: Arc<Meter>,
     store: Store,
     jitter: std::sync::Mutex<ChaCha8Rng>,
     /// Requests whose client left before the answer; their work was done all the same.
@@ -175,6 +179,7 @@ impl Shop {
         let inner = Arc::new(Inner {
             jitter: std::sync::Mutex::new(ChaCha8Rng::seed_from_u64(settings.jitter_seed)),
             pool: Arc::new(pool),
+            meter: Arc::new(Meter::new(settings.pool)),
             store,
             left: AtomicU64::new(0),
             requests: AtomicU64::new(0),

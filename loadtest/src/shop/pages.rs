@@ -2,20 +2,21 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
     Form, Json, Router,
-    extract::{Path, State},
-    http::{StatusCode, header},
+    extract::{Path, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
 
 use super::{
-    Busy, Inner, PRODUCT,
+    Busy, Inner, PRODUCT, Reading,
     store::{self, Checkout},
 };
 
@@ -34,9 +35,11 @@ pub(super) fn router(shop: Arc<Inner>) -> Router {
         .route("/cart", post(cart))
         .route("/checkout", post(checkout))
         .route("/orders/{number}", get(order))
+        .route_layer(from_fn(timed))
         .route("/static/{name}", get(asset))
         .route("/healthz", get(|| async { "ok" }))
         .route("/admin/stats", get(stats))
+        .route("/admin/load", get(load))
         .fallback(|| async { (StatusCode::NOT_FOUND, Html("<h1>Not found</h1>")) })
         .with_state(shop)
 }
@@ -81,7 +84,15 @@ where
 {
     shop.requests.fetch_add(1, Relaxed);
     let mut client = Client(shop.clone(), false);
-    let done = tokio::spawn(job).await.map_err(|_| Failed::Sql);
+    let mut stay = shop.meter.enter();
+    let worked = tokio::spawn(async move {
+        let done = job.await;
+        if matches!(done, Err(Failed::Busy(Busy::Full))) {
+            stay.turned_away();
+        }
+        done
+    });
+    let done = worked.await.map_err(|_| Failed::Sql);
     client.1 = true;
     done?
 }
@@ -162,7 +173,19 @@ async fn checkout(State(shop): Shared, Form(form): Form<CheckoutForm>) -> Result
 }
 
 /// How the shop tells whoever stands in front of it that a unit was sold.
-const SOLD: header::HeaderName = header::HeaderName::from_static("tidegate-sold");
+const SOLD: HeaderName = HeaderName::from_static("tidegate-sold");
+/// How long the shop took, as servers tell browsers.
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Says how long an answer took here.
+async fn timed(request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let mut response = next.run(request).await;
+    if let Ok(took) = HeaderValue::from_str(&format!("shop;dur={:.3}", began.elapsed().as_secs_f64() * 1e3)) {
+        response.headers_mut().insert(SERVER_TIMING, took);
+    }
+    response
+}
 
 async fn buy(shop: &Inner, buyer: String) -> Result<Checkout, Failed> {
     let mut lease = shop.pool.lease().await.map_err(Failed::Busy)?;
@@ -205,6 +228,10 @@ async fn stats(State(shop): Shared) -> Response {
         Ok(stats) => Json(stats).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
     }
+}
+
+async fn load(State(shop): Shared) -> Json<Reading> {
+    Json(shop.meter.reading())
 }
 
 fn html(title: &str, body: &str) -> Html<String> {

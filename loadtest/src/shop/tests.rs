@@ -117,3 +117,19 @@ async fn waiting_requests_make_the_others_slower() {
     assert!(waiter.await.unwrap());
     assert!((pool.slowdown() - 1.0).abs() < 1e-9);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_says_how_long_answers_took_and_how_busy_it_is() {
+    let shop = shop(ShopSettings { pool: 1, work_ms: 40, thrash: 0.0, ..ShopSettings::default() }).await;
+    let (client, url) = (live::client(), format!("http://{}", shop.address()));
+    let page = hyper::Request::get(format!("{url}/")).body(Full::new(Bytes::new())).unwrap();
+    let page = client.request(page).await.unwrap();
+    let timing = page.headers()["server-timing"].to_str().unwrap().to_owned();
+    assert!(timing.strip_prefix("shop;dur=").unwrap().parse::<f64>().unwrap() >= 28.0, "{timing}");
+    at_once(&shop, 2, "GET", "/").await;
+    let (status, body) = send(&client, &url, "GET", "/admin/load", String::new()).await;
+    let load: super::Reading = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, load.in_flight, load.times.iter().sum::<u64>()), (200, 0, 3));
+    assert!(load.quantile_ms(1.0).unwrap() > 1.3 * load.quantile_ms(0.3).unwrap(), "of two at once one waits");
+    assert!(load.in_flight_us > load.busy_us && load.busy_us >= 3 * 28_000, "{load:?}");
+}
