@@ -1,13 +1,14 @@
 # `make demo` and `make test` are all the set-up a fresh machine needs.
-.PHONY: help demo build test soak bench onnxruntime
+.PHONY: help demo build test soak bench bench-goodput onnxruntime
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SEED ?= 1
 SEEDS ?= 20000
 KILLS ?= 200
+MINUTES ?= 10
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 build: ## the gate and the crowd, release build
 	@.ci/prepare
@@ -27,6 +28,10 @@ soak: ## long runs: simulation seeds, model checks, mutations, kills under load 
 bench: build ## what a decision costs, and CPU per request beside bare Pingora, nginx and HAProxy
 	$(TARGET)/release/tidegate-loadtest bench --gate $(TARGET)/release/tidegate --bare $(TARGET)/release/tidegate-bare
 	cargo bench --locked -p tidegate-filters
+
+bench-goodput: build ## orders under 1 to 10 times what the shop takes, beside nginx, HAProxy and Envoy (MINUTES=10)
+	envoy=$$(.ci/envoy) && $(TARGET)/release/tidegate-loadtest goodput --gate $(TARGET)/release/tidegate \
+	  $${envoy:+--envoy "$$envoy"} --seed $(SEED) --minutes $(MINUTES) --out .demo
 
 onnxruntime: ## brings ONNX Runtime's library, so that models run on it instead of the built-in runtime
 	@.ci/onnxruntime

@@ -8,6 +8,8 @@ pub mod crowd;
 pub mod demo;
 pub mod events;
 pub mod fairness;
+pub mod goodput;
+pub mod goodput_cli;
 pub mod judge;
 pub mod live;
 pub mod measure;

@@ -15,6 +15,7 @@ use tidegate_loadtest::{
     bench_cli, capacity,
     crowd::Scenario,
     demo::{self, DemoOptions},
+    goodput_cli,
     live::{self, Progress, Target},
     measure,
     shop::{Shop, ShopSettings},
@@ -83,6 +84,8 @@ enum Command {
     Bench(bench_cli::BenchArgs),
     /// Fills a room with a million places, kills the gate, and says how long it takes to come back with all of them.
     Restart(bench_cli::RestartArgs),
+    /// Orders under overload: behind the gate in each mode, nginx, HAProxy, Envoy, and alone; one shop, one crowd, one run.
+    Goodput(Box<goodput_cli::GoodputArgs>),
     /// Whole sales in virtual time over the real filters, judged by the checkers: many seeds, and the one that fails again.
     Sim(sim_cli::SimArgs),
     /// The same shop and the same crowd, without and with the gate: one table, one report. Fails when a promise is broken.
@@ -134,6 +137,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         }
         // It measures with threads of its own.
         Command::Sim(args) => return tokio::task::spawn_blocking(move || sim_cli::run_seeds(&args)).await?,
+        Command::Goodput(args) => return goodput_cli::run(&args).await,
         Command::Bench(args) => return tokio::task::spawn_blocking(move || bench_cli::run(&args)).await?,
         Command::Restart(args) => return tokio::task::spawn_blocking(move || bench_cli::restart(&args)).await?,
         Command::Demo { gate, out, scenario, seed, settings } => {

@@ -102,14 +102,14 @@ impl Stage<'_> {
             Some(program) => self.gates(program, say)?,
             None => self.leave_out("Tidegate", Group::Proxied, "no --gate was given"),
         }
-        type Start = fn(&Path, SocketAddr, &Path) -> anyhow::Result<Server>;
+        type Start = fn(&Path, SocketAddr, &Path, Option<u32>) -> anyhow::Result<Server>;
         let rivals: [(&str, Start); 2] = [("nginx", rivals::nginx), ("haproxy", rivals::haproxy)];
         for (name, start) in rivals {
             let Some(program) = rivals::find(name) else {
                 self.leave_out(name, Group::Proxied, &format!("not installed (apt-get install {name})"));
                 continue;
             };
-            let server = Rc::new(start(&program, self.upstream, self.dir)?);
+            let server = Rc::new(start(&program, self.upstream, self.dir, None)?);
             let title = rivals::version(&program);
             self.add(&title, Group::Proxied, None, &server, vec![foreign.clone()], 200);
             self.add(&format!("{title}, a constant"), Group::Local, None, &server, vec![local.clone()], 200);
@@ -168,10 +168,10 @@ pub fn restart(program: &Path, places: u32, say: &mut dyn FnMut(&str)) -> anyhow
 }
 
 /// A directory for configurations and logs; gone with the run, unless it failed to start something.
-struct Workplace(PathBuf);
+pub(crate) struct Workplace(pub(crate) PathBuf);
 
 impl Workplace {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("tidegate-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
         Ok(Workplace(dir))
@@ -184,7 +184,7 @@ impl Drop for Workplace {
     }
 }
 
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|l| l.strip_prefix("model name")).and_then(|l| l.split(':').nth(1));

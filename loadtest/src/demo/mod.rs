@@ -3,9 +3,9 @@
 mod audit;
 mod beacon;
 mod policy;
-mod process;
+pub(crate) mod process;
 mod promises;
-mod stage;
+pub(crate) mod stage;
 mod table;
 
 use std::{
@@ -188,17 +188,17 @@ pub async fn run(options: &DemoOptions, say: &mut dyn FnMut(&str)) -> Result<Dem
 async fn find_capacity(options: &DemoOptions) -> Result<Capacity, DemoError> {
     // The same shop with more units than the ramp can buy: stock is not what is measured here.
     let settings = ShopSettings { stock: 1_000_000, ..options.shop.clone() };
-    let (shop, target) = stage::shop(options, &settings).await?;
+    let (shop, target) = stage::shop(&options.own, &settings).await?;
     let capacity = capacity::measure(&target, STEP).await;
     shop.stop(Duration::from_secs(5)).await?;
     Ok(capacity)
 }
 
 async fn straight(options: &DemoOptions) -> Result<RunResult, DemoError> {
-    let (shop, target) = stage::shop(options, &options.shop).await?;
-    let before = Reading::take(&shop, None);
+    let (shop, target) = stage::shop(&options.own, &options.shop).await?;
+    let before = Reading::take(&shop, 0.0);
     let events = storm(options, &target, "crowd-events-without.jsonl").await?;
-    let load = Reading::take(&shop, None).since(&before);
+    let load = Reading::take(&shop, 0.0).since(&before);
     let account = stage::account(&target).await?;
     shop.stop(Duration::from_secs(5)).await?;
     let summary = summarise(&events);
@@ -207,7 +207,7 @@ async fn straight(options: &DemoOptions) -> Result<RunResult, DemoError> {
 }
 
 async fn gated(options: &DemoOptions, capacity: &Capacity) -> Result<RunResult, DemoError> {
-    let (shop, shop_target) = stage::shop(options, &options.shop).await?;
+    let (shop, shop_target) = stage::shop(&options.own, &options.shop).await?;
     let capacity_per_s = capacity.peak().map_or(0.0, |r| r.good_per_s);
     let relay = Relay::start().await.map_err(|e| DemoError::io("listening as a beacon".into(), e))?;
     let gate = stage::gate(options, &shop_target, capacity_per_s, &relay).await?;
@@ -219,9 +219,9 @@ async fn gated(options: &DemoOptions, capacity: &Capacity) -> Result<RunResult, 
         None => None,
     };
     tokio::time::sleep_until(gate.crowd_starts).await;
-    let before = Reading::take(&shop, Some(&gate.process));
+    let before = Reading::take(&shop, gate.process.cpu_s());
     let events = storm(options, &gate.target, "crowd-events.jsonl").await?;
-    let load = Reading::take(&shop, Some(&gate.process)).since(&before);
+    let load = Reading::take(&shop, gate.process.cpu_s()).since(&before);
     let account = stage::account(&shop_target).await?;
     let draw = match &mut auditor {
         Some(auditor) => Some(auditor.check(&options.gate).await?),

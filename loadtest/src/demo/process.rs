@@ -23,7 +23,7 @@ const TICKS_PER_S: f64 = 100.0;
 
 /// A child; killed when dropped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     name: &'static str,
 }
@@ -66,7 +66,7 @@ impl Process {
     }
 
     /// CPU seconds used so far.
-    pub(super) fn cpu_s(&self) -> f64 {
+    pub(crate) fn cpu_s(&self) -> f64 {
         self.child.id().map_or(0.0, cpu_s)
     }
 
@@ -76,7 +76,7 @@ impl Process {
     }
 
     /// Asks it to stop, then kills it when it has not after `patience`.
-    pub(super) async fn stop(mut self, patience: Duration) -> Result<(), DemoError> {
+    pub(crate) async fn stop(mut self, patience: Duration) -> Result<(), DemoError> {
         if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
             // SAFETY: a plain system call; the child is not yet waited for, so the id is still its own.
             unsafe { libc::kill(id, libc::SIGTERM) };
@@ -93,7 +93,7 @@ impl Process {
 
 /// A reading of CPU times.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     at: Instant,
     busy_s: f64,
     own_s: f64,
@@ -115,18 +115,13 @@ pub struct Load {
 }
 
 impl Reading {
-    pub(super) fn take(shop: &Process, gate: Option<&Process>) -> Self {
-        Reading {
-            at: Instant::now(),
-            busy_s: machine_busy_s(),
-            own_s: cpu_s(std::process::id()),
-            shop_s: shop.cpu_s(),
-            gate_s: gate.map_or(0.0, Process::cpu_s),
-        }
+    /// `gate_s`: CPU seconds of whatever stands before the shop.
+    pub(crate) fn take(shop: &Process, gate_s: f64) -> Self {
+        Reading { at: Instant::now(), busy_s: machine_busy_s(), own_s: cpu_s(std::process::id()), shop_s: shop.cpu_s(), gate_s }
     }
 
     /// What was used since an earlier reading.
-    pub(super) fn since(&self, earlier: &Reading) -> Load {
+    pub(crate) fn since(&self, earlier: &Reading) -> Load {
         let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
         let wall = (self.at - earlier.at).as_secs_f64().max(0.001) * cores;
         let percent = |now: f64, then: f64| (now - then).max(0.0) / wall * 100.0;

@@ -41,11 +41,11 @@ pub(super) struct Gate {
     pub(super) crowd_starts: Instant,
 }
 
-/// Starts the shop on a free port.
-pub(super) async fn shop(options: &DemoOptions, settings: &ShopSettings) -> Result<(Process, Target), DemoError> {
+/// Starts the shop on a free port; `own` is this program.
+pub(crate) async fn shop(own: &Path, settings: &ShopSettings) -> Result<(Process, Target), DemoError> {
     let mut args = vec!["shop".to_owned(), "--listen=127.0.0.1:0".to_owned()];
     args.extend(settings.to_args());
-    let (process, line) = Process::start_and_read("shop", &options.own, &args).await?;
+    let (process, line) = Process::start_and_read("shop", own, &args).await?;
     let target = line.split_whitespace().find_map(|w| Target::parse(w).ok()).ok_or(DemoError::Silent { name: "shop" })?;
     Ok((process, target))
 }
@@ -97,7 +97,7 @@ pub(super) async fn gate(options: &DemoOptions, shop: &Target, capacity_per_s: f
 }
 
 /// The admin API's token, for nobody else to read.
-fn write_secret(path: &Path) -> std::io::Result<()> {
+pub(crate) fn write_secret(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut token = [0; 16];
     getrandom::fill(&mut token).map_err(|e| std::io::Error::other(e.to_string()))?;
@@ -125,7 +125,7 @@ async fn ready(process: &mut Process, admin: &Target, log: &Path) -> Result<(), 
     }
 }
 
-async fn get(target: &Target, path: &str) -> Result<(u16, Bytes), String> {
+pub(crate) async fn get(target: &Target, path: &str) -> Result<(u16, Bytes), String> {
     let uri = format!("{target}{path}");
     let request = hyper::Request::get(&uri).body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
     let exchange = async {

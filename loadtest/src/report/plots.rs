@@ -16,19 +16,33 @@ use crate::{
 };
 
 const SIZE: (u32, u32) = (900, 320);
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const ORANGE: RGBColor = RGBColor(230, 159, 0);
-const GREEN: RGBColor = RGBColor(0, 158, 115);
-const RED: RGBColor = RGBColor(213, 94, 0);
+pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
+pub(crate) const ORANGE: RGBColor = RGBColor(230, 159, 0);
+pub(crate) const GREEN: RGBColor = RGBColor(0, 158, 115);
+pub(crate) const RED: RGBColor = RGBColor(213, 94, 0);
 
-struct Line {
-    name: &'static str,
-    colour: RGBColor,
-    points: Vec<(f64, f64)>,
+/// A line with its name.
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
+    pub(crate) colour: RGBColor,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// What the axes of a chart count.
+#[derive(Clone, Copy)]
+pub(crate) struct Axes {
+    pub(crate) x: &'static str,
+    pub(crate) y: &'static str,
+    /// The upright one is logarithmic.
+    pub(crate) logarithmic: bool,
+}
+
+const fn over_time(y: &'static str) -> Axes {
+    Axes { x: "seconds since the start", y, logarithmic: false }
 }
 
 /// Answers a second by what they were.
-pub(super) fn requests(title: &str, s: &Summary) -> Result<String, ReportError> {
+pub(crate) fn requests(title: &str, s: &Summary) -> Result<String, ReportError> {
     let line = |name, colour, f: fn(&Second) -> u32| Line {
         name,
         colour,
@@ -40,11 +54,11 @@ pub(super) fn requests(title: &str, s: &Summary) -> Result<String, ReportError> 
         line("turned away", ORANGE, |x| x.refused),
         line("failed", RED, |x| x.failed),
     ];
-    chart("answers a second", title, "answers/s", &lines, false)
+    chart("answers a second", title, over_time("answers/s"), &lines)
 }
 
 /// Page time of shoppers over time.
-pub(super) fn latency(without: &Summary, with: &Summary) -> Result<String, ReportError> {
+pub(crate) fn latency(without: &Summary, with: &Summary) -> Result<String, ReportError> {
     let line = |name, colour, s: &Summary| Line {
         name,
         colour,
@@ -52,11 +66,11 @@ pub(super) fn latency(without: &Summary, with: &Summary) -> Result<String, Repor
         points: s.series.iter().enumerate().filter(|(_, x)| x.p99_ms > 0.0).map(|(t, x)| (t as f64, x.p99_ms)).collect(),
     };
     let lines = [line("without", RED, without), line("with Tidegate", GREEN, with)];
-    chart("latency", "Shoppers' pages, 99th percentile", "ms", &lines, true)
+    chart("latency", "Shoppers' pages, 99th percentile", Axes { logarithmic: true, ..over_time("ms") }, &lines)
 }
 
 /// Orders so far.
-pub(super) fn orders(without: &Summary, with: &Summary) -> Result<String, ReportError> {
+pub(crate) fn orders(without: &Summary, with: &Summary) -> Result<String, ReportError> {
     let line = |name, colour, s: &Summary, f: fn(&Second) -> u32| {
         let mut sum = 0.0;
         let points = s.series.iter().enumerate().map(|(t, x)| {
@@ -71,11 +85,11 @@ pub(super) fn orders(without: &Summary, with: &Summary) -> Result<String, Report
         line("people, with Tidegate", GREEN, with, |x| x.orders_people),
         line("bots, with Tidegate", BLUE, with, |x| x.orders_bots),
     ];
-    chart("orders", "Orders so far", "orders", &lines, false)
+    chart("orders", "Orders so far", over_time("orders"), &lines)
 }
 
 /// How many waited how long.
-pub(super) fn waits(s: &Summary) -> Result<String, ReportError> {
+pub(crate) fn waits(s: &Summary) -> Result<String, ReportError> {
     let longest = s.waits_s.iter().copied().max().unwrap_or(0);
     // About thirty bars whatever the longest wait was.
     let bar = (longest / 30).max(1);
@@ -102,7 +116,7 @@ pub(super) fn waits(s: &Summary) -> Result<String, ReportError> {
 }
 
 /// Places against arrival: each dot is somebody. In order of arrival the dots would be one line.
-pub(super) fn places(f: &Fairness) -> Result<String, ReportError> {
+pub(crate) fn places(f: &Fairness) -> Result<String, ReportError> {
     // The slow lane counts for itself and would lie on top of the others.
     let shown: Vec<&Point> = f.points.iter().filter(|p| p.place <= u64::from(u32::MAX)).collect();
     let end = shown.iter().map(|p| p.arrival).max().map_or(1.0, |n| f64::from(n) + 1.0);
@@ -132,7 +146,9 @@ pub(super) fn places(f: &Fairness) -> Result<String, ReportError> {
     })
 }
 
-fn chart(plot: &'static str, title: &str, unit: &str, lines: &[Line], logarithmic: bool) -> Result<String, ReportError> {
+/// Lines over each other, named.
+pub(crate) fn chart(plot: &'static str, title: &str, axes: Axes, lines: &[Line]) -> Result<String, ReportError> {
+    let logarithmic = axes.logarithmic;
     let points = || lines.iter().flat_map(|l| l.points.iter());
     let end = points().map(|p| p.0).fold(1.0, f64::max);
     // Room for the names of the lines.
@@ -144,13 +160,7 @@ fn chart(plot: &'static str, title: &str, unit: &str, lines: &[Line], logarithmi
         macro_rules! draw_on {
             ($range:expr) => {{
                 let mut chart = builder(&area, title).build_cartesian_2d(0.0..end, $range).map_err(text)?;
-                chart
-                    .configure_mesh()
-                    .light_line_style(WHITE)
-                    .x_desc("seconds since the start")
-                    .y_desc(unit)
-                    .draw()
-                    .map_err(text)?;
+                chart.configure_mesh().light_line_style(WHITE).x_desc(axes.x).y_desc(axes.y).draw().map_err(text)?;
                 for line in lines {
                     let style = line.colour.stroke_width(2);
                     let name = chart.draw_series(LineSeries::new(line.points.iter().copied(), style)).map_err(text)?;

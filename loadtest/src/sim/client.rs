@@ -24,6 +24,8 @@ pub(super) struct Client {
     pub(super) open: Option<Request>,
     /// Went home, or vanished.
     pub(super) gone: bool,
+    /// Has heard that it has to wait.
+    pub(super) told_to_wait: bool,
     /// What a model would think of it.
     score: f32,
 }
@@ -58,7 +60,7 @@ impl Client {
             Kind::PlainScript | Kind::HeaderCopier | Kind::ManyAddresses => rng.random_range(0.6..1.0),
         };
         let jar = Jar { tickets: vec![None; rooms], passes: vec![None; rooms], clearance: None };
-        Client { who, jar, serial: 0, next: None, open: None, gone: false, score }
+        Client { who, jar, serial: 0, next: None, open: None, gone: false, told_to_wait: false, score }
     }
 
     pub(super) fn score(&self, unscored: bool) -> Score {
@@ -99,4 +101,10 @@ pub(super) fn wants(request: &Request) -> Wants {
         _ if accept.contains("text/html") => Wants::Html,
         _ => Wants::Json,
     }
+}
+
+/// `room=NAME` in a query or a form.
+pub(super) fn room_of<'r>(path: &'r str, body: Option<&'r str>) -> Option<&'r str> {
+    let fields = body.or_else(|| path.split_once('?').map(|p| p.1))?;
+    fields.split('&').find_map(|f| f.strip_prefix("room="))
 }

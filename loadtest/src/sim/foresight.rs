@@ -3,12 +3,12 @@
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use tidegate_filters::{
-    Now, PipelineSettings,
+    Now,
     plan::{Outlook, Planner, Plans, ShopWindow, Tide, tide::Ahead},
     seats::room::RoomStats,
 };
 
-use super::rng;
+use super::{rng, world::World};
 
 /// What is told to the planner instead of the forecast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,18 +31,63 @@ impl Lie {
     pub const ALL: [Lie; 4] = [Lie::Noise, Lie::Zeros, Lie::Tenfold, Lie::Nan];
 }
 
+/// How large the burst of a room is: as planned, or by another rule, to compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BurstRule {
+    /// What the shop drains within its budget of time: as planned.
+    #[default]
+    Drain,
+    /// 99 in 100 ticks fit, if arrivals were independent.
+    Poisson,
+    /// 99 in 100 ticks fit, by the forecast's own quantile.
+    Q99,
+}
+
+impl BurstRule {
+    /// All of them.
+    pub const ALL: [BurstRule; 3] = [BurstRule::Drain, BurstRule::Poisson, BurstRule::Q99];
+
+    /// For tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            BurstRule::Drain => "drain-limited (shipped)",
+            BurstRule::Poisson => "Poisson-sized",
+            BurstRule::Q99 => "q99-sized",
+        }
+    }
+
+    /// For the next tick of a tenth of a second, from what is expected of the next second.
+    fn sized(self, next: Option<&Ahead>) -> Option<f64> {
+        let next = next?;
+        let tick = next.middle / 10.0;
+        match self {
+            BurstRule::Drain => None,
+            BurstRule::Poisson => Some(tick + 2.326 * tick.sqrt()),
+            BurstRule::Q99 => Some(tick + (next.q99 - next.middle) / 10f64.sqrt()),
+        }
+    }
+}
+
 /// The planner, its forecasters and their liar.
 #[derive(Debug)]
 pub(super) struct Foresight {
     pub(super) planner: Planner,
     tide: Tide,
     lie: Lie,
+    burst: BurstRule,
     rng: ChaCha8Rng,
 }
 
 impl Foresight {
-    pub(super) fn new(settings: &PipelineSettings, lie: Lie, seed: u64) -> Self {
-        Foresight { planner: Planner::new(settings), tide: Tide::default(), lie, rng: rng(seed, 9) }
+    pub(super) fn new(world: &World, seed: u64) -> Self {
+        Foresight {
+            planner: Planner::new(&world.policy),
+            tide: Tide::default(),
+            lie: world.lie,
+            burst: world.burst,
+            rng: rng(seed, 9),
+        }
     }
 
     /// A second, as the gate's planner does it.
@@ -55,7 +100,11 @@ impl Foresight {
         self.tide.second(at_s, Some(seen.arrivals), Some(seen.exempt_per_s));
         let outlook = self.tide.outlook(&[]);
         let told = self.lied(outlook);
-        self.planner.plan(stats, at_s, Some(&told))
+        let mut plans = self.planner.plan(stats, at_s, Some(&told));
+        if let Some(burst) = self.burst.sized(told.arrivals.first()) {
+            plans.rooms.iter_mut().for_each(|p| p.burst = burst.max(1.0));
+        }
+        plans
     }
 
     fn lied(&mut self, outlook: Outlook) -> Outlook {

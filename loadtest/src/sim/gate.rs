@@ -89,7 +89,7 @@ impl Gate {
         let mut gate = Gate {
             pipeline,
             settings: settings.clone(),
-            foresight: Foresight::new(settings, world.lie, seed),
+            foresight: Foresight::new(world, seed),
             keys,
             start_unix_ms,
             epoch: seed | 1,

@@ -20,12 +20,12 @@ use tidegate_filters::{
 use self::{
     agenda::{Agenda, Delivery, Happening},
     backend::{Backend, Finished, Job},
-    client::{Client, address, wants},
+    client::{Client, address, room_of, wants},
     gate::{Gate, Gift, HOST, Incoming, Ruling},
     trouble::Extra,
 };
 pub use self::{
-    foresight::Lie,
+    foresight::{BurstRule, Lie},
     random::random_world,
     world::{Habits, ShopModel, Upheaval, World},
 };
@@ -55,6 +55,10 @@ pub struct Outcome {
     pub units_to_people: u32,
     /// Visitors who came.
     pub visitors: usize,
+    /// Visitors told to wait while a connection of the shop was free, and all who were.
+    pub waits: (u64, u64),
+    /// How long requests with a good answer were at the shop, microseconds.
+    pub shop_us: Vec<u32>,
 }
 
 /// Runs a world to its end.
@@ -68,6 +72,8 @@ pub fn run(world: &World, seed: u64) -> Outcome {
         oversold: sim.backend.sold.saturating_sub(world.shop.stock),
         units_to_people: sim.clients.iter().filter(units).map(|c| c.who.units()).sum(),
         visitors: sim.clients.len(),
+        waits: sim.backend.waits,
+        shop_us: sim.backend.times_us,
         log: sim.gate.log,
     }
 }
@@ -317,7 +323,12 @@ impl<'w> Sim<'w> {
 
     fn ruled(&mut self, now_us: u64, client: usize, serial: u64, action: Action, ruling: Ruling) {
         match ruling {
-            Ruling::Answer(answer, gift) => self.deliver(now_us, client, serial, answer, gift),
+            Ruling::Answer(answer, gift) => {
+                if answer.kind == AnswerKind::Waiting && !std::mem::replace(&mut self.clients[client].told_to_wait, true) {
+                    self.backend.wait();
+                }
+                self.deliver(now_us, client, serial, answer, gift);
+            }
             Ruling::Claiming { room, place } => self.claims.push((room, place, client, serial)),
             Ruling::Forward { route, entrance, gift, hold } => {
                 let mut job = Job::new(Some((client, serial)), route, action, entrance);
@@ -436,12 +447,6 @@ impl<'w> Sim<'w> {
         let step = self.clients[client].who.next(answer, now_us / 1_000);
         self.step(client, step, now_us);
     }
-}
-
-/// `room=NAME` in a query or a form.
-fn room_of<'r>(path: &'r str, body: Option<&'r str>) -> Option<&'r str> {
-    let fields = body.or_else(|| path.split_once('?').map(|p| p.1))?;
-    fields.split('&').find_map(|f| f.strip_prefix("room="))
 }
 
 #[cfg(all(test, feature = "sabotage"))]

@@ -8,7 +8,7 @@ use tidegate_filters::{
     units::Span,
 };
 
-use super::foresight::Lie;
+use super::foresight::{BurstRule, Lie};
 use crate::crowd::Scenario;
 
 /// Everything a simulation needs besides a seed.
@@ -28,6 +28,8 @@ pub struct World {
     pub start_unix_ms: u64,
     /// What the planner is told instead of the forecast.
     pub lie: Lie,
+    /// How large bursts are.
+    pub burst: BurstRule,
 }
 
 /// A shop of paper: a pool of connections that is held while it works, slower the more wait for it.
@@ -151,6 +153,7 @@ impl World {
             upheavals: Vec::new(),
             start_unix_ms: START_UNIX_MS,
             lie: Lie::None,
+            burst: BurstRule::default(),
         }
     }
 
