@@ -232,7 +232,7 @@ impl Control {
     }
 
     fn checks(&self) -> Checks<'_> {
-        Checks { now_unix_ms: Some(self.shared.clock.now().wall_ms), skip_files: false, deep: Some(&self.deep) }
+        Checks { now_unix_ms: Some(self.shared.clock.now().wall_ms), skip_files: false, deep: Some(&self.deep), to_run: true }
     }
 
     /// Builds and swaps; nothing has changed when it fails. State of rooms and quotas is carried over by name.

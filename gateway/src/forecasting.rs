@@ -12,7 +12,7 @@ use serde::Serialize;
 use tidegate_config::ForecastSettings;
 use tidegate_filters::{
     Now,
-    plan::{Observed, Outlook, Tide},
+    plan::{Observed, Outlook, Tide, tide::HorizonStanding},
 };
 use tidegate_models::{
     card::path_of,
@@ -55,16 +55,35 @@ pub struct HorizonStatus {
     pub series: &'static str,
     /// Seconds ahead.
     pub horizon_s: u64,
-    /// Mean absolute error lately.
-    pub mae: f64,
+    /// Forecasts compared with what came, so far.
+    pub judged: u64,
+    /// Mean absolute error lately; `null` like the next three while nothing was compared.
+    pub mae: Option<f64>,
     /// The same for "as it is now".
-    pub mae_naive: f64,
+    pub mae_naive: Option<f64>,
     /// Share at or below the 0.95 quantile.
-    pub coverage_95: f64,
+    pub coverage_95: Option<f64>,
     /// Share at or below the 0.99 quantile.
-    pub coverage_99: f64,
+    pub coverage_99: Option<f64>,
     /// It beats "as it is now" and is used.
     pub on: bool,
+}
+
+impl HorizonStatus {
+    fn of(series: &'static str, h: HorizonStanding) -> Self {
+        let s = h.standing;
+        let judged = |v: f64| (s.seen > 0).then_some(v);
+        HorizonStatus {
+            series,
+            horizon_s: h.horizon_s,
+            judged: s.seen,
+            mae: judged(s.mae),
+            mae_naive: judged(s.mae_naive),
+            coverage_95: judged(s.coverage_95),
+            coverage_99: judged(s.coverage_99),
+            on: s.on,
+        }
+    }
 }
 
 /// When a model and its card were as they are.
@@ -148,21 +167,15 @@ impl Forecasting {
             (Some(net), None) => net.describe(),
             (None, None) => "experts alone".into(),
         };
-        let horizons = self.tide.standings().into_iter().flat_map(|(series, all)| {
-            all.into_iter().map(move |h| HorizonStatus {
-                series,
-                horizon_s: h.horizon_s,
-                mae: h.standing.mae,
-                mae_naive: h.standing.mae_naive,
-                coverage_95: h.standing.coverage_95,
-                coverage_99: h.standing.coverage_99,
-                on: h.standing.on,
-            })
-        });
+        let horizons = self
+            .tide
+            .standings()
+            .into_iter()
+            .flat_map(|(series, all)| all.into_iter().map(move |h| HorizonStatus::of(series, h)));
         ForecastStatus {
             model,
             refused: self.refused.clone(),
-            net_weight: self.tide.net_weight(),
+            net_weight: if self.net.is_some() { self.tide.net_weight() } else { 0.0 },
             horizons: horizons.collect(),
             tick_us: self.tick_us,
         }
@@ -229,10 +242,14 @@ pub(crate) fn gauge(metrics: &Metrics, status: &ForecastStatus) {
     for h in &status.horizons {
         let horizon = h.horizon_s.to_string();
         let labels = [("series", h.series), ("horizon_s", horizon.as_str())];
-        metrics.gauge(gauges::FORECAST_MAE, &labels, h.mae);
-        metrics.gauge(gauges::FORECAST_MAE_NAIVE, &labels, h.mae_naive);
-        metrics.gauge(gauges::FORECAST_COVERAGE_95, &labels, h.coverage_95);
-        metrics.gauge(gauges::FORECAST_COVERAGE_99, &labels, h.coverage_99);
+        let judged = [
+            (gauges::FORECAST_MAE, h.mae),
+            (gauges::FORECAST_MAE_NAIVE, h.mae_naive),
+            (gauges::FORECAST_COVERAGE_95, h.coverage_95),
+            (gauges::FORECAST_COVERAGE_99, h.coverage_99),
+        ];
+        // What was never compared has no series: zeros would look like a perfect forecast that covers nothing.
+        judged.into_iter().filter_map(|(name, v)| Some((name, v?))).for_each(|(name, v)| metrics.gauge(name, &labels, v));
         metrics.gauge(gauges::FORECAST_ON, &labels, yes(h.on));
     }
     metrics.gauge(gauges::FORECAST_NET_WEIGHT, &[], status.net_weight);
@@ -314,6 +331,12 @@ mod tests {
             assert!(f.at_s() > last && outlook.at_s == f.at_s());
             last = f.at_s();
         }
+        let status = f.status();
+        let of = |series: &str, s: u64| status.horizons.iter().find(|h| h.series == series && h.horizon_s == s).unwrap();
+        assert!(of("arrivals_1s", 1).mae.is_some() && of("arrivals_1s", 1).judged > 0);
+        let far = of("arrivals_1min", 600);
+        assert_eq!((far.judged, far.mae, far.coverage_99), (0, None, None), "nothing was compared yet");
+        assert_eq!(status.net_weight, 0.0, "nobody speaks for a net");
         assert_eq!(nearest([10_000, 50_000].into_iter(), 40_000), Some(10.0));
         assert_eq!(nearest([10_000].into_iter(), 4_000_000_000), None);
     }

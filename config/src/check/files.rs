@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tidegate_filters::FilterSettings;
 
 use super::Checker;
+use crate::error::Problem;
 
 /// Largest certificate, key or token file, bytes.
 const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -17,6 +18,7 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 const TOKEN_MIN: usize = 16;
 
 const MODEL: &str = "write `builtin`, or the path of an .onnx file";
+const FORECAST: &str = "write `none`, or the path of an .onnx file";
 
 impl Checker<'_> {
     pub(super) fn files(&mut self) {
@@ -50,19 +52,7 @@ impl Checker<'_> {
                 self.error(at, why, "write `builtin`, or the path of a model with the documented input");
             }
         }
-        let forecast = &policy.forecast;
-        if forecast.model.is_empty() {
-            self.error("forecast.model", "no model is named", "write `none`, or the path of an .onnx file");
-        } else if forecast.file().is_some()
-            && self.model("forecast.model", &forecast.model, "write `none`, or the path of an .onnx file")
-            && let Some(Err(why)) = self.checks.deep.map(|d| d.forecast(forecast))
-        {
-            self.error(
-                "forecast.model",
-                why,
-                "write `none`, or a model that obeys the contract (`tidegate train forecast --help`)",
-            );
-        }
+        self.forecast_model();
         for (i, room) in policy.rooms.iter().enumerate() {
             if let Some(Err(why)) = self.checks.deep.map(|d| d.page(&room.page)) {
                 self.error(
@@ -91,6 +81,25 @@ impl Checker<'_> {
             && self.directory("state.directory", &state.directory)
         {
             self.private("state.directory", &state.directory, "700");
+        }
+    }
+
+    /// Experts go on without it: to a gate that is to run a bad file is a warning.
+    fn forecast_model(&mut self) {
+        let (at, forecast) = ("forecast.model", &self.policy.forecast);
+        if forecast.model.is_empty() {
+            return self.error(at, "no model is named", FORECAST);
+        }
+        let before = self.errors.len();
+        if forecast.file().is_some()
+            && self.model(at, &forecast.model, FORECAST)
+            && let Some(Err(why)) = self.checks.deep.map(|d| d.forecast(forecast))
+        {
+            self.error(at, why, "write `none`, or a model that obeys the contract (`tidegate train forecast --help`)");
+        }
+        if self.checks.to_run {
+            let found = self.errors.split_off(before);
+            self.warnings.extend(found.into_iter().map(|p| Problem { what: format!("{}; experts go on alone", p.what), ..p }));
         }
     }
 

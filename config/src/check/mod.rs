@@ -70,12 +70,15 @@ pub struct Checks<'a> {
     pub skip_files: bool,
     /// The gate's own deeper checks.
     pub deep: Option<&'a dyn DeepCheck>,
+    /// A gate is to run with it, now: what it can do without (the forecast's model) is a warning and no error.
+    pub to_run: bool,
 }
 
 impl std::fmt::Debug for Checks<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Checks { now_unix_ms, skip_files, deep } = self;
-        write!(f, "Checks {{ now_unix_ms: {now_unix_ms:?}, skip_files: {skip_files}, deep: {} }}", deep.is_some())
+        let Checks { now_unix_ms, skip_files, deep, to_run } = self;
+        let deep = deep.is_some();
+        write!(f, "Checks {{ now_unix_ms: {now_unix_ms:?}, skip_files: {skip_files}, deep: {deep}, to_run: {to_run} }}")
     }
 }
 

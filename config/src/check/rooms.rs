@@ -27,6 +27,11 @@ impl Checker<'_> {
             self.room(i, room);
             self.draw(i, room);
         }
+        let named = self.policy.forecast.file().is_some_and(|f| !f.as_os_str().is_empty());
+        if named && rooms.iter().all(|r| r.admission != Admission::Forecast) {
+            let instead = "write `admission: forecast` in a room, or `model: none`";
+            self.warning("forecast.model", "no room looks ahead, so nobody asks this model", instead);
+        }
     }
 
     fn room(&mut self, i: usize, room: &RoomSettings) {

@@ -137,6 +137,40 @@ fn deeper_checks_speak_at_the_right_place() {
     assert_eq!(strict.0.get(), 1);
 }
 
+/// Knows that no forecast is any good.
+struct NoForecast;
+
+impl DeepCheck for NoForecast {
+    fn forecast(&self, _: &tidegate_config::ForecastSettings) -> Result<(), String> {
+        Err("says 1e30 about an ordinary minute".into())
+    }
+}
+
+#[test]
+fn a_forecast_model_that_is_no_good_stops_a_check_and_not_a_gate() {
+    let dir = TempDir::new().unwrap();
+    let model = dir.path().join("f.onnx");
+    let text = |admission: &str| {
+        format!(
+            "version: 1\nlisten: [ {{ address: 127.0.0.1:8080 }} ]\nshop: {{ upstreams: [ {{ address: 127.0.0.1:3000 }} ] }}\n\
+             forecast: {{ model: {} }}\nrooms: [ {{ name: drop, admission: {admission} }} ]\n",
+            model.display()
+        )
+    };
+    let of = |to_run: bool, admission: &str| {
+        parse_with(&text(admission), "policy.yaml", &Checks { deep: Some(&NoForecast), to_run, ..Checks::default() })
+    };
+    assert!(of(false, "forecast").unwrap_err().to_string().contains("cannot be read"));
+    assert!(of(true, "forecast").unwrap().render_warnings().contains("cannot be read"), "a gate goes on without it");
+    fs::write(&model, "rubbish").unwrap();
+    assert!(of(false, "forecast").unwrap_err().to_string().contains("says 1e30"));
+    let doubts = of(true, "forecast").unwrap().render_warnings();
+    assert!(doubts.contains("says 1e30") && doubts.contains("experts go on alone"), "{doubts}");
+    assert!(!doubts.contains("nobody asks"), "{doubts}");
+    let doubts = of(true, "measured").unwrap().render_warnings();
+    assert!(doubts.contains("forecast.model: no room looks ahead"), "{doubts}");
+}
+
 #[test]
 fn files_that_are_no_policies() {
     let dir = TempDir::new().unwrap();

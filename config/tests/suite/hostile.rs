@@ -9,7 +9,7 @@ use crate::{examples::examples, golden::NOW_MS};
 
 fn parse(text: &str) -> Result<tidegate_config::Loaded, PolicyErrors> {
     // Mutated paths must not make the test look at files.
-    parse_with(text, "mutant.yaml", &Checks { now_unix_ms: Some(NOW_MS), skip_files: true, deep: None })
+    parse_with(text, "mutant.yaml", &Checks { now_unix_ms: Some(NOW_MS), skip_files: true, ..Checks::default() })
 }
 
 /// Loads, or fails with at least one error, each of which names an existing place and renders on few lines.

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use tidegate_config::{Loaded, Log, LogFormat, LogLevel};
+use tidegate_config::{Loaded, Log, LogFormat, LogLevel, load_with};
 use tidegate_filters::Span;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -73,8 +73,8 @@ impl Serve {
             return Err(fail(Failure::Usage, what));
         }
         match &self.policy {
-            Some(file) => upstream::load(file, false).map_err(refuse),
-            None => Loaded::from_policy(self.defaults.policy()?, &upstream::checks(&upstream::deep(), false)).map_err(refuse),
+            Some(file) => load_with(file, &upstream::checks(&upstream::deep())).map_err(refuse),
+            None => Loaded::from_policy(self.defaults.policy()?, &upstream::checks(&upstream::deep())).map_err(refuse),
         }
     }
 }

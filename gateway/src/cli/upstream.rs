@@ -55,10 +55,10 @@ pub(super) fn deep() -> Deep {
 
 /// Reads a file and checks it as deeply as the gate would.
 pub(super) fn load(file: &Path, skip_files: bool) -> Result<Loaded, tidegate_config::PolicyErrors> {
-    load_with(file, &checks(&deep(), skip_files))
+    load_with(file, &Checks { skip_files, to_run: false, ..checks(&deep()) })
 }
 
-/// All checks, at the present time.
-pub(super) fn checks(deep: &Deep, skip_files: bool) -> Checks<'_> {
-    Checks { now_unix_ms: Some(Clock::new().now().wall_ms), skip_files, deep: Some(deep) }
+/// All checks of a policy that is to run, at the present time.
+pub(super) fn checks(deep: &Deep) -> Checks<'_> {
+    Checks { now_unix_ms: Some(Clock::new().now().wall_ms), skip_files: false, deep: Some(deep), to_run: true }
 }

@@ -7,7 +7,8 @@
 //! * The output's columns go by horizon: for `horizons: [1, 2, 5]` and `quantiles: [0.1, 0.5, 0.9, 0.95, 0.99]` there are 15,
 //!   all quantiles of the first horizon first. `quantiles: [0.5]` is enough: then there is one column a horizon, its median,
 //!   and the gate makes the bands itself, as it does anyway from what the forecast gets wrong.
-//! * A value is `ln((1 + y) / (1 + y₀))`: growth of the count `y` at the horizon over the latest count `y₀`.
+//! * A value is `ln((1 + y) / (1 + y₀))`: growth of the count `y` at the horizon over the latest count `y₀`, between −20 and 20
+//!   ([`GROWTH_MAX`]).
 //! * The card beside it, `NAME.json` for `NAME.onnx`, names the file's SHA-256, the SHA-256 of the list of inputs, the
 //!   horizons in steps of a minute, and the quantiles. The rest is for people.
 
@@ -24,6 +25,8 @@ use crate::{
 
 /// Name of the output of the nets we make; others may call it as they like.
 pub const OUTPUT_NAME: &str = "growth";
+/// Largest growth or fall that is believed, `ln((1 + y) / (1 + y₀))`: five hundred million times.
+pub const GROWTH_MAX: f32 = 20.0;
 /// Farthest horizon, minutes.
 pub const HORIZON_MAX: usize = 60;
 /// Most horizons.

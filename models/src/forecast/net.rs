@@ -9,7 +9,7 @@ use tidegate_filters::{
 };
 
 use super::{
-    card::ForecastCard,
+    card::{ForecastCard, GROWTH_MAX},
     inputs::{self, N, Planned},
 };
 use crate::{
@@ -60,8 +60,9 @@ impl ForecastNet {
         let mut net = ForecastNet { session, card, engine, name, short, failures: 0, last_failure: String::new() };
         for row in 0..ROWS {
             let said = net.raw(&made_up(row)).map_err(|why| ModelError::Unfit { path: path.to_owned(), why })?;
-            if let Some(bad) = said.iter().find(|v| !v.is_finite()) {
-                return Err(ModelError::Unfit { path: path.to_owned(), why: format!("says {bad} about an ordinary minute") });
+            if let Some(bad) = said.iter().find(|v| !is_growth(**v)) {
+                let why = format!("says {bad} about an ordinary minute; growth is between -{GROWTH_MAX} and {GROWTH_MAX}");
+                return Err(unfit(why));
             }
         }
         Ok((net, inspection))
@@ -89,8 +90,8 @@ impl ForecastNet {
         }
         let x = inputs::inputs(history, planned)?;
         let said = match self.raw(&x) {
-            Ok(said) if said.iter().all(|v| v.is_finite()) => said,
-            Ok(_) => return self.fail("a value that is no number".into()),
+            Ok(said) if said.iter().all(|v| is_growth(*v)) => said,
+            Ok(_) => return self.fail(format!("a value that is no growth: beyond {GROWTH_MAX}, or no number")),
             Err(why) => return self.fail(why),
         };
         self.failures = 0;
@@ -145,6 +146,11 @@ impl ForecastNet {
             self.engine.describe()
         )
     }
+}
+
+fn is_growth(value: f32) -> bool {
+    // No number compares with nothing.
+    value.abs() <= GROWTH_MAX
 }
 
 /// What the experts are told of it.

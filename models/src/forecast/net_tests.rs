@@ -78,6 +78,8 @@ fn what_breaks_the_contract_is_told() {
     assert!(refused(&good[..good.len() / 2], &card(&good[..good.len() / 2], "[1]", "[0.5]")).contains("m.onnx"));
     let nan = linear(&vec![f32::NAN; N], 1);
     assert!(refused(&nan, &card(&nan, "[1]", "[0.5]")).contains("says NaN about an ordinary minute"));
+    let huge = linear(&vec![1e30; N], 1);
+    assert!(refused(&huge, &card(&huge, "[1]", "[0.5]")).contains("growth is between -20 and 20"));
     let narrow = testing::model(
         vec![node(OpType::MatMul, &[INPUT_NAME, "w"], "out")],
         vec![TensorProto::from_f32("w", vec![7, 1], vec![0.0; 7])],
