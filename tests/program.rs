@@ -158,3 +158,62 @@ fn a_bypass_from_the_command_line_goes_past_the_room() {
     assert!(said.contains("https://shop.example/.tidegate/bypass?token=") && said.contains("id "), "{said}");
     assert_eq!(make(&["--for", "100d"]).status.code(), Some(2));
 }
+
+#[test]
+fn series_that_cannot_be_judged_and_files_that_would_be_lost_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let write = |name: &str, step: u64, rows: u64| {
+        let rows: String = (0..rows).map(|i| format!("{},{}\n", 1_700_000_000 + i * step, 5 + i % 3)).collect();
+        std::fs::write(at(name), format!("time,count\n{rows}")).unwrap();
+    };
+    write("short.csv", 60, 2);
+    write("five.csv", 300, 60);
+    let short = run(&["evaluate", "forecast", &at("short.csv")]);
+    assert!(!short.status.success() && text(&short).contains("2 steps are too few"), "{}", text(&short));
+    let runtime = run(&["evaluate", "forecast", &at("five.csv"), "--runtime", "foo"]);
+    assert!(!runtime.status.success() && text(&runtime).contains("--runtime is auto"), "{}", text(&runtime));
+    let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/foreign/sklearn.onnx").display().to_string();
+    let other = run(&["evaluate", "forecast", &model, &at("five.csv"), "--runtime", "builtin"]);
+    assert!(other.status.success() && text(&other).contains("its steps are 300 s and the net"), "{}", text(&other));
+    let before = std::fs::read(at("five.csv")).unwrap();
+    let over = run(&["data", "import", &at("five.csv"), "--out", &format!("{}/./five.csv", dir.path().display())]);
+    assert!(!over.status.success() && text(&over).contains("would be overwritten"), "{}", text(&over));
+    assert_eq!(std::fs::read(at("five.csv")).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_forecast_model_does_not_keep_the_gate_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("f.onnx");
+    std::fs::write(&model, b"no model").unwrap();
+    let shop = Shop::start();
+    let policy = dir.path().join("p.yaml");
+    let text_of = format!(
+        "version: 1\nlisten: [ {{ address: 127.0.0.1:0 }} ]\nshop: {{ upstreams: [ {{ address: {} }} ] }}\n\
+         filters: [ {{ waiting_room: {{ room: drop }} }} ]\nrooms: [ {{ name: drop, admission: forecast }} ]\n\
+         forecast: {{ model: {} }}\n",
+        shop.address,
+        model.display()
+    );
+    std::fs::write(&policy, text_of).unwrap();
+    let policy = policy.display().to_string();
+    let checked = run(&["check", &policy]);
+    assert!(!checked.status.success() && text(&checked).contains("forecast.model"), "{}", text(&checked));
+    // It ends by itself when the line never comes.
+    let mut bounded = Command::new("timeout");
+    bounded.arg("30").arg(tidegate().get_program()).args(["serve", "--policy", &policy]);
+    let mut gate = bounded.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(gate.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut said = String::new();
+    for line in lines {
+        said += &line;
+        said.push('\n');
+        if line.contains("the forecast's model is refused") {
+            break;
+        }
+    }
+    Command::new("kill").args(["-TERM", &gate.id().to_string()]).status().unwrap();
+    gate.wait().unwrap();
+    assert!(said.contains("experts go on alone") && said.contains("visitors come in"), "{said}");
+}

@@ -154,8 +154,14 @@ impl Read {
         }
     }
 
-    /// Reads one file.
+    /// Reads one file; what is odd about it is said on standard error.
     pub(super) fn read(&self, file: &Path) -> Result<Imported, Failure> {
+        let imported = self.import(file)?;
+        imported.report.notes.iter().for_each(|n| note(&format!("note: {}: {n}", file.display())));
+        Ok(imported)
+    }
+
+    fn import(&self, file: &Path) -> Result<Imported, Failure> {
         import(file, &self.options()).map_err(|e| {
             let how = if matches!(e, DataError::Io { .. }) { Failure::Runtime } else { Failure::Check };
             fail(how, &e.to_string())
@@ -187,6 +193,10 @@ fn into_series(files: &[PathBuf], out: Option<&Path>, read: &Read, json: bool) -
                 format!("{}: a series of this name was just written to {}; import it apart", file.display(), path.display());
             return Err(fail(Failure::Usage, &what));
         }
+        if is_same(file, &path) {
+            let what = format!("{}: would be overwritten by what is read from it; give another --out", file.display());
+            return Err(fail(Failure::Usage, &what));
+        }
         write(&path, &csv)?;
         let gaps = imported.series.gaps();
         if json {
@@ -211,16 +221,22 @@ fn into_series(files: &[PathBuf], out: Option<&Path>, read: &Read, json: bool) -
                 r.repeats,
                 r.unreadable
             ))?;
-            r.notes.iter().for_each(|n| note(&format!("note: {n}")));
         }
     }
     Ok(())
 }
 
+/// The same file, by whatever name.
+fn is_same(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |p: &Path| std::fs::metadata(p).map(|m| (m.dev(), m.ino())).ok();
+    id(a).is_some_and(|a| id(b) == Some(a))
+}
+
 fn tell(files: &[PathBuf], html: Option<&Path>, read: &Read, json: bool) -> Outcome {
     let mut parts = Vec::new();
     for file in files {
-        let imported = read.read(file)?;
+        let imported = read.import(file)?;
         let d = describe(&imported.series, &imported.report);
         if json {
             say(&serde_json::to_string(&d).map_err(|e| fail(Failure::Runtime, &e.to_string()))?)?;

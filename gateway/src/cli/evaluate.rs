@@ -14,7 +14,7 @@ use tidegate_models::{
         card::ForecastCard,
         data::Series,
         evaluate::{Evaluation, TEST_SHARE, evaluate, horizons, method},
-        inputs::Planned,
+        inputs::{Planned, STEP_S},
         net::ForecastNet,
         score::Score,
     },
@@ -25,7 +25,7 @@ use super::{
     Failure, Outcome,
     data::{Read, write},
     evaluate_bots::EvaluateBots,
-    fail, say,
+    fail, note, say,
 };
 
 /// Arguments of `evaluate`.
@@ -87,10 +87,23 @@ impl Evaluate {
         if asked.iter().any(|h| !(1..=10_000).contains(h)) {
             return Err(fail(Failure::Usage, "--horizons are numbers of steps, from 1 to 10000"));
         }
-        let mut net = models.first().map(|m| open(m, &runtime)).transpose()?;
+        let runtime = named(&runtime)?;
+        let mut net = models.first().map(|m| open(m, runtime)).transpose()?;
         let mut all: Vec<(Series, Evaluation)> = Vec::new();
         for file in data {
             let series = read.read(file)?.series;
+            if series.len() < STEPS_MIN {
+                let what =
+                    format!("{}: {} steps are too few to judge a forecast on; {STEPS_MIN} or more", file.display(), series.len());
+                return Err(fail(Failure::Check, &what));
+            }
+            if let Some(net) = net.as_ref().filter(|_| series.step_s != STEP_S) {
+                let (model, step) = (&net.card().name, series.step_s);
+                note(&format!(
+                    "note: {}: its steps are {step} s and the net `{model}` speaks on {STEP_S} s: it is left out",
+                    file.display()
+                ));
+            }
             let horizons = if asked.is_empty() { horizons(series.step_s) } else { asked.clone() };
             let bar = progress(&series.name);
             let mut ask = net.as_mut().map(|net| |h: &_| net.says(h, &Planned::default()));
@@ -113,9 +126,16 @@ impl Evaluate {
     }
 }
 
+/// Steps of a series without which there is nothing to learn from and to judge.
+const STEPS_MIN: usize = 20;
+
+/// A runtime by its name.
+pub(super) fn named(runtime: &str) -> Result<Runtime, Failure> {
+    Runtime::named(runtime).ok_or_else(|| fail(Failure::Usage, "--runtime is auto, onnxruntime or builtin"))
+}
+
 /// A model for evaluation.
-pub(super) fn open(path: &Path, runtime: &str) -> Result<ForecastNet, Failure> {
-    let runtime = Runtime::named(runtime).ok_or_else(|| fail(Failure::Usage, "--runtime is auto, onnxruntime or builtin"))?;
+pub(super) fn open(path: &Path, runtime: Runtime) -> Result<ForecastNet, Failure> {
     ForecastNet::open(path, runtime).map_err(|e| fail(Failure::Check, &e.to_string()))
 }
 

@@ -48,8 +48,9 @@ pub(super) fn read(path: &Path, bytes: &[u8], options: &Options) -> Result<Impor
     let table = Table::of(path, text);
     let time_at = table.time_column(options)?;
     let count_at = table.count_column(options, time_at)?;
-    let times = table.times(time_at)?;
+    let (times, dates) = table.times(time_at)?;
     let mut report = Report { rows: times.len() as u64, ..Report::default() };
+    report.notes.extend(dates);
     report.unsorted = times.windows(2).filter(|w| w[1] < w[0]).count() as u64;
     let mut order: Vec<usize> = (0..times.len()).collect();
     order.sort_by(|a, b| times[*a].total_cmp(&times[*b]));
@@ -60,7 +61,14 @@ pub(super) fn read(path: &Path, bytes: &[u8], options: &Options) -> Result<Impor
         _ => None,
     };
     let series = match steps {
-        Some((column, step_s)) => table.counted(options, &order, &times, column, step_s, &mut report)?,
+        Some((column, step_s)) => {
+            let series = table.counted(options, &order, &times, column, step_s, &mut report)?;
+            if report.duplicates > 0 {
+                let what = "rows have a time that was there before: of each time the last row counts, the others are left out";
+                report.notes.push(format!("{} {what}", report.duplicates));
+            }
+            series
+        }
         None => {
             report.notes.push("no column of counts at equal steps: each line is one event".into());
             events(path, &sorted, options)?
@@ -138,12 +146,19 @@ impl<'t> Table<'t> {
         Ok(named.or_else(|| (0..self.width()).find(|c| numeric(*c))))
     }
 
-    fn times(&self, column: usize) -> Result<Vec<f64>, DataError> {
+    /// Unix seconds; and in words how dates with slashes were read, where both ways are possible or one is unusual.
+    fn times(&self, column: usize) -> Result<(Vec<f64>, Option<String>), DataError> {
+        let slashes = time::Slashes::of(self.rows.iter().map(|(_, cells)| cells.get(column).unwrap_or_default()));
+        if let Some((day_first, month_first)) = slashes.contradict() {
+            let why = format!("`{}` has the day first and `{}` the month: write dates as 2026-12-01", day_first, month_first);
+            return Err(self.error(self.rows.first().map_or(1, |r| r.0), why));
+        }
         let time = |(line, cells): &(usize, StringRecord)| {
             let cell = cells.get(column).unwrap_or_default();
-            time::parse(cell).ok_or_else(|| self.error(*line, format!("`{}` is no time", short(cell))))
+            slashes.parse(cell).ok_or_else(|| self.error(*line, format!("`{}` is no time", short(cell))))
         };
-        self.rows.iter().map(time).collect()
+        let times = self.rows.iter().map(time).collect::<Result<_, _>>()?;
+        Ok((times, slashes.words()))
     }
 
     fn counted(

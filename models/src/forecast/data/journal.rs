@@ -10,6 +10,9 @@ use super::{
 };
 use crate::journal::{JournalReader, list};
 
+/// Damaged files that are named; more are counted.
+const DAMAGED_SHOWN: usize = 5;
+
 pub(super) fn read(path: &Path, options: &Options) -> Result<Imported, DataError> {
     let whole = |why: String| DataError::Whole { path: path.to_owned(), why };
     let files: Vec<PathBuf> = if path.is_dir() { list(path).map_err(|e| whole(e.to_string()))? } else { vec![path.to_owned()] };
@@ -19,10 +22,24 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Imported, DataError
     let mut report = Report::default();
     let mut visits: Vec<(f64, u64)> = Vec::new();
     let mut sold_out_s: Option<f64> = None;
+    let (mut damaged, mut whole_files) = (Vec::new(), 0);
     for file in &files {
-        let reader = JournalReader::open(file).map_err(|e| whole(e.to_string()))?;
-        for row in reader {
-            let row = row.map_err(|e| whole(e.to_string()))?;
+        let rows = match JournalReader::open(file) {
+            Ok(rows) => rows,
+            Err(e) => {
+                damaged.push(e);
+                continue;
+            }
+        };
+        whole_files += 1;
+        for row in rows {
+            let row = match row {
+                Ok(row) => row,
+                Err(e) => {
+                    damaged.push(e);
+                    break;
+                }
+            };
             report.rows += 1;
             let at_s = row.at_ms as f64 / 1_000.0;
             match row.kind {
@@ -43,6 +60,16 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Imported, DataError
             }
             visits.push((at_s, if row.visitor == 0 { row.network } else { row.visitor }));
         }
+    }
+    if whole_files == 0
+        && let Some(first) = damaged.first()
+    {
+        return Err(whole(format!("none of {} files can be read; the first: {first}", files.len())));
+    }
+    // One damaged file is no reason to know nothing of the others.
+    report.notes.extend(damaged.iter().take(DAMAGED_SHOWN).map(|e| format!("passed over: {e}")));
+    if damaged.len() > DAMAGED_SHOWN {
+        report.notes.push(format!("{} more files are damaged", damaged.len() - DAMAGED_SHOWN));
     }
     report.unsorted = visits.windows(2).filter(|w| w[1].0 < w[0].0).count() as u64;
     visits.sort_by(|a, b| a.0.total_cmp(&b.0));

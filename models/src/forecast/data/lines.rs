@@ -90,9 +90,14 @@ pub(crate) struct Frame<'l> {
     pub(crate) rest: &'l str,
 }
 
-/// `a - - [time] "request" rest`
+/// `a - - [time] "request" rest`; Apache's `vhost_combined` has the host's name and port before the address.
 pub(crate) fn frame(line: &str) -> Option<Frame<'_>> {
-    let (address, rest) = line.split_once(' ')?;
+    let (first, rest) = line.split_once(' ')?;
+    let is_address = |word: &str| word.parse::<std::net::IpAddr>().is_ok();
+    let address = match rest.split_once(' ') {
+        Some((second, _)) if is_address(second) && !is_address(first) => second,
+        _ => first,
+    };
     let (_, rest) = rest.split_once('[')?;
     let (at, rest) = rest.split_once("] \"")?;
     let (request, rest) = rest.split_once("\" ")?;

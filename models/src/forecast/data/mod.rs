@@ -11,6 +11,7 @@ mod time;
 use std::{
     fs,
     io::Read as _,
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +25,8 @@ use serde::Serialize;
 
 /// Largest file that is read.
 pub const FILE_BYTES_MAX: u64 = 4 << 30;
+/// Most that is read from a pipe, whose end nobody knows.
+pub const PIPE_BYTES_MAX: u64 = 1 << 30;
 /// Largest count of one step.
 pub const COUNT_MAX: f64 = 1e12;
 
@@ -153,11 +156,18 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, DataError> {
     if found.is_dir() || options.format == Some(Format::Journal) || path.extension().is_some_and(|e| e == "parquet") {
         return journal::read(path, options);
     }
-    if found.len() > FILE_BYTES_MAX {
-        return Err(whole(format!("{} bytes; at most {FILE_BYTES_MAX} are read: split it", found.len())));
+    let kind = found.file_type();
+    let most = if kind.is_file() { FILE_BYTES_MAX } else { PIPE_BYTES_MAX };
+    if kind.is_char_device() || kind.is_block_device() {
+        return Err(whole("is a device and may never end; write what it holds to a file first".into()));
     }
     let mut bytes = Vec::new();
-    fs::File::open(path).map_err(io("open it"))?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io("read it"))?;
+    if found.len() <= most {
+        fs::File::open(path).map_err(io("open it"))?.take(most + 1).read_to_end(&mut bytes).map_err(io("read it"))?;
+    }
+    if found.len().max(bytes.len() as u64) > most {
+        return Err(whole(format!("holds more than {most} bytes, which are the most that is read: split it")));
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(whole("is empty; a series needs at least two lines with a time and a count".into()));

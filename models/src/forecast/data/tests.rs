@@ -144,3 +144,58 @@ fn what_is_written_is_read_again() {
     let again = read(&i.series.to_csv()).unwrap();
     assert_eq!(again.series, i.series);
 }
+
+#[test]
+fn what_was_assumed_or_left_out_is_said() {
+    let twice = read("t,count\n1700000000,5\n1700000060,6\n1700000060,7\n1700000120,3\n").unwrap();
+    assert!(twice.report.notes.iter().any(|n| n.starts_with("1 rows have a time that was there before")), "{:?}", twice.report);
+    let unsure = read("when,count\n05/04/2015 10:00,5\n05/04/2015 10:01,6\n05/04/2015 10:02,7\n").unwrap();
+    assert!(unsure.report.notes.iter().any(|n| n.contains("month first")), "{:?}", unsure.report);
+    let days = "when,count\n05/04/2015 23:59,5\n06/04/2015 00:00,6\n25/04/2015 00:00,7\n25/04/2015 00:01,7\n";
+    let days = read(days).unwrap();
+    assert_eq!(days.series.start_s % 86_400, 86_400 - 60);
+    assert!(days.report.notes.iter().any(|n| n.contains("day first, as `25/04/2015 00:00` must be")), "{:?}", days.report);
+    assert!(refused("when,count\n25/04/2015 10:00,5\n04/25/2015 10:01,6\n").contains("write dates as 2026-12-01"));
+}
+
+#[test]
+fn a_host_before_the_address_is_no_address() {
+    let log: String = (0..20)
+        .map(|i| {
+            format!("www.shop.example:443 10.0.0.{i} - - [01/Jan/2026:00:00:{i:02} +0000] \"GET /a HTTP/1.1\" 200 23 \"-\" \"Firefox\"\n")
+        })
+        .collect();
+    let options = Options { step_s: Some(10), ..Options::default() };
+    let i = read_as("other_vhosts_access.log", log.as_bytes(), &options).unwrap();
+    assert_eq!(
+        (i.format, i.series.counts.clone()),
+        (Format::Combined, vec![Some(10.0), Some(10.0)]),
+        "twenty people, not one host"
+    );
+}
+
+#[test]
+fn what_never_ends_is_not_read() {
+    let e = import(Path::new("/dev/zero"), &Options::default()).unwrap_err().to_string();
+    assert!(e.contains("may never end"), "{e}");
+}
+
+#[test]
+fn one_damaged_file_of_a_journal_is_passed_over() {
+    use crate::journal::{JournalWriter, file_name};
+    use tidegate_filters::{Row, record::Kind};
+    let dir = tempfile::tempdir().unwrap();
+    let (good, bad) = (dir.path().join(file_name(1_700_000_000_000, 1)), dir.path().join(file_name(1_700_000_900_000, 2)));
+    let row = |i: u64| Row { at_ms: 1_700_000_000_000 + i * 1_000, kind: Kind::Visit, visitor: i + 1, ..Row::blank() };
+    let mut writer = JournalWriter::create(&good).unwrap();
+    writer.write(&(0..300).map(row).collect::<Vec<_>>()).unwrap();
+    writer.finish().unwrap();
+    let alone = import(dir.path(), &Options::default()).unwrap();
+    fs::write(&bad, b"PAR1 rubbish").unwrap();
+    let i = import(dir.path(), &Options::default()).unwrap();
+    assert_eq!(i.series, alone.series);
+    assert!(i.report.notes.iter().any(|n| n.starts_with("passed over: ")), "{:?}", i.report.notes);
+    fs::write(&good, b"PAR1 rubbish").unwrap();
+    let e = import(dir.path(), &Options::default()).unwrap_err().to_string();
+    assert!(e.contains("none of 2 files can be read"), "{e}");
+}
