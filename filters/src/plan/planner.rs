@@ -173,8 +173,8 @@ impl Planner {
         let mut plan = self.measured(room, refill, self.seen.exempt_per_s);
         let _ = write!(plan.reason, "; {}", self.trust.words(outlook));
         let stock = stats.and_then(|s| {
-            let conversion = side.conversion.learn(s);
-            stock::refill_max(s, conversion, self.load.stay_s()).map(|most| (most, conversion))
+            let bought = side.conversion.learn(s, self.load.stay_s());
+            stock::refill_max(s, bought, self.load.stay_s()).map(|most| (most, bought.per_pass))
         });
         if let Some((most, conversion)) = stock.filter(|s| s.0 < plan.refill_per_s) {
             plan.refill_per_s = most;

@@ -16,30 +16,49 @@ pub(super) struct Conversion {
     sale: Option<String>,
     /// Passes given before this sale was looked at.
     passes_before: u64,
+    sold: u64,
+    /// Units sold lately: their buyers are still inside, and have what they came for.
+    lately: f64,
+}
+
+/// What passes buy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Bought {
+    /// Units a pass buys.
+    pub(super) per_pass: f64,
+    /// People inside who have bought.
+    pub(super) inside: f64,
 }
 
 impl Conversion {
-    /// Looks at a room; units sold by each pass that has ended.
-    pub(super) fn learn(&mut self, stats: &RoomStats) -> f64 {
+    /// Looks at a room, once a second; units sold by each pass that has ended or has bought.
+    pub(super) fn learn(&mut self, stats: &RoomStats, stay_s: f64) -> Bought {
         let passes = stats.seated + stats.walk_ins;
+        let live = f64::from(stats.seats_live);
+        let sold = stats.stock.map_or(0, |u| u.sold);
         if self.sale != stats.sale {
             // What is inside when a sale begins will shop in it.
-            self.passes_before = passes.saturating_sub(stats.seats_live.into());
-            self.sale.clone_from(&stats.sale);
+            let passes_before = passes.saturating_sub(stats.seats_live.into());
+            *self = Conversion { sale: stats.sale.clone(), passes_before, sold, lately: 0.0 };
         }
+        // Who buys stays for less than a whole stay after that: forgotten in about that time.
+        self.lately = self.lately * (-1.0 / stay_s.max(1.0)).exp() + sold.saturating_sub(self.sold) as f64;
+        self.sold = sold;
+        let inside = self.lately.min(live);
         let ended = passes.saturating_sub(self.passes_before).saturating_sub(stats.seats_live.into()) as f64;
-        let sold = stats.stock.map_or(0, |u| u.sold) as f64;
-        ((sold + CONVERSION_FIRST * CONVERSION_WEIGHT) / (ended + CONVERSION_WEIGHT)).max(CONVERSION_MIN)
+        let guess = CONVERSION_FIRST * CONVERSION_WEIGHT;
+        let per_pass = ((sold as f64 + guess) / (ended + inside + CONVERSION_WEIGHT)).max(CONVERSION_MIN);
+        Bought { per_pass, inside }
     }
 }
 
 /// Most passes a second by the stock; `None` where nothing is counted.
-pub(super) fn refill_max(stats: &RoomStats, conversion: f64, stay_s: f64) -> Option<f64> {
+pub(super) fn refill_max(stats: &RoomStats, bought: Bought, stay_s: f64) -> Option<f64> {
     let units = stats.stock?;
     let free = units.free? as f64;
-    let held = (units.held + units.in_flight) as f64;
-    let without_hold = (f64::from(stats.seats_live) - held).max(0.0);
-    Some(OVER * (free - conversion * without_hold).max(0.0) / (conversion * stay_s.max(1.0)))
+    let served = (units.held + units.in_flight) as f64 + bought.inside;
+    let will_buy = bought.per_pass * (f64::from(stats.seats_live) - served).max(0.0);
+    Some(OVER * (free - will_buy).max(0.0) / (bought.per_pass * stay_s.max(1.0)))
 }
 
 #[cfg(test)]
@@ -54,22 +73,42 @@ mod tests {
 
     #[test]
     fn passes_stop_when_those_inside_will_buy_what_is_left() {
+        let half = Bought { per_pass: 0.5, inside: 0.0 };
         // Every other pass buys; 100 inside without a hold will take 50.
-        assert_eq!(refill_max(&stats(50, 0, 100, 100, 0), 0.5, 60.0), Some(0.0));
+        assert_eq!(refill_max(&stats(50, 0, 100, 100, 0), half, 60.0), Some(0.0));
         // 200 left: 150 more than they will take, at half a unit a pass over 60 s, and a fifth more.
-        assert_eq!(refill_max(&stats(200, 0, 100, 100, 0), 0.5, 60.0), Some(6.0));
+        assert_eq!(refill_max(&stats(200, 0, 100, 100, 0), half, 60.0), Some(6.0));
         // Those who hold a unit already have theirs.
-        assert_eq!(refill_max(&stats(200, 0, 100, 100, 40), 0.5, 60.0), Some(1.2 * 170.0 / 30.0));
-        assert_eq!(refill_max(&RoomStats::default(), 0.5, 60.0), None);
+        assert_eq!(refill_max(&stats(200, 0, 100, 100, 40), half, 60.0), Some(1.2 * 170.0 / 30.0));
+        assert_eq!(refill_max(&RoomStats::default(), half, 60.0), None);
     }
 
     #[test]
     fn conversion_is_learnt_in_each_sale() {
         let mut c = Conversion::default();
-        assert_eq!(c.learn(&stats(500, 0, 0, 0, 0)), 0.5);
-        let v = c.learn(&stats(400, 100, 1_000, 50, 0));
-        assert!((v - 125.0 / 1_000.0).abs() < 1e-9, "{v}");
+        let first = Bought { per_pass: 0.5, inside: 0.0 };
+        assert_eq!(c.learn(&stats(500, 0, 0, 0, 0), 60.0), first);
+        let v = c.learn(&stats(400, 100, 1_000, 50, 0), 60.0);
+        assert_eq!(v, Bought { per_pass: 125.0 / 1_050.0, inside: 50.0 });
         let other = RoomStats { sale: Some("t".into()), ..stats(500, 0, 1_000, 0, 0) };
-        assert_eq!(c.learn(&other), 0.5, "another sale, other people");
+        assert_eq!(c.learn(&other, 60.0), first, "another sale, other people");
+    }
+
+    #[test]
+    fn who_has_bought_and_is_still_inside_is_no_second_customer() {
+        let (mut c, mut bought) = (Conversion::default(), None);
+        // 300 are let in at once, ten buy each second, and nobody has left yet.
+        for second in 0..=25 {
+            let now = stats(500 - 10 * second, 10 * second, 300, 300, 0);
+            bought = Some((c.learn(&now, 60.0), now));
+        }
+        let (bought, now) = bought.unwrap();
+        assert!(bought.per_pass < 1.2 && bought.inside > 150.0, "{bought:?}");
+        assert!(refill_max(&now, bought, 60.0) > Some(1.0), "the room goes on: {bought:?}");
+        // A minute after the last sale they have gone, and those inside are customers again.
+        for _ in 0..120 {
+            c.learn(&now, 60.0);
+        }
+        assert!(c.learn(&now, 60.0).inside < 30.0);
     }
 }
