@@ -7,7 +7,7 @@ use crate::{
     rule::{
         address::Address,
         bot_gate::{BotGate, BotGateSettings, Class},
-        pass::cleared,
+        pass::{Cleared, cleared},
         sale_window::{Sale, SaleWindow},
         visitor_rate::VisitorRate,
     },
@@ -178,7 +178,10 @@ impl Pipeline {
         for (i, (filter, shadow)) in self.filters.iter().enumerate() {
             let index = i as u8;
             let opinion = match filter {
-                Filter::Address(f) => f.check(visit),
+                // An operator who granted this visitor's appeal knew of the list.
+                Filter::Address(f) => {
+                    f.check(visit).filter(|o| o.1 != Reason::AddressDenied || cleared(visit, now) != Some(Cleared::Granted))
+                }
                 Filter::SaleWindow(f) => f.check(visit, now),
                 Filter::VisitorRate(f) => quota_opinion(f.check(visit, index, now), *shadow, notes),
                 Filter::BotGate(_) | Filter::WaitingRoom { .. } => None,

@@ -60,7 +60,6 @@ fn cookie_kind(name: &str) -> Option<Kind> {
         "clearance" => Some(Kind::Clearance),
         "bypass" => Some(Kind::Bypass),
         "detour" => Some(Kind::Detour),
-        "grant" => Some(Kind::Grant),
         _ if name.starts_with("ticket-") => Some(Kind::Ticket),
         _ if name.starts_with("pass-") => Some(Kind::Pass),
         _ => None,

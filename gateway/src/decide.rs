@@ -9,6 +9,7 @@ use tidegate_filters::{
 };
 
 use crate::{
+    appeal,
     counts::HeadFault,
     door::Facts,
     head::Head,
@@ -65,7 +66,10 @@ pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut
         hello: facts.map_or(0, |f| f.hello),
         now: trace.started,
     };
-    let intake = intake::read(head, &cx);
+    let mut intake = intake::read(head, &cx);
+    if let Some(visitor) = intake.visitor.filter(|v| shared.appeals.lets_through(*v, trace.started.wall_ms)) {
+        intake.tokens.push(appeal::grant(visitor, &intake.host, trace.started));
+    }
     trace.parsed(intake);
     trace.row.ja4 = facts.and_then(|f| f.ja4.clone());
     if let Some(port) = facts.and_then(|f| f.redirect) {

@@ -7,6 +7,7 @@ use axum::{
     http::StatusCode,
 };
 use serde::Deserialize;
+use tidegate_filters::reference::Reference;
 
 use super::{
     App,
@@ -39,6 +40,8 @@ pub(super) async fn decide(State(app): State<App>, Path(reference): Path<String>
         let what = "what is said to the visitor is too long, or has a control character";
         return Err(Fault::new(StatusCode::BAD_REQUEST, "SAY", what, DECIDE));
     }
+    // As people type it.
+    let reference = reference.parse::<Reference>().map_or(reference, |r| r.to_string());
     let decided = app.control.decide_appeal(&reference, grant, say).await.map_err(|e| {
         Fault::new(StatusCode::NOT_FOUND, "NO_APPEAL", &e.to_string(), "GET /v1/appeals lists them with their references")
     })?;

@@ -2,23 +2,31 @@
 
 mod page;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tidegate_filters::{Reason, Row, record::Kind};
+use tidegate_filters::{Reason, Row, VisitorId, record::Kind};
 
 use crate::{
     control::Control,
     store::{Batch, Commit, Store, StoreError, Table},
 };
 
-pub use page::{offered, outcome, take};
+pub use page::{grant, offered, outcome, take};
 
 /// Most appeals kept; the oldest decided one makes room for a new one.
-pub const APPEALS_MAX: usize = 2_000;
-/// Most undecided appeals of one network.
+const APPEALS_MAX: usize = 2_000;
+/// Most undecided ones: what is decided is known for a while, whatever is sent.
+const UNDECIDED_MAX: usize = 1_500;
+/// A granted appeal lets its visitor through this long, milliseconds.
+const GRANT_MS: u64 = 24 * 3_600_000;
+/// Most undecided appeals of one network (IPv4 /24, IPv6 /64).
 const OPEN_OF_A_NETWORK_MAX: usize = 20;
 /// Longest text of a visitor or an operator, characters.
 pub const TEXT_MAX: usize = 500;
@@ -33,17 +41,15 @@ pub struct Appeal {
     pub visitor: String,
     /// Why.
     pub reason: String,
-    /// Null where none was known.
-    pub score: Option<f32>,
     /// Unix milliseconds.
     pub at_unix_ms: u64,
     /// In the visitor's words.
     pub text: String,
     /// Null while nobody has decided.
     pub outcome: Option<Outcome>,
-    /// Who may read the outcome, as in the journal.
+    /// Who may read the outcome and is let through, as in the journal.
     pub holder: String,
-    /// Where it came from, as in the journal.
+    /// Keyed hash of where it came from.
     pub network: String,
 }
 
@@ -61,8 +67,8 @@ pub struct Outcome {
 /// Why an appeal is not taken, or not decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AppealError {
-    /// All that are kept are undecided.
-    #[error("{APPEALS_MAX} appeals are undecided: no more are taken")]
+    /// As many are undecided as may be.
+    #[error("{UNDECIDED_MAX} appeals are undecided: no more are taken")]
     Full,
     /// As many of this network are undecided as may be.
     #[error("{OPEN_OF_A_NETWORK_MAX} appeals of this network are undecided: no more are taken from it")]
@@ -74,7 +80,11 @@ pub enum AppealError {
 
 /// The appeals of a gate.
 #[derive(Debug, Default)]
-pub struct Appeals(Mutex<BTreeMap<String, Appeal>>);
+pub struct Appeals {
+    all: Mutex<BTreeMap<String, Appeal>>,
+    /// Whom a granted one lets through, and until when, Unix milliseconds: for every request to look at.
+    granted: ArcSwap<HashMap<u64, u64>>,
+}
 
 impl Appeals {
     /// Those an earlier life kept.
@@ -85,18 +95,23 @@ impl Appeals {
                 all.insert(appeal.reference.clone(), appeal);
             }
         })?;
-        Ok(Appeals(Mutex::new(all)))
+        let granted = granted(&all);
+        Ok(Appeals { all: Mutex::new(all), granted: ArcSwap::from_pointee(granted) })
     }
 
-    /// Takes one; a second about the same refusal changes nothing. Told to the visitor once it is durable.
-    fn take(&self, appeal: Appeal, store: &dyn Store) -> Result<Option<Commit>, AppealError> {
-        let mut all = self.0.lock();
-        if all.contains_key(&appeal.reference) {
-            return Ok(None);
+    /// Takes one: its reference, and when it is durable. A second one of somebody, or about the same refusal, changes nothing.
+    fn take(&self, appeal: Appeal, store: &dyn Store) -> Result<(String, Option<Commit>), AppealError> {
+        let mut all = self.all.lock();
+        let undecided = || all.values().filter(|a| a.outcome.is_none());
+        let same = undecided().find(|a| a.holder == appeal.holder).or_else(|| all.get(&appeal.reference));
+        if let Some(same) = same.filter(|a| a.holder == appeal.holder) {
+            return Ok((same.reference.clone(), None));
         }
-        let undecided = |a: &&Appeal| a.outcome.is_none() && a.network == appeal.network;
-        if all.values().filter(undecided).count() >= OPEN_OF_A_NETWORK_MAX {
+        if same.is_some() || undecided().filter(|a| a.network == appeal.network).count() >= OPEN_OF_A_NETWORK_MAX {
             return Err(AppealError::NetworkFull);
+        }
+        if undecided().count() >= UNDECIDED_MAX {
+            return Err(AppealError::Full);
         }
         let mut batch = Batch::new();
         if all.len() >= APPEALS_MAX {
@@ -106,35 +121,48 @@ impl Appeals {
             all.remove(&oldest);
         }
         put(&mut batch, &appeal);
-        all.insert(appeal.reference.clone(), appeal);
-        Ok(Some(store.commit(batch)))
+        let reference = appeal.reference.clone();
+        all.insert(reference.clone(), appeal);
+        Ok((reference, Some(store.commit(batch))))
     }
 
     /// Decides one, also again.
     fn decide(&self, reference: &str, outcome: Outcome, store: &dyn Store) -> Result<(Appeal, Commit), AppealError> {
-        let mut all = self.0.lock();
+        let mut all = self.all.lock();
         let appeal = all.get_mut(reference).ok_or(AppealError::Unknown)?;
         appeal.outcome = Some(outcome);
         let mut batch = Batch::new();
         put(&mut batch, appeal);
-        Ok((appeal.clone(), store.commit(batch)))
+        let appeal = appeal.clone();
+        self.granted.store(Arc::new(granted(&all)));
+        Ok((appeal, store.commit(batch)))
+    }
+
+    /// Whether an operator lets this visitor through.
+    pub fn lets_through(&self, visitor: VisitorId, wall_ms: u64) -> bool {
+        self.granted.load().get(&visitor.0).is_some_and(|until| wall_ms < *until)
     }
 
     fn of(&self, reference: &str) -> Option<Appeal> {
-        self.0.lock().get(reference).cloned()
+        self.all.lock().get(reference).cloned()
     }
 
     /// All of them: undecided ones first, each from the oldest on.
     pub fn list(&self) -> Vec<Appeal> {
-        let mut list: Vec<_> = self.0.lock().values().cloned().collect();
+        let mut list: Vec<_> = self.all.lock().values().cloned().collect();
         list.sort_by_key(|a| (a.outcome.is_some(), a.at_unix_ms));
         list
     }
 
     /// How many nobody has decided.
     pub fn undecided(&self) -> usize {
-        self.0.lock().values().filter(|a| a.outcome.is_none()).count()
+        self.all.lock().values().filter(|a| a.outcome.is_none()).count()
     }
+}
+
+fn granted(all: &BTreeMap<String, Appeal>) -> HashMap<u64, u64> {
+    let until = |a: &Appeal| a.outcome.as_ref().filter(|o| o.granted).map(|o| o.at_unix_ms + GRANT_MS);
+    all.values().filter_map(|a| Some((u64::from_str_radix(&a.holder, 16).ok()?, until(a)?))).collect()
 }
 
 fn put(batch: &mut Batch, appeal: &Appeal) {
@@ -180,11 +208,10 @@ mod tests {
             reference: format!("R{n:06}"),
             visitor: "00000000000000aa".into(),
             reason: "SCORE_REFUSE".into(),
-            score: Some(0.99),
             at_unix_ms: n as u64,
             text: "I am a person".into(),
             outcome: None,
-            holder: "00000000000000bb".into(),
+            holder: format!("{:016x}", n + 1_000),
             network: format!("{network:016x}"),
         }
     }
@@ -196,23 +223,29 @@ mod tests {
     #[test]
     fn there_are_only_so_many_and_decided_ones_make_room() {
         let appeals = Appeals::default();
+        let take =
+            |n, network| appeals.take(appeal(n, network), &Memory).map(|(reference, commit)| (reference, commit.is_some()));
+        let decide = |n: usize| appeals.decide(&format!("R{n:06}"), granted(5), &Memory).map(drop);
         for n in 0..OPEN_OF_A_NETWORK_MAX {
-            assert!(appeals.take(appeal(n, 0), &Memory).unwrap().is_some());
+            assert_eq!(take(n, 0), Ok((format!("R{n:06}"), true)));
         }
-        assert_eq!(appeals.take(appeal(99, 0), &Memory).err(), Some(AppealError::NetworkFull));
-        assert!(appeals.take(appeal(3, 0), &Memory).unwrap().is_none(), "the same refusal");
-        for n in OPEN_OF_A_NETWORK_MAX..APPEALS_MAX {
-            appeals.take(appeal(n, n), &Memory).unwrap();
+        assert_eq!(take(99, 0), Err(AppealError::NetworkFull));
+        assert_eq!(take(3, 0), Ok(("R000003".into(), false)), "the same refusal");
+        let again = Appeal { reference: "R777777".into(), ..appeal(3, 0) };
+        assert_eq!(appeals.take(again, &Memory).unwrap().0, "R000003", "one undecided appeal for each");
+        let stolen = Appeal { holder: "5".into(), ..appeal(3, 5) };
+        assert!(appeals.take(stolen, &Memory).is_err(), "the refusal of somebody else");
+        (0..500).for_each(|n| take(10_000 + n, 10_000 + n).and_then(|_| decide(10_000 + n)).unwrap());
+        for n in OPEN_OF_A_NETWORK_MAX..UNDECIDED_MAX {
+            take(n, n).unwrap();
         }
-        assert_eq!(appeals.take(appeal(9_999, 9_999), &Memory).err(), Some(AppealError::Full));
-        for n in [8, 7] {
-            appeals.decide(&format!("R{n:06}"), granted(5), &Memory).unwrap();
-        }
-        assert!(appeals.take(appeal(9_999, 9_999), &Memory).unwrap().is_some());
-        assert_eq!((appeals.of("R000007"), appeals.list().len()), (None, APPEALS_MAX));
-        assert_eq!(appeals.undecided(), APPEALS_MAX - 1);
-        assert_eq!(appeals.list().last().map(|a| a.reference.clone()), Some("R000008".into()), "decided ones come last");
-        assert_eq!(appeals.decide("R000007", granted(6), &Memory).err(), Some(AppealError::Unknown));
+        assert_eq!(take(9_999, 9_999), Err(AppealError::Full), "and the decided ones stay");
+        assert_eq!((appeals.list().len(), appeals.undecided()), (APPEALS_MAX, UNDECIDED_MAX));
+        decide(7).unwrap();
+        assert_eq!(take(9_999, 9_999), Ok(("R009999".into(), true)));
+        assert_eq!((appeals.of("R000007"), appeals.list().len()), (None, APPEALS_MAX), "the oldest decided one made room");
+        assert_eq!(appeals.list().last().map(|a| a.reference.clone()), Some("R010499".into()), "decided ones come last");
+        assert_eq!(decide(7), Err(AppealError::Unknown));
     }
 
     #[tokio::test]
@@ -222,12 +255,14 @@ mod tests {
         let store = open();
         let appeals = Appeals::kept(&store).unwrap();
         for n in 0..2 {
-            appeals.take(appeal(n, n), &store).unwrap().unwrap().durable().await.unwrap();
+            appeals.take(appeal(n, n), &store).unwrap().1.unwrap().durable().await.unwrap();
         }
         appeals.decide("R000001", granted(7), &store).unwrap().1.durable().await.unwrap();
         store.close();
         drop(store);
         let again = Appeals::kept(&open()).unwrap();
+        assert!(again.lets_through(VisitorId(1_001), 7) && !again.lets_through(VisitorId(1_000), 7));
+        assert!(!again.lets_through(VisitorId(1_001), 7 + GRANT_MS), "for a day");
         assert_eq!(again.list(), [appeal(0, 0), Appeal { outcome: Some(granted(7)), ..appeal(1, 1) }]);
     }
 }

@@ -4,9 +4,14 @@ use std::{hash::Hasher as _, sync::Arc};
 
 use serde_json::json;
 use siphasher::sip::SipHasher13;
-use tidegate_filters::{Reason, Wants, record::Kind as RowKind, reference::Reference, seats::token::Kind};
+use tidegate_filters::{
+    Now, Reason, VisitorId, Wants,
+    record::Kind as RowKind,
+    reference::Reference,
+    seats::token::{Kind, Token},
+};
 
-use super::{Appeal, AppealError, Outcome, TEXT_MAX};
+use super::{Appeal, Outcome, TEXT_MAX};
 use crate::{
     canonical,
     own::{self, get},
@@ -16,12 +21,26 @@ use crate::{
     trace::Trace,
 };
 
-/// A granted appeal lifts scores this long, milliseconds.
-const GRANT_MS: u64 = 24 * 3_600_000;
 /// A refusal can be appealed against this long, milliseconds.
 const APPEAL_MS: u64 = 24 * 3_600_000;
 /// Who waits for a decision looks again after so long, seconds.
 const LOOK_AGAIN_S: u64 = 60;
+
+/// What a granted appeal is to the filters.
+pub fn grant(visitor: VisitorId, host: &str, now: Now) -> Token {
+    Token {
+        kind: Kind::Grant,
+        room: "".into(),
+        sale: "".into(),
+        host: host.into(),
+        epoch: 0,
+        number: visitor.0,
+        binding: 0,
+        issued_at_ms: now.wall_ms,
+        not_before_ms: now.wall_ms,
+        expires_at_ms: now.wall_ms + 1,
+    }
+}
 
 /// A refusal that can be appealed against: by a score, or by an operator's list.
 pub fn offered(trace: &Trace, status: u16, reason: Reason) -> Answer {
@@ -44,17 +63,18 @@ pub fn offered(trace: &Trace, status: u16, reason: Reason) -> Answer {
 
 /// What an appeal is about, signed: the gate keeps nothing of a refusal.
 fn about(trace: &Trace, reference: Reference, code: &str) -> String {
-    let row = &trace.row;
-    let score = if row.score.is_nan() { String::new() } else { row.score.to_string() };
-    let text = format!("{reference}:{:016x}:{code}:{score}:{}", row.visitor, trace.started.wall_ms);
+    let text = format!("{reference}:{:016x}:{code}:{}", trace.row.visitor, trace.started.wall_ms);
     format!("{text}:{:016x}", tag(trace, &text))
 }
 
+/// Only who was refused, with this program and from this network, can use it.
 fn tag(trace: &Trace, text: &str) -> u64 {
     let (k0, k1) = trace.proof_key();
     let mut h = SipHasher13::new_with_keys(k0, k1);
     h.write(b"appeal");
     h.write(text.as_bytes());
+    h.write_u64(trace.row.network);
+    h.write_u64(trace.intake.fingerprint);
     h.finish()
 }
 
@@ -67,21 +87,28 @@ fn read(trace: &Trace, about: &str, text: String) -> Option<Appeal> {
     }
     let mut parts = signed.split(':').map(str::to_owned);
     let (reference, visitor, reason) = (parts.next()?, parts.next()?, parts.next()?);
-    let score = parts.next()?.parse().ok();
     let at: u64 = parts.next()?.parse().ok()?;
     let now_ms = trace.started.wall_ms;
     let appeal = Appeal {
         reference,
         visitor,
         reason,
-        score,
         at_unix_ms: now_ms,
         text,
         outcome: None,
         holder: String::new(),
-        network: format!("{:016x}", trace.row.network),
+        network: network(trace),
     };
     (now_ms.saturating_sub(at) <= APPEAL_MS).then_some(appeal)
+}
+
+/// Keyed hash of what counts as one network in a draw, too.
+fn network(trace: &Trace) -> String {
+    let (k0, k1) = trace.proof_key();
+    let mut h = SipHasher13::new_with_keys(k0, k1);
+    h.write(b"appeal network");
+    h.write_u64(trace.intake.network().map_or(0, |n| n.subscriber()));
+    format!("{:016x}", h.finish())
 }
 
 /// Answers `POST appeal`: `about` as it was given, `text`.
@@ -95,16 +122,13 @@ pub async fn take(shared: &Arc<Shared>, trace: &mut Trace, form: &[(String, Stri
     let Some((appeal, holder)) = appeal.and_then(|a| Some((a, own::named(shared, trace)?))) else {
         return reply::failure(trace, 403, "own", Reason::Own.code(), Refusal::StaleChallenge);
     };
-    let url = format!("{}?reference={}", own::url(trace, "appeal"), appeal.reference);
-    let reference = appeal.reference.clone();
     let taken = shared.appeals.take(Appeal { holder: format!("{:016x}", holder.0), ..appeal }, &*shared.store);
-    let kept = match taken {
-        Ok(None) => Ok(()),
-        Ok(Some(commit)) => commit.durable().await,
-        Err(e @ (AppealError::Full | AppealError::NetworkFull | AppealError::Unknown)) => {
-            return own::problem(503, &e.to_string()).with("retry-after", 3_600);
-        }
+    let (reference, kept) = match taken {
+        Ok((reference, None)) => (reference, Ok(())),
+        Ok((reference, Some(commit))) => (reference, commit.durable().await),
+        Err(e) => return own::problem(503, &e.to_string()).with("retry-after", 3_600),
     };
+    let url = format!("{}?reference={reference}", own::url(trace, "appeal"));
     if kept.is_err() {
         return reply::refusal(trace, 503, "refuse", Reason::NotKept)
             .with("retry-after", reply::retry_after(2, trace.intake.visitor));
@@ -118,18 +142,15 @@ pub async fn take(shared: &Arc<Shared>, trace: &mut Trace, form: &[(String, Stri
     }
 }
 
-/// Answers `GET appeal?reference=…` to who made it; a granted one lifts scores from here on.
+/// Answers `GET appeal?reference=…` to who made it.
 pub fn outcome(shared: &Shared, trace: &mut Trace) -> Answer {
     let query = own::fields(trace.intake.query.as_deref().unwrap_or_default());
     let holder = trace.intake.visitor.filter(|_| trace.intake.visitor_by_cookie).map(|v| format!("{:016x}", v.0));
-    let appeal = get(&query, "reference").and_then(|r| shared.appeals.of(r)).filter(|a| Some(&a.holder) == holder.as_ref());
+    let reference = get(&query, "reference").and_then(|r| r.parse::<Reference>().ok()).map(|r| r.to_string());
+    let appeal = reference.and_then(|r| shared.appeals.of(&r)).filter(|a| Some(&a.holder) == holder.as_ref());
     let Some(appeal) = appeal else {
         return own::problem(404, "there is no appeal with this reference that was made with this browser");
     };
-    if let (Some(Outcome { granted: true, .. }), Some(visitor)) = (&appeal.outcome, trace.intake.visitor) {
-        let token = own::gate_token(trace, Kind::Grant, visitor.0, GRANT_MS, shared.clock.now());
-        trace.cookies.push(own::cookie(shared, trace.intake.https, "grant", &token));
-    }
     let state = match &appeal.outcome {
         None => Appealed::Undecided,
         Some(Outcome { granted: true, .. }) => Appealed::Granted,
