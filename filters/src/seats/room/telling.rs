@@ -45,9 +45,11 @@ impl Room {
         let poll_after_s = poll_after(stage, wait_s, who);
         line.touch(place, now_s + poll_after_s + PRESENCE_GRACE_S);
         self.state.polls.told(place, poll_after_s, now);
-        let because = self.cause();
+        // With nothing left there is no wait to give a reason for, and no chance to give.
+        let because = self.cause().filter(|_| gone.is_none());
         let present = pace.present;
-        let stock_percent = self.current_sale(now).and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
+        let sale = self.current_sale(now).filter(|_| gone.is_none());
+        let stock_percent = sale.and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
         let told = self.without_place(stage, poll_after_s);
         Waiting { place: Some(place), fresh, restarted, ahead, wait_s, because, stock_percent, ..told }
     }
