@@ -216,6 +216,7 @@ fn whatever_answer_is_lost_nothing_is_sold_twice_and_an_operator_puts_it_right()
     let json = told.json();
     assert_eq!((told.status, told.header("tidegate-verdict")), (410, Some("sold_out")));
     assert_eq!((&json["state"], &json["place"]), (&"sold_out".into(), &9.into()), "{json}");
+    assert!(json["stock_percent"].is_null() && json["because"].is_null(), "no chance and no cause: {json}");
     assert!(json["poll_after_s"].as_u64() >= Some(150) && json["waitingRoom"]["refreshIntervalSeconds"] == json["poll_after_s"]);
     let newcomer = Client::app(at).get("/").json();
     assert_eq!((&newcomer["state"], &newcomer["place"]), (&"sold_out".into(), &serde_json::Value::Null), "{newcomer}");
@@ -229,6 +230,9 @@ fn whatever_answer_is_lost_nothing_is_sold_twice_and_an_operator_puts_it_right()
 
     let doubts = sale["uncertain"].as_array().unwrap();
     assert_eq!(doubts.len(), 5);
+    let path = format!("/v1/sales/drop-1/holds/{}", doubts[0]["hold"]);
+    let typo = admin(&gate, dir.path(), "POST", &path, r#"{"sold": 5}"#);
+    assert_eq!((typo.status, &typo.json()["code"]), (409, &"TOO_MANY".into()), "a hold of one unit sold no five");
     let resolve = |i: usize, sold: u32| {
         let path = format!("/v1/sales/drop-1/holds/{}", doubts[i]["hold"]);
         admin(&gate, dir.path(), "POST", &path, &format!("{{\"sold\":{sold}}}")).status
