@@ -59,6 +59,29 @@ impl Event {
     }
 }
 
+#[cfg(test)]
+impl Event {
+    /// A person who got an answer, and nothing else to say of it: for tests to change.
+    pub(crate) fn of_a_person(visitor: u32, at_ms: u64, action: Action, answer: AnswerKind) -> Event {
+        Event {
+            at_ms,
+            sent_ms: at_ms,
+            latency_us: 0,
+            shop_us: None,
+            visitor,
+            kind: Kind::Person,
+            action,
+            status: 200,
+            answer,
+            verdict: None,
+            state: String::new(),
+            place: None,
+            wait_s: None,
+            pass: false,
+        }
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Events {

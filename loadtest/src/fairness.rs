@@ -199,22 +199,7 @@ mod tests {
     }
 
     fn event(visitor: u32, at_ms: u64, state: &str, place: Option<u64>) -> Event {
-        Event {
-            at_ms,
-            sent_ms: at_ms,
-            latency_us: 0,
-            shop_us: None,
-            visitor,
-            kind: Kind::Person,
-            action: Action::Poll,
-            status: 200,
-            answer: AnswerKind::Waiting,
-            verdict: None,
-            state: state.into(),
-            place,
-            pass: false,
-            wait_s: None,
-        }
+        Event { state: state.into(), place, ..Event::of_a_person(visitor, at_ms, Action::Poll, AnswerKind::Waiting) }
     }
 
     #[test]

@@ -307,22 +307,7 @@ mod tests {
     use super::*;
 
     fn event(visitor: u32, at_ms: u64, latency_ms: u64, answer: AnswerKind) -> Event {
-        Event {
-            at_ms,
-            sent_ms: at_ms + 3,
-            latency_us: latency_ms * 1_000,
-            shop_us: None,
-            visitor,
-            kind: Kind::Person,
-            action: Action::Home,
-            status: 200,
-            answer,
-            verdict: None,
-            state: String::new(),
-            place: None,
-            wait_s: None,
-            pass: false,
-        }
+        Event { sent_ms: at_ms + 3, latency_us: latency_ms * 1_000, ..Event::of_a_person(visitor, at_ms, Action::Home, answer) }
     }
 
     #[test]

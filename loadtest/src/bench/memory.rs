@@ -92,6 +92,7 @@ fn visit(person: u32) -> Visit<'static> {
         hello: 0,
         fingerprint: 0,
         prefetch: false,
+        granted: false,
         tokens: &[],
     }
 }

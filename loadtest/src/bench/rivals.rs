@@ -20,7 +20,7 @@ pub const LOCAL_PATH: &str = "/local";
 const LOCAL_BODY: &str = r#"{"position":1}"#;
 
 /// Seconds a request waits in HAProxy's queue, where it has one.
-pub const QUEUE_S: u32 = 3;
+const QUEUE_S: u32 = 3;
 
 /// Where Debian and most others put servers; not always on the PATH of people.
 const MORE_PLACES: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/sbin"];

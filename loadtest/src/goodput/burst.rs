@@ -7,8 +7,9 @@ use rand_distr::{Distribution as _, Gamma};
 use serde::Serialize;
 use tidegate_filters::units::Span;
 
+use super::load::shoppers;
 use crate::{
-    crowd::{LogNormal, People, Scenario, Wave},
+    crowd::{Scenario, Wave},
     sim::{BurstRule, Habits, ShopModel, World, run},
 };
 
@@ -76,24 +77,7 @@ fn day_of(seed: u64) -> Scenario {
     let mut rate = || Gamma::new(k, 1.0 / k).map_or(1.0, |g| g.sample(&mut rng)).max(1e-6);
     let wave = |s: u64, share: f64| Wave { share, from: Span(s * 1_000), to: Span(s * 1_000 + 999) };
     let arrivals = (0..SECONDS).map(|s| wave(s, rate())).collect();
-    Scenario {
-        name: "dispersed".into(),
-        opens_at: Span(0),
-        freezes_at: None,
-        ends_at: Span::secs(SECONDS + 20),
-        people: People {
-            count: (PER_S * SECONDS as f64) as u32,
-            arrivals,
-            think: LogNormal { median: Span(600), sigma: 0.5 },
-            patience_page: Span::secs(6),
-            patience_waiting: Span::secs(600),
-            retries_max: 6,
-            browse_only_percent: 0,
-            no_script_percent: 10,
-            refreshers_percent: 10,
-        },
-        bots: Vec::new(),
-    }
+    shoppers("dispersed".into(), Span::secs(SECONDS + 20), PER_S * SECONDS as f64, arrivals)
 }
 
 /// Variance over mean of the people of a second.

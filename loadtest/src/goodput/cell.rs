@@ -15,7 +15,6 @@ use crate::{
     demo::{GENERATOR_BOUND_PERCENT, process},
     events::{Event, Events},
     fairness::spearman,
-    shop::Reading,
 };
 
 /// A shop whose connections are less busy than this has room: who is made to wait then, waits in vain.
@@ -257,10 +256,15 @@ fn settled(after: &[(u64, f64)], step: u64, well: impl Fn(f64) -> bool) -> Optio
 
 fn series(seen: &Seen<'_>, timing: Timing) -> Vec<Point> {
     let mut points = vec![Point::default(); timing.ends_ms().div_ceil(1_000) as usize];
-    for (i, p) in points.iter_mut().enumerate() {
-        let at = i as u64 * 1_000;
-        p.in_flight = in_flight(seen.looks, at);
+    let mut seen_us = vec![0_u64; points.len()];
+    for (begun, _, r) in intervals(seen.looks) {
+        let second = (begun / 1_000) as usize;
+        if let (Some(p), Some(us)) = (points.get_mut(second), seen_us.get_mut(second)) {
+            p.in_flight += r.in_flight_us as f64;
+            *us += r.at_us;
+        }
     }
+    points.iter_mut().zip(seen_us).for_each(|(p, us)| p.in_flight /= us.max(1) as f64);
     for e in seen.events.list.iter().filter(|e| e.answer == AnswerKind::Ordered) {
         if let Some(p) = points.get_mut((e.done_ms() / 1_000) as usize) {
             p.orders += 1;
@@ -269,34 +273,17 @@ fn series(seen: &Seen<'_>, timing: Timing) -> Vec<Point> {
     points
 }
 
-fn in_flight(looks: &[Look], at: u64) -> f64 {
-    let parts: Vec<Reading> = intervals(looks).filter(|(b, _, _)| (at..at + 1_000).contains(b)).map(|(_, _, r)| r).collect();
-    let us: u64 = parts.iter().map(|r| r.at_us).sum();
-    parts.iter().map(|r| r.in_flight_us).sum::<u64>() as f64 / us.max(1) as f64
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::crowd::GateVerdict;
+    use crate::{crowd::GateVerdict, shop::Reading};
 
     fn event(visitor: u32, at_ms: u64, ms: u64, action: Action, answer: AnswerKind, shop_ms: Option<u64>) -> Event {
         Event {
-            at_ms,
-            sent_ms: at_ms,
             latency_us: ms * 1_000,
             shop_us: shop_ms.map(|m| m * 1_000),
-            visitor,
-            kind: Kind::Person,
-            action,
-            status: 200,
-            answer,
-            verdict: None,
-            state: String::new(),
-            place: None,
-            wait_s: None,
-            pass: false,
+            ..Event::of_a_person(visitor, at_ms, action, answer)
         }
     }
 

@@ -79,25 +79,33 @@ impl Load {
         };
         let mut arrivals = vec![wave(timing.warm_ms as f64, WARM)];
         arrivals.extend(self.pieces().into_iter().map(|(share, times)| wave(timing.loaded_ms as f64 * share, times)));
-        let storm = self == Load::RetryStorm;
-        Scenario {
-            name: self.name(),
-            opens_at: Span(0),
-            freezes_at: None,
-            ends_at: Span(timing.ends_ms()),
-            people: People {
-                count: count.round() as u32,
-                arrivals,
-                think: LogNormal { median: Span(600), sigma: 0.5 },
-                patience_page: Span(if storm { 1_500 } else { 6_000 }),
-                patience_waiting: Span::secs(600),
-                retries_max: if storm { 100 } else { 6 },
-                browse_only_percent: 0,
-                no_script_percent: 10,
-                refreshers_percent: 10,
-            },
-            bots: Vec::new(),
+        let mut scenario = shoppers(self.name(), Span(timing.ends_ms()), count, arrivals);
+        if self == Load::RetryStorm {
+            (scenario.people.patience_page, scenario.people.retries_max) = (Span(1_500), 100);
         }
+        scenario
+    }
+}
+
+/// People who look, buy and go, as they arrive; nobody else.
+pub(super) fn shoppers(name: String, ends_at: Span, count: f64, arrivals: Vec<Wave>) -> Scenario {
+    Scenario {
+        name,
+        opens_at: Span(0),
+        freezes_at: None,
+        ends_at,
+        people: People {
+            count: count.round() as u32,
+            arrivals,
+            think: LogNormal { median: Span(600), sigma: 0.5 },
+            patience_page: Span::secs(6),
+            patience_waiting: Span::secs(600),
+            retries_max: 6,
+            browse_only_percent: 0,
+            no_script_percent: 10,
+            refreshers_percent: 10,
+        },
+        bots: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use crate::{demo::stage, live::Target, shop::Reading};
 
 /// Between two looks.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// One look.
 #[derive(Clone, Debug, PartialEq)]

@@ -42,7 +42,7 @@ const fn over_time(y: &'static str) -> Axes {
 }
 
 /// Answers a second by what they were.
-pub(crate) fn requests(title: &str, s: &Summary) -> Result<String, ReportError> {
+pub(super) fn requests(title: &str, s: &Summary) -> Result<String, ReportError> {
     let line = |name, colour, f: fn(&Second) -> u32| Line {
         name,
         colour,
@@ -58,7 +58,7 @@ pub(crate) fn requests(title: &str, s: &Summary) -> Result<String, ReportError> 
 }
 
 /// Page time of shoppers over time.
-pub(crate) fn latency(without: &Summary, with: &Summary) -> Result<String, ReportError> {
+pub(super) fn latency(without: &Summary, with: &Summary) -> Result<String, ReportError> {
     let line = |name, colour, s: &Summary| Line {
         name,
         colour,
@@ -70,7 +70,7 @@ pub(crate) fn latency(without: &Summary, with: &Summary) -> Result<String, Repor
 }
 
 /// Orders so far.
-pub(crate) fn orders(without: &Summary, with: &Summary) -> Result<String, ReportError> {
+pub(super) fn orders(without: &Summary, with: &Summary) -> Result<String, ReportError> {
     let line = |name, colour, s: &Summary, f: fn(&Second) -> u32| {
         let mut sum = 0.0;
         let points = s.series.iter().enumerate().map(|(t, x)| {
@@ -89,7 +89,7 @@ pub(crate) fn orders(without: &Summary, with: &Summary) -> Result<String, Report
 }
 
 /// How many waited how long.
-pub(crate) fn waits(s: &Summary) -> Result<String, ReportError> {
+pub(super) fn waits(s: &Summary) -> Result<String, ReportError> {
     let longest = s.waits_s.iter().copied().max().unwrap_or(0);
     // About thirty bars whatever the longest wait was.
     let bar = (longest / 30).max(1);
@@ -116,7 +116,7 @@ pub(crate) fn waits(s: &Summary) -> Result<String, ReportError> {
 }
 
 /// Places against arrival: each dot is somebody. In order of arrival the dots would be one line.
-pub(crate) fn places(f: &Fairness) -> Result<String, ReportError> {
+pub(super) fn places(f: &Fairness) -> Result<String, ReportError> {
     // The slow lane counts for itself and would lie on top of the others.
     let shown: Vec<&Point> = f.points.iter().filter(|p| p.place <= u64::from(u32::MAX)).collect();
     let end = shown.iter().map(|p| p.arrival).max().map_or(1.0, |n| f64::from(n) + 1.0);

@@ -68,19 +68,14 @@ impl Reading {
 pub(super) struct Meter {
     pool: u32,
     start: Instant,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    moved_us: u64,
-    reading: Reading,
+    /// Up to when it last moved.
+    reading: Mutex<Reading>,
 }
 
 impl Meter {
     pub(super) fn new(pool: u32) -> Self {
         let reading = Reading { times: vec![0; BUCKETS], ..Reading::default() };
-        Meter { pool, start: Instant::now(), inner: Mutex::new(Inner { moved_us: 0, reading }) }
+        Meter { pool, start: Instant::now(), reading: Mutex::new(reading) }
     }
 
     /// A request is there until the guard is dropped.
@@ -90,20 +85,17 @@ impl Meter {
     }
 
     pub(super) fn reading(&self) -> Reading {
-        self.moved(|_| ());
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        Reading { at_us: inner.moved_us, ..inner.reading.clone() }
+        self.moved(|r| r.clone())
     }
 
-    fn moved(&self, change: impl FnOnce(&mut Reading)) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    fn moved<T>(&self, change: impl FnOnce(&mut Reading) -> T) -> T {
+        let mut r = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let now_us = self.start.elapsed().as_micros() as u64;
-        let us = now_us.saturating_sub(inner.moved_us);
-        let r = &mut inner.reading;
+        let us = now_us.saturating_sub(r.at_us);
         r.in_flight_us += us * u64::from(r.in_flight);
         r.busy_us += us * u64::from(r.in_flight.min(self.pool));
-        change(r);
-        inner.moved_us = now_us;
+        r.at_us = now_us;
+        change(&mut r)
     }
 }
 

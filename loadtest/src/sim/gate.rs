@@ -235,18 +235,7 @@ impl Gate {
     pub(super) fn challenge(&mut self, at_us: u64, visitor: u64) -> Ruling {
         self.row(at_us);
         let wall_ms = self.now(at_us).wall_ms;
-        let token = Token {
-            kind: Kind::Clearance,
-            room: "".into(),
-            sale: "".into(),
-            host: HOST.into(),
-            epoch: 0,
-            number: visitor,
-            binding: 0,
-            issued_at_ms: wall_ms,
-            not_before_ms: wall_ms,
-            expires_at_ms: wall_ms + CLEARANCE_MS,
-        };
+        let token = Token::of_gate(Kind::Clearance, HOST, visitor, CLEARANCE_MS, wall_ms);
         Ruling::Answer(own(AnswerKind::Redirect, 303, GateVerdict::Own), Some(Gift::Clearance(self.keys.seal(&token))))
     }
 
@@ -455,6 +444,7 @@ fn visit_of<'a>(r: &Incoming<'a>, route: Option<usize>) -> Visit<'a> {
         hello: 0,
         fingerprint: 0,
         prefetch: false,
+        granted: false,
         tokens: r.tokens,
     }
 }
