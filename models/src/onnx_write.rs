@@ -29,6 +29,16 @@ pub struct Dense {
 
 /// A network of dense layers, ReLU between them, a sigmoid at the end, as an ONNX file.
 pub fn mlp(layers: &[Dense], metadata: &[(&str, &str)]) -> Vec<u8> {
+    dense("mlp", &layers.iter().collect::<Vec<_>>(), &OpType::Relu, metadata)
+}
+
+/// `sigmoid(cos(x · directions + phases) · weights + bias)`: a linear machine on random features, as an ONNX file.
+pub fn cosines(inner: &Dense, outer: &Dense, metadata: &[(&str, &str)]) -> Vec<u8> {
+    dense("cosines", &[inner, outer], &OpType::Cos, metadata)
+}
+
+/// Dense layers, `hidden` between them, a sigmoid at the end.
+fn dense(name: &str, layers: &[&Dense], hidden: &OpType<'static>, metadata: &[(&str, &str)]) -> Vec<u8> {
     let width = layers.first().map_or(0, |l| l.inputs);
     let names: Vec<[String; 4]> =
         (0..layers.len()).map(|i| [format!("w{i}"), format!("b{i}"), format!("z{i}"), format!("a{i}")]).collect();
@@ -39,11 +49,11 @@ pub fn mlp(layers: &[Dense], metadata: &[(&str, &str)]) -> Vec<u8> {
         nodes.push(node(OpType::Gemm, &[input, w, b], z));
         let last = i + 1 == layers.len();
         let output = if last { "score" } else { a };
-        nodes.push(node(if last { OpType::Sigmoid } else { OpType::Relu }, &[z], output));
+        nodes.push(node(if last { OpType::Sigmoid } else { hidden.clone() }, &[z], output));
         input = output;
     }
     let outputs = layers.last().map_or(0, |l| l.outputs);
-    graph_file("mlp", nodes, initializer, rows_of(INPUT_NAME, width), rows_of("score", outputs), metadata)
+    graph_file(name, nodes, initializer, rows_of(INPUT_NAME, width), rows_of("score", outputs), metadata)
 }
 
 /// Trees, node by node, as `TreeEnsembleRegressor` wants them.
@@ -111,20 +121,6 @@ pub fn trees(trees: &Trees, width: usize, metadata: &[(&str, &str)]) -> Vec<u8> 
     ];
     let nodes = vec![sum, node(OpType::Sigmoid, &["z"], "score")];
     graph_file("trees", nodes, vec![], rows_of(INPUT_NAME, width), rows_of("score", 1), metadata)
-}
-
-/// `sigmoid(cos(x · directions + phases) · weights + bias)`: a linear machine on random features, as an ONNX file.
-pub fn cosines(inner: &Dense, outer: &Dense, metadata: &[(&str, &str)]) -> Vec<u8> {
-    let tensor = |name, l: &Dense| TensorProto::from_f32(name, vec![l.inputs as i64, l.outputs as i64], l.weights.clone());
-    let bias = |name, l: &Dense| TensorProto::from_f32(name, vec![l.outputs as i64], l.bias.clone());
-    let nodes = vec![
-        node(OpType::Gemm, &[INPUT_NAME, "w0", "b0"], "z0"),
-        node(OpType::Cos, &["z0"], "a0"),
-        node(OpType::Gemm, &["a0", "w1", "b1"], "z1"),
-        node(OpType::Sigmoid, &["z1"], "score"),
-    ];
-    let weights = vec![tensor("w0", inner), bias("b0", inner), tensor("w1", outer), bias("b1", outer)];
-    graph_file("cosines", nodes, weights, rows_of(INPUT_NAME, inner.inputs), rows_of("score", 1), metadata)
 }
 
 /// A file of one graph with one input and one output.

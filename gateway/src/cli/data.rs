@@ -162,11 +162,13 @@ impl Read {
     }
 
     fn import(&self, file: &Path) -> Result<Imported, Failure> {
-        import(file, &self.options()).map_err(|e| {
-            let how = if matches!(e, DataError::Io { .. }) { Failure::Runtime } else { Failure::Check };
-            fail(how, &e.to_string())
-        })
+        import(file, &self.options()).map_err(|e| unread(&e))
     }
+}
+
+/// Data that is no good, or that could not be read at all.
+pub(super) fn unread(e: &DataError) -> Failure {
+    fail(if matches!(e, DataError::Io { .. }) { Failure::Runtime } else { Failure::Check }, &e.to_string())
 }
 
 impl Data {

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use tidegate_filters::{Score, rule::bot_gate::Runtime};
+use tidegate_filters::Score;
 use tidegate_models::{
     Scorer,
     bots::{
@@ -14,7 +14,12 @@ use tidegate_models::{
     },
 };
 
-use super::{Failure, Outcome, evaluate::progress, fail, judged, note, say, train_bots::ReadBots};
+use super::{
+    Failure, Outcome,
+    evaluate::{named, progress},
+    fail, judged, note, say,
+    train_bots::ReadBots,
+};
 
 /// Visits between two steps of the bar.
 const STEP: usize = 5_000;
@@ -54,9 +59,7 @@ pub(super) struct EvaluateBots {
 
 impl EvaluateBots {
     pub(super) fn run(self) -> Outcome {
-        let runtime =
-            Runtime::named(&self.runtime).ok_or_else(|| fail(Failure::Usage, "--runtime is auto, onnxruntime or builtin"))?;
-        let scorer = super::bots::open(&self.model, runtime)?;
+        let scorer = super::bots::open(&self.model, named(&self.runtime)?)?;
         let visits = self.read.read(&self.data)?;
         let (scores, unscored) = scores(&scorer, &visits.samples);
         if unscored > 0 {
@@ -81,13 +84,13 @@ impl EvaluateBots {
     /// The card's borders, chosen before this data was seen; else this data's own, and that is said.
     fn band(&self, scorer: &Scorer, scores: &[(&Sample, f32)]) -> Band {
         let told = &scorer.card().metrics["decides"];
-        match (told["person_below"].as_f64(), told["program_from"].as_f64()) {
-            (Some(person), Some(program)) => Band { person_below: person as f32, program_from: program as f32 },
-            _ => {
-                note("note: the card says nothing about where scores decide; the borders are chosen on this very data");
-                band(scores.iter().map(|(s, p)| (*p, s.bot, s.visit)))
-            }
+        if !told.is_object() {
+            note("note: the card says nothing about where scores decide; the borders are chosen on this very data");
+            return band(scores.iter().map(|(s, p)| (*p, s.bot, s.visit)));
         }
+        // A border that no score reaches is infinite, which JSON cannot say: null.
+        let border = |key: &str, never: f32| told[key].as_f64().map_or(never, |v| v as f32);
+        Band { person_below: border("person_below", f32::NEG_INFINITY), program_from: border("program_from", f32::INFINITY) }
     }
 
     fn required(&self, j: &Judgement) -> Outcome {

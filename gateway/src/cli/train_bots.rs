@@ -10,10 +10,9 @@ use tidegate_models::{
         train::{Arch, HoldOut, Settings, TrainError, Trained, train, write},
     },
     features::{features_doc, hash},
-    forecast::data::DataError,
 };
 
-use super::{Failure, Outcome, fail, judged, note, say};
+use super::{Failure, Outcome, data::unread, fail, judged, note, say};
 
 /// Arguments of `train bots`.
 #[derive(Debug, Args)]
@@ -100,10 +99,7 @@ impl ReadBots {
             label_column: self.label_column.clone(),
             group_column: self.group_column.clone(),
         };
-        let visits = data::read(sources, &options).map_err(|e| {
-            let how = if matches!(e, DataError::Io { .. }) { Failure::Runtime } else { Failure::Check };
-            fail(how, &e.to_string())
-        })?;
+        let visits = data::read(sources, &options).map_err(|e| unread(&e))?;
         for told in &visits.told {
             note(&format!("{} ({}): {} rows, {} labelled visits kept", told.site, told.kind, told.rows, told.visits));
             told.notes.iter().for_each(|n| note(&format!("  note: {n}")));
@@ -185,8 +181,15 @@ impl TrainBots {
 
 /// As it was typed, without folders: a card tells how, not where.
 fn command() -> String {
-    let bare = |a: String| a.rsplit('/').next().unwrap_or_default().to_owned();
-    std::env::args().map(bare).collect::<Vec<_>>().join(" ")
+    let bare = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    let word = |a: std::ffi::OsString| {
+        let a = a.to_string_lossy();
+        match a.split_once('=').filter(|(flag, _)| flag.starts_with("--")) {
+            Some((flag, value)) => format!("{flag}={}", bare(value)),
+            None => bare(&a),
+        }
+    };
+    std::env::args_os().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn suspects(trained: &Trained) -> String {

@@ -79,6 +79,12 @@ pub(super) fn folds(samples: &[&Sample], n: usize, seed: u64) -> Vec<usize> {
     samples.iter().map(|s| fold_of[&s.network]).collect()
 }
 
+/// Those of fold `k`, and the others.
+pub(super) fn split<'a>(samples: &[&'a Sample], fold: &[usize], k: usize) -> (Vec<&'a Sample>, Vec<&'a Sample>) {
+    let pick = |of: bool| samples.iter().zip(fold).filter(|(_, f)| (**f == k) == of).map(|(s, _)| *s).collect();
+    (pick(true), pick(false))
+}
+
 /// Log loss of scores in log-odds, weighted.
 pub(super) fn log_loss(part: &Part<'_>, mut logit: impl FnMut(&Features) -> f32) -> f64 {
     let (mut sum, mut weight) = (0.0f64, 0.0f64);

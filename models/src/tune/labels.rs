@@ -13,6 +13,8 @@ use std::{
 use csv::{ReaderBuilder, StringRecord, Trim, WriterBuilder};
 use thiserror::Error;
 
+use crate::forecast::data::line_of;
+
 /// Most labels of a file.
 pub const LABELS_MAX: usize = 1_000_000;
 /// Largest file of labels.
@@ -109,7 +111,7 @@ impl Labels {
         for (i, record) in reader.from_reader(text.as_bytes()).records().enumerate() {
             // The text is UTF-8 and lengths may differ: nothing else can be wrong about a record.
             let Ok(record) = record else { continue };
-            let line = record.position().map_or(i + 1, |p| p.line() as usize);
+            let line = line_of(text, &record);
             let fail = |why: String| LabelError::Line { path: path.into(), line, why };
             if i == 0 && record.iter().any(|c| c.eq_ignore_ascii_case("visitor")) {
                 columns = Columns::named(&record).map_err(fail)?;

@@ -14,7 +14,7 @@ use super::{Sample, logs, programs::Family, traces};
 use crate::{
     features::{FEATURES, N},
     forecast::data::DataError,
-    tune::Labels,
+    tune::{LabelError, Labels},
 };
 
 mod columnar;
@@ -94,11 +94,16 @@ fn one(source: &str, site: &str, options: &Options, labels: Option<&Labels>) -> 
     let io = |source| DataError::Io { path: path.to_owned(), doing: "read it", source };
     let told = |kind, rows, visits, notes| Told { site: site.to_owned(), kind, rows, visits, notes };
     if let Some(asked) = source.strip_prefix(WORLDS) {
-        let samples = worlds(path, asked)?;
+        let samples = worlds(path, asked, site)?;
         let visits = samples.len();
         return Ok((samples, told("worlds", visits as u64, visits, vec![])));
     }
     let found = fs::metadata(path).map_err(io)?;
+    // What can be read only once, or never ends: its beginning says what it is, and then it is read.
+    if !found.is_dir() && !found.is_file() {
+        let why = "is no regular file; write what it holds to one first".into();
+        return Err(DataError::Whole { path: path.to_owned(), why });
+    }
     let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     if found.is_dir() || (ending == "parquet" && columnar::is_journal(path)?) {
         let read = journal::read(path, site, labels)?;
@@ -138,7 +143,7 @@ fn one(source: &str, site: &str, options: &Options, labels: Option<&Labels>) -> 
 }
 
 /// Made-up sales, all families of programs in them.
-fn worlds(path: &Path, asked: &str) -> Result<Vec<Sample>, DataError> {
+fn worlds(path: &Path, asked: &str, site: &str) -> Result<Vec<Sample>, DataError> {
     let (n, seed) = asked.split_once('@').unwrap_or((asked, "1"));
     let number = |text: &str| text.parse::<u64>().ok();
     let (Some(n @ 1..=WORLDS_MAX), Some(seed)) = (number(n), number(seed)) else {
@@ -146,11 +151,14 @@ fn worlds(path: &Path, asked: &str) -> Result<Vec<Sample>, DataError> {
         return Err(DataError::Whole { path: path.to_owned(), why });
     };
     let first = seed.wrapping_mul(1_000_003);
-    Ok((0..n).flat_map(|i| traces::world(first.wrapping_add(i), &Family::ALL, "made up")).collect())
+    Ok((0..n).flat_map(|i| traces::world(first.wrapping_add(i), &Family::ALL, site)).collect())
 }
 
 fn labels_of(path: &Path) -> Result<Labels, DataError> {
-    Labels::read(path).map_err(|e| DataError::Whole { path: path.to_owned(), why: e.to_string() })
+    Labels::read(path).map_err(|e| match e {
+        LabelError::Io { path, doing, source } => DataError::Io { path, doing, source },
+        LabelError::Line { path, line, why } => DataError::Line { path, line, why },
+    })
 }
 
 /// Of the first lines that are not empty most are lines of a log.

@@ -143,6 +143,10 @@ fn sources_are_sites_and_what_they_are_is_found_out() {
     assert_eq!(visits.told[0].visits, 2);
     let families: BTreeSet<_> = visits.samples.iter().map(|s| s.family.to_string()).collect();
     assert!(families.contains("curl") && families.contains("people") && families.contains("jittered_mimic"), "{families:?}");
+    let twice = read(&["worlds:1@3".into(), "worlds:1@4".into()], &Options::default()).unwrap();
+    let sites: BTreeSet<_> = twice.samples.iter().map(|s| s.site.to_string()).collect();
+    assert_eq!(sites, ["made up".to_owned(), "made up 2".to_owned()].into(), "each is a site of its own");
+    assert!(why("/dev/zero", &Options::default()).contains("no regular file"), "what never ends is not begun");
     let few = log + &"rubbish\n".repeat(4);
     assert!(why(&put(&dir, "few.log", &few), &Options::default()).contains("has no column"), "no log, so a table");
     let most = line("curl/8.0").repeat(4) + "rubbish\nrubbish\n";

@@ -68,8 +68,8 @@ pub fn band(scores: impl Iterator<Item = (f32, bool, u32)>) -> Band {
 }
 
 pub(super) fn decided(scored: &[Scored<'_>]) -> Decided {
-    let mut visitors: BTreeMap<u64, Vec<&Scored<'_>>> = BTreeMap::new();
-    scored.iter().for_each(|s| visitors.entry(s.sample.visitor).or_default().push(s));
+    let mut visitors: BTreeMap<(&str, u64), Vec<&Scored<'_>>> = BTreeMap::new();
+    scored.iter().for_each(|s| visitors.entry((&*s.sample.site, s.sample.visitor)).or_default().push(s));
     visitors.retain(|_, v| {
         v.sort_by_key(|s| s.sample.visit);
         v[0].sample.visit == 1

@@ -54,10 +54,10 @@ pub(super) fn card(made: &Made<'_>) -> ModelCard {
             "visits": { "people": made.learn.len() - programs, "programs": programs, "learnt_from": model.learnt_from,
                 "stopped_and_calibrated_by": model.stopped_by },
             "families": families,
-            "grouped_by": "network: what shares one is never both learnt from and judged",
+            "grouped_by": "network, in folds: what shares one is never both learnt from and judged; sites and families that were left out may share some",
             "networks": made.learn.iter().map(|s| s.network).collect::<BTreeSet<_>>().len(),
             "never_seen": made.left_out.iter().map(|l| l.name.clone()).filter(|n| n != FOLDS).collect::<Vec<_>>(),
-            "balance": "people and programs weigh the same: a score is the probability where both are as many; no network weighs more than 2 % of its class",
+            "balance": "people and programs weigh the same: a score is the probability where both are as many; no network weighs more than 2 % of its class, or three equal shares where networks are few",
         }),
         metrics: json!({
             "left_out": metrics,

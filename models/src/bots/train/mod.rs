@@ -1,5 +1,5 @@
 //! `tidegate train bots`: labelled visits in, an ONNX file with its card out, believed only when the runtime says what the
-//! trainer said. What shares a network is never both learnt from and judged.
+//! trainer said. In folds, what shares a network is never both learnt from and judged.
 
 mod card;
 mod fitted;
@@ -20,7 +20,7 @@ use super::{
     data::Told,
     judge::{Band, Judgement, Scored, band, judge},
     mlp::sigmoid,
-    part::folds,
+    part::{folds, split},
 };
 use crate::{
     card::{ModelCard, write_both},
@@ -214,9 +214,9 @@ fn kept_out<'a>(samples: &[&'a Sample], hold_out: &[HoldOut]) -> Result<Parts<'a
         if matches!(h, HoldOut::Family(_)) {
             // A family is judged beside people that were not learnt from either.
             let fold = folds(&learn, STOP_ONE_IN, 0x6f75_7400);
-            let (beside, rest): (Vec<_>, Vec<_>) = learn.iter().zip(&fold).partition(|(_, f)| **f == 0);
-            part.extend(beside.into_iter().map(|(s, _)| *s).filter(|s| !s.bot));
-            learn = rest.into_iter().map(|(s, _)| *s).collect();
+            let (beside, rest) = split(&learn, &fold, 0);
+            part.extend(beside.into_iter().filter(|s| !s.bot));
+            learn = rest;
         }
         parts.push((name, part));
     }
@@ -270,9 +270,7 @@ impl Trainer<'_> {
     fn run(&self, learn: &[&Sample], tell: Tell<'_>) -> Model {
         let seed = self.settings.seed;
         let fold = folds(learn, STOP_ONE_IN, seed);
-        let (stop, rest): (Vec<_>, Vec<_>) = learn.iter().zip(&fold).partition(|(_, f)| **f == 0);
-        let stop: Vec<&Sample> = stop.into_iter().map(|(s, _)| *s).collect();
-        let rest: Vec<&Sample> = rest.into_iter().map(|(s, _)| *s).collect();
+        let (stop, rest) = split(learn, &fold, 0);
         let (fitted, loss) = fit(self.settings.arch, &rest, &stop, seed, &mut |share| tell(self.label, share));
         let band = band(stop.iter().map(|s| (sigmoid(fitted.logit(&s.features)), s.bot, s.visit)));
         Model { fitted, band, loss, learnt_from: rest.len(), stopped_by: stop.len() }
@@ -283,9 +281,7 @@ fn cross_validate<'a>(learn: &[&'a Sample], settings: &Settings, tell: Tell<'_>)
     let fold = folds(learn, settings.folds, settings.seed ^ 0x666f_6c64);
     let mut all = vec![];
     for k in 0..settings.folds {
-        let (test, rest): (Vec<_>, Vec<_>) = learn.iter().zip(&fold).partition(|(_, f)| **f == k);
-        let rest: Vec<&Sample> = rest.into_iter().map(|(s, _)| *s).collect();
-        let test: Vec<&Sample> = test.into_iter().map(|(s, _)| *s).collect();
+        let (test, rest) = split(learn, &fold, k);
         let label = format!("fold {} of {}", k + 1, settings.folds);
         check(&rest).map_err(|e| TrainError::Data(format!("{label}: {e}, or --folds 0 to train without judging")))?;
         all.extend(Trainer { settings, label: &label }.run(&rest, tell).scored(&test));

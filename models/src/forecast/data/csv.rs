@@ -78,6 +78,12 @@ pub(super) fn read(path: &Path, bytes: &[u8], options: &Options) -> Result<Impor
     Ok(Imported { series, format: Format::Csv, report })
 }
 
+/// The line a record of `text` begins at, from 1: its position is before the blank lines and comments that come before it.
+pub(crate) fn line_of(text: &str, record: &StringRecord) -> usize {
+    let skipped = |from: usize| text[from..].split('\n').take_while(|l| l.trim().is_empty() || l.starts_with('#')).count();
+    record.position().map_or(1, |p| p.line() as usize + skipped(p.byte() as usize))
+}
+
 impl<'t> Table<'t> {
     fn of(path: &'t Path, text: &str) -> Self {
         let first = text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
@@ -87,10 +93,7 @@ impl<'t> Table<'t> {
         reader.delimiter(separator as u8).has_headers(false).flexible(true).comment(Some(b'#')).trim(Trim::All);
         // The text is UTF-8 and lengths may differ: nothing is left that could be wrong about a record.
         let records = reader.from_reader(text.as_bytes()).into_records().flatten();
-        // A record's position is before the blank lines and comments that come before it.
-        let skipped = |from: usize| text[from..].split('\n').take_while(|l| l.trim().is_empty() || l.starts_with('#')).count();
-        let line = |r: &StringRecord| r.position().map_or(1, |p| p.line() as usize + skipped(p.byte() as usize));
-        let placed = records.map(|r| (line(&r), r));
+        let placed = records.map(|r| (line_of(text, &r), r));
         let mut rows: Vec<_> = placed.filter(|(_, cells)| cells.iter().any(|c| !c.is_empty())).collect();
         let has_header = rows.first().is_some_and(|(_, cells)| cells.iter().all(|c| time::parse(c).is_none()));
         let header = if has_header { rows.remove(0).1.iter().map(str::to_lowercase).collect() } else { Vec::new() };
@@ -151,7 +154,8 @@ impl<'t> Table<'t> {
         let slashes = time::Slashes::of(self.rows.iter().map(|(_, cells)| cells.get(column).unwrap_or_default()));
         if let Some((day_first, month_first)) = slashes.contradict() {
             let why = format!("`{}` has the day first and `{}` the month: write dates as 2026-12-01", day_first, month_first);
-            return Err(self.error(self.rows.first().map_or(1, |r| r.0), why));
+            let line = |text: &str| self.rows.iter().find(|(_, r)| r.get(column) == Some(text)).map_or(1, |r| r.0);
+            return Err(self.error(line(day_first).max(line(month_first)), why));
         }
         let time = |(line, cells): &(usize, StringRecord)| {
             let cell = cells.get(column).unwrap_or_default();

@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use self::csv::line_of;
 pub(crate) use self::lines::{Frame, frame};
 pub use self::{
     describe::{Description, Outlier, Season, describe, outliers},
