@@ -4,7 +4,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    draw_live::{address, ahead, enter, policy, receipt, save, until, until_sale},
+    draw_live::{address, ahead, enter, policy, receipt, receipt_form, save, until, until_sale},
     program::run,
     support::{Client, Gate, Shop, gate},
 };
@@ -81,7 +81,7 @@ fn told_that_it_is_off(gate: &Gate, person: &mut Client) {
     let draw = browser.get("/.tidegate/draw?sale=sneaker").body;
     assert!(says[..4].iter().all(|s| draw.contains(s)) && !draw.contains("not open yet"), "{draw}");
     let mine = receipt(person).body;
-    let form = format!("receipt={}", mine.replace('%', "%25").replace('&', "%26").replace('+', "%2B"));
+    let form = receipt_form(&mine);
     let checked = browser.post("/.tidegate/draw/proof?sale=sneaker", &form).body;
     assert!(checked.contains("does not take place"), "{checked}");
     // The button leads on: the old ticket is gone, and the sale that is on is entered.

@@ -176,21 +176,20 @@ fn a_buyer_pastes_a_receipt_and_sees_the_proof() {
     let mut person = enter(&gate, "person");
     let mine = receipt(&mut person).body;
     let mut browser = Client::browser(address(&gate));
-    let form = |receipt: &str| format!("receipt={}", receipt.replace('%', "%25").replace('&', "%26").replace('+', "%2B"));
     let page = browser.get("/.tidegate/draw").body;
     assert!(page.contains("could have chosen") && page.contains("<form"), "{page}");
     assert!(page.contains("cannot ask the shop whether it is a real login") && page.contains("not impossible"), "{page}");
     let json = Client::app(address(&gate)).get("/.tidegate/draw").json();
     assert_eq!((&json["identity_proven"], &json["quotas"]), (&false.into(), &true.into()), "{json}");
-    assert!(browser.post("/.tidegate/draw/proof", &form(&mine)).body.contains("is not closed yet"));
+    assert!(browser.post("/.tidegate/draw/proof", &receipt_form(&mine)).body.contains("is not closed yet"));
     ahead(&gate, 545);
     until(&gate, "drawn", "");
-    let page = browser.post("/.tidegate/draw/proof", &form(&mine)).body;
+    let page = browser.post("/.tidegate/draw/proof", &receipt_form(&mine)).body;
     assert!(page.contains("Your entry is in the list") && page.contains("place 1 of 1"), "{page}");
     let other = mine.replacen("\"index\":0", "\"index\":1", 1);
-    assert!(browser.post("/.tidegate/draw/proof", &form(&other)).body.contains("was changed"));
-    assert!(browser.post("/.tidegate/draw/proof", &form("hello")).body.contains("This is no receipt"));
-    let proof = Client::app(address(&gate)).post("/.tidegate/draw/proof", &form(&mine)).json();
+    assert!(browser.post("/.tidegate/draw/proof", &receipt_form(&other)).body.contains("was changed"));
+    assert!(browser.post("/.tidegate/draw/proof", &receipt_form("hello")).body.contains("This is no receipt"));
+    let proof = Client::app(address(&gate)).post("/.tidegate/draw/proof", &receipt_form(&mine)).json();
     assert_eq!((&proof["place"], &proof["n"]), (&0.into(), &1.into()));
     gate.stop().unwrap();
 }
@@ -214,7 +213,7 @@ fn windows_are_drawn_and_each_reveal_opens_only_its_own() {
         assert!(out.status.success() && text(&out).contains(&format!("sneaker#{window}")), "{}", text(&out));
     }
     // Lists count from 0, and where each begins in the line is published.
-    let form = format!("receipt={}", mine.replace('%', "%25").replace('&', "%26").replace('+', "%2B"));
+    let form = receipt_form(&mine);
     let proof = Client::app(address(&gate)).post("/.tidegate/draw/proof?sale=sneaker", &form).json();
     assert_eq!(proof["first_place"], 12, "{proof}");
     assert_eq!(late[3].get("/").json()["place"].as_u64(), proof["place"].as_u64().map(|p| p + 12), "{proof}");
@@ -383,4 +382,9 @@ fn freeze_and_places_are_told_at_once_to_who_listens() {
     assert_eq!((&states[1]["n"], &states[1]["by_class"]["unsure"]), (&1.into(), &0.into()), "{}", states[1]);
     assert_eq!(states[1]["root"].as_str().unwrap().len(), 64);
     gate.stop().unwrap();
+}
+
+/// What the form of the draw's page sends.
+pub fn receipt_form(receipt: &str) -> String {
+    format!("receipt={}", receipt.replace('%', "%25").replace('&', "%26").replace('+', "%2B"))
 }

@@ -47,6 +47,7 @@ fn visit<'a>(pipeline: &Pipeline, visitor: u64, method: &'a str, tokens: &'a [To
         hello: 0,
         fingerprint: 0,
         prefetch: false,
+        granted: false,
         tokens,
     }
 }

@@ -56,6 +56,7 @@ fn visit(tokens: &[Token]) -> Visit<'_> {
         fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
+        granted: false,
         tokens,
     }
 }

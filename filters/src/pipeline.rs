@@ -7,7 +7,7 @@ use crate::{
     rule::{
         address::Address,
         bot_gate::{BotGate, BotGateSettings, Class},
-        pass::{Cleared, cleared},
+        pass::cleared,
         sale_window::{Sale, SaleWindow},
         visitor_rate::VisitorRate,
     },
@@ -179,9 +179,7 @@ impl Pipeline {
             let index = i as u8;
             let opinion = match filter {
                 // An operator who granted this visitor's appeal knew of the list.
-                Filter::Address(f) => {
-                    f.check(visit).filter(|o| o.1 != Reason::AddressDenied || cleared(visit, now) != Some(Cleared::Granted))
-                }
+                Filter::Address(f) => f.check(visit).filter(|o| o.1 != Reason::AddressDenied || !visit.granted),
                 Filter::SaleWindow(f) => f.check(visit, now),
                 Filter::VisitorRate(f) => quota_opinion(f.check(visit, index, now), *shadow, notes),
                 Filter::BotGate(_) | Filter::WaitingRoom { .. } => None,

@@ -40,6 +40,7 @@ fn decide(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score, notes
         hello: 0,
         fingerprint: 0,
         prefetch: false,
+        granted: false,
         tokens: &[],
     };
     p.screen(&visit, now, notes).unwrap_or_else(|| p.admit(&visit, score, now, notes))

@@ -90,6 +90,8 @@ pub struct Visit<'a> {
     pub wants: Wants,
     /// `Sec-Purpose: prefetch`, a crawler or a health check: never joins, never spends.
     pub prefetch: bool,
+    /// An operator granted this visitor's appeal: neither scores nor deny lists count.
+    pub granted: bool,
     /// Tokens whose MAC is right, at most [`crate::seats::token::TOKENS_MAX`]. Room, host, epoch and times are not yet checked.
     pub tokens: &'a [Token],
 }

@@ -53,6 +53,7 @@ fn a_million_people_wait_in_64_mib() {
         fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
+        granted: false,
         tokens: &none,
     };
     for _ in 0..1_000_000 {

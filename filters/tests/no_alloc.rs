@@ -71,6 +71,7 @@ fn visit<'a>(pipeline: &Pipeline, method: &'a str, tokens: &'a [Token]) -> Visit
         hello: 0,
         fingerprint: 0,
         prefetch: false,
+        granted: false,
         tokens,
     }
 }

@@ -17,7 +17,8 @@ use crate::trace::Trace;
 /// done, the proxy goes on as usual.
 pub(crate) async fn forward(session: &mut Session, cx: &mut Option<Box<Trace>>) -> pingora::Result<bool> {
     // Its body is whole and remembered: a request that needs a unit is read before it takes one.
-    if session.as_downstream().retry_buffer_truncated() || !session.is_body_done() {
+    let whole = !session.as_downstream().retry_buffer_truncated() && session.is_body_done();
+    if !whole || session.subrequest_spawner.is_none() {
         return Ok(false);
     }
     let body = session.as_downstream().get_retry_buffer().filter(|b| !b.is_empty());

@@ -8,7 +8,6 @@ use std::{
 
 use parking_lot::Mutex;
 use serde_json::json;
-use siphasher::sip::SipHasher13;
 use tidegate_filters::{
     Decision, Filter, Reason, Score, Wants,
     record::Kind as RowKind,
@@ -55,12 +54,10 @@ impl Challenge {
 
     /// As it was made for this network and program so many windows ago.
     fn of(trace: &Trace, nonce: u64, bits: u8, windows_ago: u64) -> Self {
-        let (k0, k1) = trace.proof_key();
-        let mut h = SipHasher13::new_with_keys(k0, k1);
-        h.write(b"challenge");
+        let mut h = trace.keyed(b"challenge");
         h.write_u64(nonce);
         h.write_u8(bits);
-        h.write_u64(trace.intake.network_hash((k0, k1)));
+        h.write_u64(trace.row.network);
         h.write_u64(trace.intake.fingerprint);
         h.write_u64((trace.started.wall_ms / WINDOW_MS).saturating_sub(windows_ago));
         let mut challenge = [0; 16];
@@ -138,9 +135,8 @@ pub fn ask(trace: &Trace, decision: &Decision) -> Answer {
 /// What the gate that challenges asks for; a room only wants to know that somebody is there.
 fn bits(trace: &Trace, decision: &Decision) -> u8 {
     let score = if trace.row.score.is_nan() { Score::Unknown } else { Score::Known(trace.row.score) };
-    let mut filters = trace.active.pipeline.filters();
-    match decision.filter.and_then(|f| filters.nth(usize::from(f))) {
-        Some((Filter::BotGate(gate), _)) => gate.work_bits(score),
+    match reply::filter_of(trace, decision) {
+        Some(Filter::BotGate(gate)) => gate.work_bits(score),
         _ => 0,
     }
 }
@@ -160,7 +156,7 @@ pub fn take(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> An
     let to = own::destination(get(form, "to"));
     if !slowly {
         shared.counts.challenged(Challenged::Worked);
-        let token = own::gate_token(trace, Kind::Clearance, visitor.0, CLEARANCE_MS, now);
+        let token = Token::of_gate(Kind::Clearance, &trace.intake.host, visitor.0, CLEARANCE_MS, now.wall_ms);
         trace.cookies.push(own::cookie(shared, trace.intake.https, "clearance", &token));
         return match trace.intake.wants {
             Wants::Html => Answer::see(303, "own", Reason::Own.code(), to),
@@ -168,7 +164,7 @@ pub fn take(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> An
         };
     }
     shared.counts.challenged(Challenged::Slowly);
-    let token = own::gate_token(trace, Kind::Detour, visitor.0, CLEARANCE_MS, now);
+    let token = Token::of_gate(Kind::Detour, &trace.intake.host, visitor.0, CLEARANCE_MS, now.wall_ms);
     let token = Token { not_before_ms: now.wall_ms + DETOUR_S * 1_000, ..token };
     trace.cookies.push(own::cookie(shared, trace.intake.https, "detour", &token));
     match trace.intake.wants {

@@ -9,7 +9,6 @@ use tidegate_filters::{
 };
 
 use crate::{
-    appeal,
     counts::HeadFault,
     door::Facts,
     head::Head,
@@ -67,9 +66,7 @@ pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut
         now: trace.started,
     };
     let mut intake = intake::read(head, &cx);
-    if let Some(visitor) = intake.visitor.filter(|v| shared.appeals.lets_through(*v, trace.started.wall_ms)) {
-        intake.tokens.push(appeal::grant(visitor, &intake.host, trace.started));
-    }
+    intake.granted = intake.visitor.is_some_and(|v| shared.appeals.lets_through(v, trace.started.wall_ms));
     trace.parsed(intake);
     trace.row.ja4 = facts.and_then(|f| f.ja4.clone());
     if let Some(port) = facts.and_then(|f| f.redirect) {

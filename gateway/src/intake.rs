@@ -61,6 +61,8 @@ pub struct Intake {
     pub accept_language: AcceptLanguage,
     /// Nobody looks at the answer yet.
     pub prefetch: bool,
+    /// An operator granted this visitor's appeal; not for [`read`] to know.
+    pub granted: bool,
     /// Signed by us.
     pub tokens: Vec<Token>,
 }
@@ -105,6 +107,7 @@ pub fn read(head: &Head<'_>, cx: &Context<'_>) -> Intake {
         wants: wants(fields),
         accept_language: AcceptLanguage::read(fields),
         prefetch: is_prefetch(fields) || is_probe(fields),
+        granted: false,
         ..Intake::default()
     };
     intake.tokens = credentials::read(fields, intake.https, cx.keyring, cx.counts);
@@ -135,6 +138,7 @@ impl Intake {
             hello: self.hello,
             fingerprint: self.fingerprint,
             prefetch: self.prefetch,
+            granted: self.granted,
             tokens: &self.tokens,
         }
     }

@@ -161,18 +161,9 @@ impl BypassRequest<'_> {
         if self.for_ms == 0 || self.for_ms > BYPASS_MS_MAX {
             return Err(OperateError::Bypass("`for` must be more than no time, and at most 90d: make another one then"));
         }
-        Ok(Token {
-            kind: TokenKind::Bypass,
-            room: self.room.into(),
-            sale: "".into(),
-            host: host.into(),
-            epoch: 0,
-            number: u64::from_be_bytes(random()?),
-            binding: 0,
-            issued_at_ms: self.now_ms,
-            not_before_ms: self.now_ms,
-            expires_at_ms: self.now_ms + self.for_ms,
-        })
+        let number = u64::from_be_bytes(random()?);
+        let token = Token::of_gate(TokenKind::Bypass, &host, number, self.for_ms, self.now_ms);
+        Ok(Token { room: self.room.into(), ..token })
     }
 }
 

@@ -134,25 +134,9 @@ pub fn named(shared: &Shared, trace: &mut Trace) -> Option<VisitorId> {
 /// Gives a visitor a name: its number.
 fn name_visitor(shared: &Shared, trace: &mut Trace, now: Now) -> Option<u64> {
     let number = getrandom::u64().ok()?;
-    let token = gate_token(trace, Kind::Visitor, number, VISITOR_MS, now);
+    let token = Token::of_gate(Kind::Visitor, &trace.intake.host, number, VISITOR_MS, now.wall_ms);
     trace.cookies.push(cookie(shared, trace.intake.https, "visitor", &token));
     Some(number)
-}
-
-/// A token of the gate for this host, good from now on.
-pub fn gate_token(trace: &Trace, kind: Kind, number: u64, age_ms: u64, now: Now) -> Token {
-    Token {
-        kind,
-        room: "".into(),
-        sale: "".into(),
-        host: trace.intake.host.as_str().into(),
-        epoch: 0,
-        number,
-        binding: 0,
-        issued_at_ms: now.wall_ms,
-        not_before_ms: now.wall_ms,
-        expires_at_ms: now.wall_ms + age_ms,
-    }
 }
 
 /// A refusal of a page of ours, in English: programs read it.

@@ -217,10 +217,10 @@ impl ProxyHttp for Gate {
         match next {
             Next::Forward(entrance) => {
                 let done = self.forward(session, trace, entrance).await?;
-                return match done || !trace.has_unit() || !session.is_http2() {
-                    true => Ok(done),
-                    false => apart::forward(session, cx).await,
-                };
+                if done || !trace.has_unit() || !session.is_http2() {
+                    return Ok(done);
+                }
+                return apart::forward(session, cx).await;
             }
             Next::Answer(answer) => reply::send(session, trace, answer).await?,
             Next::Enter(entering) => return self.enter(session, trace, *entering).await,

@@ -152,11 +152,15 @@ fn status_for_crawlers(trace: &Trace, decision: &Decision) -> u16 {
 
 /// The room that decided.
 fn room_of<'t>(trace: &'t Trace, decision: &Decision) -> Option<&'t Room> {
-    let pipeline = &trace.active.pipeline;
-    match decision.filter.and_then(|f| pipeline.filters().nth(usize::from(f))) {
-        Some((Filter::WaitingRoom { room, .. }, _)) => pipeline.rooms().get(*room),
+    match filter_of(trace, decision)? {
+        Filter::WaitingRoom { room, .. } => trace.active.pipeline.rooms().get(*room),
         _ => None,
     }
+}
+
+/// The filter that decided.
+pub fn filter_of<'t>(trace: &'t Trace, decision: &Decision) -> Option<&'t Filter> {
+    trace.active.pipeline.filters().nth(usize::from(decision.filter?)).map(|(filter, _)| filter)
 }
 
 /// The sale that this visitor waited for or entered does not take place.

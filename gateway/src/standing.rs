@@ -202,6 +202,9 @@ impl<'a> State<'a> {
     }
 
     fn called_off(&self) -> Option<CalledOff> {
+        if self.name != "cancelled" {
+            return None;
+        }
         let (sale, _) = self.room.called_off(&self.trace.intake.visit(None), self.trace.started)?;
         Some(called_off(self.trace, self.room, &sale.name))
     }

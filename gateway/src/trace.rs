@@ -1,8 +1,9 @@
 //! What is known about one request from its head to its row. Makes exactly one row: the last chance is its drop.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{hash::Hasher as _, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
+use siphasher::sip::SipHasher13;
 use tidegate_filters::{
     Decision, Now, Reason, Row, Verdict,
     record::Kind,
@@ -82,9 +83,12 @@ impl Trace {
         })
     }
 
-    /// Key of proofs: the gate's secret.
-    pub fn proof_key(&self) -> (u64, u64) {
-        self.shared.hash_key
+    /// A hash with the gate's secret, for one purpose: proofs, and names that only this gate can make.
+    pub fn keyed(&self, purpose: &[u8]) -> SipHasher13 {
+        let (k0, k1) = self.shared.hash_key;
+        let mut h = SipHasher13::new_with_keys(k0, k1);
+        h.write(purpose);
+        h
     }
 
     /// The head was good: from here on there will be a row.

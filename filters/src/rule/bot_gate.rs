@@ -166,7 +166,7 @@ impl BotGate {
         let challenge = |reason| match cleared {
             None => (Class::Unsure, Some((Verdict::Challenge, reason))),
             Some(Cleared::Slowly) => (Class::Suspect, None),
-            Some(Cleared::Worked | Cleared::Granted) => (Class::Unsure, None),
+            Some(_) => (Class::Unsure, None),
         };
         let Score::Known(p) = score else {
             return match s.when_unscored {

@@ -31,12 +31,12 @@ pub fn seat_of(token: &Token) -> SeatRef {
 }
 
 /// How somebody got past a challenge or a score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cleared {
-    /// Did what was asked.
-    Worked,
     /// Went the slow way: to the back.
     Slowly,
+    /// Did what was asked.
+    Worked,
     /// An operator granted an appeal: scores no longer count.
     Granted,
 }
@@ -44,17 +44,19 @@ pub enum Cleared {
 /// Whether this visitor got past a challenge or a score of this host lately. Who copies the cookies of a visitor is that visitor, and
 /// shares its quotas.
 pub fn cleared(visit: &Visit<'_>, now: Now) -> Option<Cleared> {
+    if visit.granted {
+        return Some(Cleared::Granted);
+    }
     let visitor = visit.visitor?.0;
-    let has = |kind| {
-        let good = |t: &Token| {
-            t.kind == kind
-                && t.number == visitor
-                && *t.host == *visit.host
-                && t.not_before_ms <= now.wall_ms
-                && now.wall_ms < t.expires_at_ms
+    let way = |t: &Token| {
+        let way = match t.kind {
+            Kind::Clearance => Cleared::Worked,
+            Kind::Detour => Cleared::Slowly,
+            _ => return None,
         };
-        visit.tokens.iter().any(good)
+        let good =
+            t.number == visitor && *t.host == *visit.host && t.not_before_ms <= now.wall_ms && now.wall_ms < t.expires_at_ms;
+        good.then_some(way)
     };
-    let ways = [(Kind::Grant, Cleared::Granted), (Kind::Clearance, Cleared::Worked), (Kind::Detour, Cleared::Slowly)];
-    ways.into_iter().find(|(kind, _)| has(*kind)).map(|(_, way)| way)
+    visit.tokens.iter().filter_map(way).max()
 }

@@ -273,6 +273,7 @@ mod tests {
             hello: 0,
             fingerprint: 0,
             prefetch: false,
+            granted: false,
             tokens: &[],
         }
     }

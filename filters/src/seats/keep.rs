@@ -140,8 +140,8 @@ impl Room {
             }
         }
         let mut operator = self.operator();
-        (operator.slow, operator.message) = (head.slow, head.message.clone());
-        s.says.store(head.message.is_some(), Ordering::Release);
+        operator.slow = head.slow;
+        self.put_message(&mut operator, head.message.clone());
         drop(operator);
         if let Some(plan) = plan {
             self.set_plan(&plan, now);

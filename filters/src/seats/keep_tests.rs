@@ -132,6 +132,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         visitor_by_cookie,
         wants: Wants::Html,
         prefetch,
+        granted: false,
         identity: None,
         hello: 0,
         fingerprint: 0,

@@ -36,6 +36,7 @@ const ROUND_S: u32 = 3;
 const WORK_POLL_S: u32 = 30;
 /// Places that should be there and are not are asked about again after one to two of these, seconds; the later, the longer.
 const LATE_POLL_S: u32 = 3;
+/// But at most this, seconds.
 const LATE_POLL_S_MAX: u32 = 60;
 
 /// Somebody who asks for an entry.
@@ -57,7 +58,11 @@ impl Room {
     /// The draw of the sale that is on, pre-queue included.
     pub fn current_draw(&self, now: Now) -> Option<&SaleDraw> {
         let (sale, _) = self.current_sale(now)?;
-        self.draws().find(|d| d.sale_id() == &*sale.name).map(|d| &**d)
+        self.draw_of(&sale.name)
+    }
+
+    fn draw_of(&self, sale: &str) -> Option<&SaleDraw> {
+        self.draws().find(|d| d.sale_id() == sale).map(|d| &**d)
     }
 
     /// What a drawn room says to a visit that has no place yet: an entry, or "a moment". `None`: as in any other room.
@@ -147,8 +152,7 @@ impl Room {
 
     /// The entry's fate after it was handed to the disk. `true`: it is an entry.
     pub fn settle_entry(&self, sale: &str, entered: &Entered, durable: bool, now: Now) -> bool {
-        let draw = self.draws().find(|d| d.sale_id() == sale);
-        let Some(window) = draw.and_then(|d| d.window(u64::from(entered.entry.window))) else { return false };
+        let Some(window) = self.draw_of(sale).and_then(|d| d.window(u64::from(entered.entry.window))) else { return false };
         let Entered { entry, crowded, class, who, .. } = *entered;
         let written = Standing::Written { class, crowded, present_until_s: self.clock_s(now) + POLL_S_MAX };
         window.register.settle(entry.index, who, durable.then_some(written))
@@ -167,7 +171,7 @@ impl Room {
     pub fn entry_for_receipt(&self, visit: &Visit<'_>, now: Now) -> Option<(&SaleDraw, &Window, u32)> {
         // Of a sale that was called off as well: the list is published all the same.
         let (draw, ticket) = match self.called_off(visit, now) {
-            Some((sale, ticket)) => (self.draws().find(|d| d.sale_id() == &*sale.name).map(|d| &**d)?, ticket),
+            Some((sale, ticket)) => (self.draw_of(&sale.name)?, ticket),
             None => (self.current_draw(now)?, self.token_of(visit, Kind::Ticket, now)?),
         };
         let entry = EntryRef::from_bits(ticket.number)?;

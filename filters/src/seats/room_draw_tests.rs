@@ -86,6 +86,7 @@ fn visit(person: u64, tokens: &[Token]) -> Visit<'_> {
         hello: 0,
         fingerprint: 0,
         prefetch: false,
+        granted: false,
         tokens,
     }
 }

@@ -71,6 +71,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         hello: 0,
         fingerprint: 0,
         prefetch: false,
+        granted: false,
         tokens,
     }
 }

@@ -42,8 +42,6 @@ pub enum Kind {
     Bypass = 5,
     /// The slow way around a challenge, good after some seconds; `number` is the visitor who went it.
     Detour = 6,
-    /// An appeal that was granted; `number` is the visitor. Never given out: the gate knows whose were, and may take it back.
-    Grant = 7,
 }
 
 /// A decoded token. Authentic once it comes out of [`Keyring::open`]; room, host, epoch and times are for the rules to check.
@@ -69,6 +67,24 @@ pub struct Token {
     pub not_before_ms: u64,
     /// Unix milliseconds; at this instant it is no longer good.
     pub expires_at_ms: u64,
+}
+
+impl Token {
+    /// One of the gate's own, of no room: good from now on, for `age_ms`.
+    pub fn of_gate(kind: Kind, host: &str, number: u64, age_ms: u64, now_ms: u64) -> Token {
+        Token {
+            kind,
+            room: "".into(),
+            sale: "".into(),
+            host: host.into(),
+            epoch: 0,
+            number,
+            binding: 0,
+            issued_at_ms: now_ms,
+            not_before_ms: now_ms,
+            expires_at_ms: now_ms + age_ms,
+        }
+    }
 }
 
 /// Why a text is no token of ours. Clients are told only that it was not accepted; metrics carry the name.

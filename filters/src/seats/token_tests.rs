@@ -59,6 +59,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
+        granted: false,
         tokens,
     }
 }

@@ -152,14 +152,22 @@ pub(super) async fn resolve(
     let hold: u64 = hold.parse().map_err(|_| no_number())?;
     let Resolved { sold } = json(body, RESOLVE).await?;
     with(&app, &sale, |stock| {
-        tracing::info!(sale, hold, sold, "somebody knows what became of a unit");
-        let units = stock.with(|l| l.uncertain().find(|(id, _)| id.0 == hold).map(|(_, h)| h.units));
-        if let Some(units) = units.filter(|units| sold > *units) {
+        let known = stock.with(|l| {
+            let units = l.uncertain().find(|(id, _)| id.0 == hold).map(|(_, h)| h.units);
+            match units.filter(|units| sold > *units) {
+                Some(units) => Err(units),
+                None => Ok(l.resolve(HoldId(hold), (sold > 0).then_some(sold))),
+            }
+        });
+        if let Err(units) = known {
             let what = format!("hold {hold} is of {units} units, and {sold} cannot have been sold by it");
             let instead = "send as many as its order has, and POST …/sold {\"units\": 1, \"already\": true} for others";
             return Err(Fault::new(StatusCode::CONFLICT, "TOO_MANY", &what, instead));
         }
-        let known = stock.with(|l| l.resolve(HoldId(hold), (sold > 0).then_some(sold)));
+        let known = known == Ok(true);
+        if known {
+            tracing::info!(sale, hold, sold, "somebody knows what became of a unit");
+        }
         let what = format!("sale `{sale}` has no open hold {hold}: it was sold or given back");
         known.then_some(()).ok_or_else(|| {
             Fault::new(StatusCode::NOT_FOUND, "NO_HOLD", &what, "GET /v1/sales/NAME lists those nobody knows about")

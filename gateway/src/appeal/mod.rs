@@ -18,7 +18,7 @@ use crate::{
     store::{Batch, Commit, Store, StoreError, Table},
 };
 
-pub use page::{grant, offered, outcome, take};
+pub use page::{offered, outcome, take};
 
 /// Most appeals kept; the oldest decided one makes room for a new one.
 const APPEALS_MAX: usize = 2_000;

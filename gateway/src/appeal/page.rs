@@ -3,13 +3,7 @@
 use std::{hash::Hasher as _, sync::Arc};
 
 use serde_json::json;
-use siphasher::sip::SipHasher13;
-use tidegate_filters::{
-    Now, Reason, VisitorId, Wants,
-    record::Kind as RowKind,
-    reference::Reference,
-    seats::token::{Kind, Token},
-};
+use tidegate_filters::{Reason, Wants, record::Kind as RowKind, reference::Reference};
 
 use super::{Appeal, Outcome, TEXT_MAX};
 use crate::{
@@ -25,22 +19,6 @@ use crate::{
 const APPEAL_MS: u64 = 24 * 3_600_000;
 /// Who waits for a decision looks again after so long, seconds.
 const LOOK_AGAIN_S: u64 = 60;
-
-/// What a granted appeal is to the filters.
-pub fn grant(visitor: VisitorId, host: &str, now: Now) -> Token {
-    Token {
-        kind: Kind::Grant,
-        room: "".into(),
-        sale: "".into(),
-        host: host.into(),
-        epoch: 0,
-        number: visitor.0,
-        binding: 0,
-        issued_at_ms: now.wall_ms,
-        not_before_ms: now.wall_ms,
-        expires_at_ms: now.wall_ms + 1,
-    }
-}
 
 /// A refusal that can be appealed against: by a score, or by an operator's list.
 pub fn offered(trace: &Trace, status: u16, reason: Reason) -> Answer {
@@ -69,9 +47,7 @@ fn about(trace: &Trace, reference: Reference, code: &str) -> String {
 
 /// Only who was refused, with this program and from this network, can use it.
 fn tag(trace: &Trace, text: &str) -> u64 {
-    let (k0, k1) = trace.proof_key();
-    let mut h = SipHasher13::new_with_keys(k0, k1);
-    h.write(b"appeal");
+    let mut h = trace.keyed(b"appeal");
     h.write(text.as_bytes());
     h.write_u64(trace.row.network);
     h.write_u64(trace.intake.fingerprint);
@@ -104,9 +80,7 @@ fn read(trace: &Trace, about: &str, text: String) -> Option<Appeal> {
 
 /// Keyed hash of what counts as one network in a draw, too.
 fn network(trace: &Trace) -> String {
-    let (k0, k1) = trace.proof_key();
-    let mut h = SipHasher13::new_with_keys(k0, k1);
-    h.write(b"appeal network");
+    let mut h = trace.keyed(b"appeal network");
     h.write_u64(trace.intake.network().map_or(0, |n| n.subscriber()));
     format!("{:016x}", h.finish())
 }

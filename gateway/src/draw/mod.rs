@@ -205,7 +205,7 @@ impl Draws {
                 Amendment::sign(&self.signer, draw.sale_id(), &pledge.commitment, at_s, &text)
             };
             let amendments: Vec<_> = texts.into_iter().flatten().map(sign).collect();
-            let mut terms = self.terms.lock().get(draw.sale_id()).cloned().filter(|_| moved);
+            let mut terms = moved.then(|| self.terms.lock().get(draw.sale_id()).cloned()).flatten();
             if let Some(terms) = &mut terms {
                 (terms.schedule.opens_ms, terms.schedule.closes_ms) = (is.opens_at.unix_ms(), is.closes_at.unix_ms());
             }

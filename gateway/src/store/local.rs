@@ -115,7 +115,8 @@ impl Local {
         first.put(OWNER, &[], owner.to_be_bytes());
         inner.write(&[first]).map_err(|e| DatabaseError::from(std::io::Error::other(e.to_string())))?;
         let (queue, jobs) = sync_channel(QUEUE_BATCHES);
-        let file = path.map(|path| (file::identity(&path).ok(), path));
+        let file =
+            path.map(|path| Ok::<_, std::io::Error>((file::identity(&path)?, path))).transpose().map_err(DatabaseError::from)?;
         let writer = Writer { inner: inner.clone(), opener, file, owner, look_at_ms: 0, complain_at_ms: 0 };
         let thread = thread::Builder::new().name("store".into()).spawn(move || writer.run(&jobs))?;
         Ok(Local { inner, queue: RwLock::new(Some(queue)), thread: Mutex::new(Some(thread)) })
@@ -256,7 +257,7 @@ struct Writer {
     inner: Arc<Inner>,
     opener: Opener,
     /// What was opened, and where it is looked for.
-    file: Option<(Option<(u64, u64)>, PathBuf)>,
+    file: Option<((u64, u64), PathBuf)>,
     /// What this start wrote into the file.
     owner: u64,
     look_at_ms: u64,
@@ -343,7 +344,7 @@ impl Writer {
     fn missing(&self) -> Option<String> {
         let (opened, path) = self.file.as_ref()?;
         let what = match file::identity(path) {
-            Ok(found) if opened.is_none_or(|opened| opened == found) => return None,
+            Ok(found) if found == *opened => return None,
             Ok(_) => "is another file now".to_owned(),
             Err(e) => format!("is not there any more ({e})"),
         };
@@ -377,24 +378,27 @@ impl Writer {
     /// Opens the database again and writes a record. Nobody has to help.
     fn mend(&mut self) {
         let again = self.inner.db.read().is_none();
-        if let Some(why) = self.timed(Self::missing).filter(|_| !again) {
+        let away = if again { None } else { self.timed(Self::missing) };
+        if let Some(why) = away {
             *self.inner.trouble.write() = Some(why.into());
             return;
         }
-        let mended = self.timed(|w| -> Result<(), redb::Error> {
+        let mended = self.timed(|w| -> Result<Option<(u64, u64)>, redb::Error> {
+            let mut found = None;
             if again {
                 let db = (w.opener)(w.inner.fsyncs.clone())?;
                 *w.inner.db.write() = Some(db);
                 w.is_ours()?;
+                found = w.file.as_ref().map(|(_, path)| file::identity(path)).transpose()?;
             }
             let mut probe = Batch::new();
             probe.put(PROBE, &[], w.inner.clock.now().wall_ms.to_be_bytes());
-            w.inner.write([&probe])
+            w.inner.write([&probe]).map(|()| found)
         });
         match mended {
-            Ok(()) => {
-                if let Some((opened, path)) = self.file.as_mut().filter(|_| again) {
-                    *opened = file::identity(path).ok();
+            Ok(found) => {
+                if let (Some(found), Some((opened, _))) = (found, &mut self.file) {
+                    *opened = found;
                 }
                 *self.inner.trouble.write() = None;
                 tracing::info!("the state can be written again");

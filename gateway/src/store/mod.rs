@@ -264,14 +264,13 @@ impl Commit {
 
     /// [`Commit::durable`], for a thread that may wait; not for one that answers visits.
     pub fn wait(self) -> Result<(), StoreError> {
-        match &self.0 {
-            Answer::Now(_) => {}
-            Answer::Later { .. } => {
+        match self.0 {
+            Answer::Now(result) => result,
+            later => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-                return runtime.map_err(|e| StoreError::Refused(e.to_string().into()))?.block_on(self.durable());
+                runtime.map_err(|e| StoreError::Refused(e.to_string().into()))?.block_on(Commit(later).durable())
             }
         }
-        if let Answer::Now(result) = self.0 { result } else { Err(StoreError::Closed) }
     }
 
     /// `Ok` once it is durable; an error at the latest when the call budget is used up.

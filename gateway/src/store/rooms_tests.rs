@@ -44,6 +44,7 @@ fn visit<'a>(tokens: &'a [Token]) -> Visit<'a> {
         fingerprint: 0,
         wants,
         prefetch,
+        granted: false,
         tokens,
     }
 }

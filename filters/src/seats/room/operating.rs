@@ -1,7 +1,10 @@
 //! The operator's hands on a room.
 
 use super::{Kind, Now, Ordering, Rate, Reason, Room, Token, Verdict, Visit};
-use crate::seats::operate::{Action, Doors, MESSAGE_MAX};
+use crate::seats::{
+    operate::{Action, Doors, MESSAGE_MAX},
+    state::Operator,
+};
 
 /// Probes and crawlers are told to look again after this long, seconds.
 pub const LOOK_AGAIN_S: u32 = 60;
@@ -34,9 +37,13 @@ impl Room {
 
     /// The operator's word to those who wait, at most [`MESSAGE_MAX`] characters.
     pub fn message(&self, text: Option<String>) {
-        let mut operator = self.operator();
+        self.put_message(&mut self.operator(), text.map(|t| t.chars().take(MESSAGE_MAX).collect()));
+    }
+
+    /// `says` follows the message, so that a poll looks at no lock while there is none.
+    pub(in crate::seats) fn put_message(&self, operator: &mut Operator, text: Option<String>) {
         self.state.says.store(text.is_some(), Ordering::Release);
-        operator.message = text.map(|t| t.chars().take(MESSAGE_MAX).collect());
+        operator.message = text;
     }
 
     /// The operator's word to those who wait.

@@ -83,13 +83,12 @@ impl Room {
 
     /// The stock of the sale that is on, when nothing of it is left.
     pub(super) fn gone(&self, now: Now) -> Option<&Stock> {
-        let (_, stock) = self.current_sale(now).filter(|(sale, stock)| sale.stock.is_some() && stock.is_gone())?;
-        Some(stock)
+        self.current_sale(now).and_then(gone_of)
     }
 
     /// What somebody without a place is told: none are given while nothing is left.
     pub(super) fn nothing_left(&self, stock: &Stock) -> Waiting {
-        self.without_place(Stage::SoldOut { undecided: stock.is_undecided() }, SOLD_OUT_POLL_S)
+        self.without_place(sold_out_stage(stock), SOLD_OUT_POLL_S)
     }
 
     /// The sale of the visit's ticket where that sale was called off, and the ticket: whoever waited or entered is to be told.
@@ -99,4 +98,14 @@ impl Room {
             (*ticket.sale == *sale.name && !self.is_elsewhere(ticket, visit, now)).then_some((sale, ticket))
         })
     }
+}
+
+/// The stock of a sale of which nothing is left.
+pub(super) fn gone_of((sale, stock): &(Sale, Arc<Stock>)) -> Option<&Stock> {
+    (sale.stock.is_some() && stock.is_gone()).then_some(stock)
+}
+
+/// What those who ask are told of it.
+pub(super) fn sold_out_stage(stock: &Stock) -> Stage {
+    Stage::SoldOut { undecided: stock.is_undecided() }
 }

@@ -1,5 +1,6 @@
 //! What the holder of a place is told, and when it may ask again.
 
+use super::selling::{gone_of, sold_out_stage};
 use super::{
     Cause, Doors, Frame, Kind, Lane, Now, Ordering, PRESENCE_GRACE_S, Phase, Place, Plan, Room, Sale, Stage, State, Visit,
     Waiting,
@@ -22,7 +23,8 @@ impl Room {
         let before = place.number.saturating_sub(frontier);
         let ahead = u64::from(before.saturating_sub(queue.void_between(frontier, place.number)));
         let (rates, pace) = self.rates();
-        let gone = self.gone(now).map(|stock| Stage::SoldOut { undecided: stock.is_undecided() });
+        let sale = self.current_sale(now);
+        let gone = sale.and_then(gone_of).map(sold_out_stage);
         let stage = gone.unwrap_or_else(|| match line.told(place) {
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
             State::Seated => Stage::Called { expires_in_s: 0 },
@@ -48,8 +50,8 @@ impl Room {
         // With nothing left there is no wait to give a reason for, and no chance to give.
         let because = self.cause().filter(|_| gone.is_none());
         let present = pace.present;
-        let sale = self.current_sale(now).filter(|_| gone.is_none());
-        let stock_percent = sale.and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
+        let stock_percent =
+            sale.filter(|_| gone.is_none()).and_then(|(_, stock)| stock.outlook().percent(ahead as f64 * present));
         let told = self.without_place(stage, poll_after_s);
         Waiting { place: Some(place), fresh, restarted, ahead, wait_s, because, stock_percent, ..told }
     }
