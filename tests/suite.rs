@@ -9,6 +9,7 @@ mod draw_cancelled;
 mod draw_kill;
 mod draw_live;
 mod draw_promise;
+mod facts;
 mod kills;
 mod kills_stock;
 mod learning;

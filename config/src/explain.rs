@@ -1,6 +1,7 @@
 //! A policy in plain words, with its numbers.
 
 mod draws;
+mod facts;
 
 use std::fmt::Write as _;
 
@@ -195,6 +196,7 @@ fn filter(filter: &FilterSettings) -> String {
         }
         FilterSettings::SaleWindow(s) => format!("Only while sale {} is on: {}.", s.sale, list(&s.routes)),
         FilterSettings::VisitorRate(s) => quota(s),
+        FilterSettings::Honeypot(s) => facts::honeypot(s),
         FilterSettings::BotGate(s) => bots(s),
         FilterSettings::WaitingRoom(s) => {
             let routes = if s.routes.is_empty() { "All filtered parts".into() } else { list(&s.routes) };

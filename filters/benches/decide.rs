@@ -5,7 +5,7 @@ use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tidegate_filters::{
-    FilterSettings, Network, Now, Pipeline, PipelineSettings, Score, Visit, VisitorId, Wants,
+    FilterSettings, Known, Network, Now, Pipeline, PipelineSettings, Score, Visit, VisitorId, Wants,
     pipeline::{ClaimOutcome, Seed},
     seats::token::{Keyring, Token},
     verdict::{Notes, Verdict},
@@ -47,7 +47,7 @@ fn visit<'a>(pipeline: &Pipeline, visitor: u64, method: &'a str, tokens: &'a [To
         hello: 0,
         fingerprint: 0,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens,
     }
 }

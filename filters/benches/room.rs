@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tidegate_filters::{
-    Network, Now, Visit, VisitorId, Wants,
+    Known, Network, Now, Visit, VisitorId, Wants,
     plan::Plan,
     rule::{bot_gate::Class, sale_window::Sale},
     seats::{
@@ -56,7 +56,7 @@ fn visit(tokens: &[Token]) -> Visit<'_> {
         fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens,
     }
 }

@@ -3,12 +3,18 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rule::{
-    address::{Address, AddressSettings},
-    bot_gate::{BotGate, BotGateSettings},
-    sale_window::{SaleWindow, SaleWindowSettings},
-    visitor_rate::{VisitorRate, VisitorRateSettings},
-    waiting_room::WaitingRoomSettings,
+use crate::{
+    rule::{
+        address::{Address, AddressSettings},
+        bot_gate::{BotGate, BotGateSettings},
+        fact::Then,
+        honeypot::{Honeypot, HoneypotSettings},
+        sale_window::{SaleWindow, SaleWindowSettings},
+        visitor_rate::{VisitorRate, VisitorRateSettings},
+        waiting_room::WaitingRoomSettings,
+    },
+    verdict::Reason,
+    visit::Visit,
 };
 
 /// A filter as written in the policy: one key, its settings below it.
@@ -21,6 +27,8 @@ pub enum FilterSettings {
     SaleWindow(SaleWindowSettings),
     /// A quota per visitor or network.
     VisitorRate(VisitorRateSettings),
+    /// Paths that no person finds.
+    Honeypot(HoneypotSettings),
     /// Scores become actions.
     BotGate(BotGateSettings),
     /// A room.
@@ -34,6 +42,7 @@ impl FilterSettings {
             FilterSettings::Address(s) => s.shadow,
             FilterSettings::SaleWindow(s) => s.shadow,
             FilterSettings::VisitorRate(s) => s.shadow,
+            FilterSettings::Honeypot(s) => s.shadow,
             FilterSettings::BotGate(s) => s.shadow,
             FilterSettings::WaitingRoom(s) => s.shadow,
         }
@@ -49,6 +58,8 @@ pub enum Filter {
     SaleWindow(SaleWindow),
     /// A quota per visitor or network.
     VisitorRate(VisitorRate),
+    /// Paths that no person finds.
+    Honeypot(Honeypot),
     /// Scores become actions.
     BotGate(BotGate),
     /// A room: its index, and the routes it covers (all when empty).
@@ -67,8 +78,17 @@ impl Filter {
             Filter::Address(_) => "address",
             Filter::SaleWindow(_) => "sale_window",
             Filter::VisitorRate(_) => "visitor_rate",
+            Filter::Honeypot(_) => "honeypot",
             Filter::BotGate(_) => "bot_gate",
             Filter::WaitingRoom { .. } => "waiting_room",
+        }
+    }
+
+    /// What it makes of what is known for sure, whatever the score.
+    pub fn fact(&self, visit: &Visit<'_>) -> Option<(Then, Reason)> {
+        match self {
+            Filter::Honeypot(f) => f.fact(visit).map(|then| (then, Reason::Honeypot)),
+            _ => None,
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::{
     rule::{
         address::Address,
         bot_gate::{BotGate, BotGateSettings, Class},
+        fact::Then,
+        honeypot::Honeypot,
         pass::cleared,
         sale_window::{Sale, SaleWindow},
         visitor_rate::VisitorRate,
@@ -91,6 +93,7 @@ impl Pipeline {
                 FilterSettings::Address(s) => Filter::Address(Address::new(s)),
                 FilterSettings::SaleWindow(s) => Filter::SaleWindow(SaleWindow::new(s, &routes, &settings.sales)?),
                 FilterSettings::VisitorRate(s) => Filter::VisitorRate(VisitorRate::new(s, seed.hash_key)),
+                FilterSettings::Honeypot(s) => Filter::Honeypot(Honeypot::new(s)),
                 FilterSettings::BotGate(s) => Filter::BotGate(BotGate::new(s, &routes)),
                 FilterSettings::WaitingRoom(s) => Filter::WaitingRoom {
                     room: rooms.iter().position(|r| r.name() == s.room)?,
@@ -179,9 +182,10 @@ impl Pipeline {
             let index = i as u8;
             let opinion = match filter {
                 // An operator who granted this visitor's appeal knew of the list.
-                Filter::Address(f) => f.check(visit).filter(|o| o.1 != Reason::AddressDenied || !visit.granted),
+                Filter::Address(f) => f.check(visit).filter(|o| o.1 != Reason::AddressDenied || !visit.known.granted),
                 Filter::SaleWindow(f) => f.check(visit, now),
                 Filter::VisitorRate(f) => quota_opinion(f.check(visit, index, now), *shadow, notes),
+                Filter::Honeypot(f) => f.check(visit),
                 Filter::BotGate(_) | Filter::WaitingRoom { .. } => None,
             };
             if let Some(decision) = enforce(opinion, index, *shadow, notes) {
@@ -196,10 +200,16 @@ impl Pipeline {
         let mut class = Class::Human;
         for (i, (filter, shadow)) in self.filters.iter().enumerate() {
             let index = i as u8;
+            if let Some((Then::ToTheBack, reason)) = filter.fact(visit) {
+                match shadow {
+                    true => _ = notes.shadow.get_or_insert((index, "to_the_back", reason)),
+                    false => class = Class::Suspect,
+                }
+            }
             let opinion = match filter {
                 Filter::BotGate(gate) if gate.scores(visit.route) => {
                     let (given, opinion) = gate.check(score, cleared(visit, now));
-                    notes.class = Some(given);
+                    notes.class = Some(class.max(given));
                     if !shadow {
                         class = class.max(given);
                     } else if given == Class::Suspect && opinion.is_none() && notes.shadow.is_none() {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::{
-    FilterSettings, Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
+    FilterSettings, Known, Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
     pipeline::Seed,
     rule::bot_gate::Class,
     seats::{queue::Lane, room::Entrance},
@@ -40,7 +40,7 @@ fn decide(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score, notes
         hello: 0,
         fingerprint: 0,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens: &[],
     };
     p.screen(&visit, now, notes).unwrap_or_else(|| p.admit(&visit, score, now, notes))

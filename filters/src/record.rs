@@ -68,6 +68,8 @@ pub struct Row {
     pub filter: Cow<'static, str>,
     /// What a shadow filter would have said: `filter:verdict:REASON`; empty when none.
     pub shadow: String,
+    /// What was known for sure, whatever the score: words separated by commas; empty when nothing was.
+    pub facts: Cow<'static, str>,
     /// Score in `[0, 1]`; NaN when unknown.
     pub score: f32,
     /// Bot class name; empty when the route is not scored.

@@ -177,6 +177,11 @@ impl MatchSettings {
     }
 }
 
+/// A canonical path is at or below another, at a segment border; `;params` do not count.
+pub(crate) fn at_or_below(path: &str, prefix: &str) -> bool {
+    under(&without_params(path), prefix, false)
+}
+
 /// `path` is at or below `prefix`, at a segment border.
 fn under(path: &str, prefix: &str, ignore_case: bool) -> bool {
     let Some((head, rest)) = path.split_at_checked(prefix.len()) else { return false };

@@ -111,6 +111,8 @@ pub enum Reason {
     ScoreToTheBack,
     /// No score in time; `when_unscored` decided.
     Unscored,
+    /// Asked for a path that no person finds.
+    Honeypot,
     /// The shop has as many requests as it can take and the queue in front of it is full or too slow.
     ShopBusy,
     /// No upstream is healthy.
@@ -172,6 +174,7 @@ impl Reason {
             Reason::ScoreChallenge => "SCORE_CHALLENGE",
             Reason::ScoreToTheBack => "SCORE_TO_THE_BACK",
             Reason::Unscored => "UNSCORED",
+            Reason::Honeypot => "HONEYPOT",
             Reason::ShopBusy => "SHOP_BUSY",
             Reason::ShopDown => "SHOP_DOWN",
             Reason::BodyTooLarge => "BODY_TOO_LARGE",
@@ -207,6 +210,6 @@ pub struct Notes {
     pub shadow: Option<(u8, &'static str, Reason)>,
     /// The quota with the least left among those that were asked.
     pub quota: Option<Quota>,
-    /// The class the bot gate gave.
+    /// The class by what is known for sure and the bot gate's score; `None` without a bot gate.
     pub class: Option<crate::rule::bot_gate::Class>,
 }

@@ -63,6 +63,15 @@ pub enum Score {
     Unknown,
 }
 
+/// What is known for sure about a visit, whatever its score. The shell finds it out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// An operator granted this visitor's appeal: neither scores nor deny lists nor what else is known count.
+    pub granted: bool,
+    /// This visitor asked for a path that no person finds.
+    pub trapped: bool,
+}
+
 /// One HTTP request.
 #[derive(Clone, Debug)]
 pub struct Visit<'a> {
@@ -90,8 +99,8 @@ pub struct Visit<'a> {
     pub wants: Wants,
     /// `Sec-Purpose: prefetch`, a crawler or a health check: never joins, never spends.
     pub prefetch: bool,
-    /// An operator granted this visitor's appeal: neither scores nor deny lists count.
-    pub granted: bool,
+    /// What is known for sure.
+    pub known: Known,
     /// Tokens whose MAC is right, at most [`crate::seats::token::TOKENS_MAX`]. Room, host, epoch and times are not yet checked.
     pub tokens: &'a [Token],
 }

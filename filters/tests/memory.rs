@@ -7,7 +7,7 @@ use std::{
 };
 
 use tidegate_filters::{
-    Now, Visit, Wants,
+    Known, Now, Visit, Wants,
     rule::bot_gate::Class,
     seats::{
         room::{Room, RoomSettings},
@@ -53,7 +53,7 @@ fn a_million_people_wait_in_64_mib() {
         fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens: &none,
     };
     for _ in 0..1_000_000 {

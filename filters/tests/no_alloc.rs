@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidegate_filters::{
-    FilterSettings, Network, Now, Pipeline, PipelineSettings, Score, Verdict, Visit, VisitorId, Wants,
+    FilterSettings, Known, Network, Now, Pipeline, PipelineSettings, Score, Verdict, Visit, VisitorId, Wants,
     pipeline::Seed,
     seats::{
         room::{Claim, Entrance},
@@ -71,7 +71,7 @@ fn visit<'a>(pipeline: &Pipeline, method: &'a str, tokens: &'a [Token]) -> Visit
         hello: 0,
         fingerprint: 0,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens,
     }
 }

@@ -58,6 +58,20 @@ pub fn is_probe(fields: &Fields<'_>) -> bool {
     })
 }
 
+/// Nobody else made this client ask: no page of somebody else, no picture on a page, no link sent to a person. What says
+/// nothing of where it comes from is no browser of today.
+pub fn came_by_itself(fields: &Fields<'_>, authority: &str) -> bool {
+    let looks = fields.text("sec-fetch-dest").is_none_or(|d| matches!(d, "document" | "empty"));
+    match (fields.text("sec-fetch-site"), fields.text("referer")) {
+        (Some(site), _) => site == "same-origin" && looks,
+        (None, Some(referrer)) => {
+            let host = referrer.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+            host.eq_ignore_ascii_case(authority) && looks
+        }
+        (None, None) => looks,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +98,29 @@ mod tests {
             "",
         ] {
             assert!(!probe(agent), "{agent}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_made_to_ask_by_somebody_else() {
+        let by_itself = |headers: &[(&'static str, &str)]| {
+            let fields = Fields::new(headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect::<Vec<_>>());
+            came_by_itself(&fields, "Shop.example:8443")
+        };
+        let (site, dest, referrer) = ("sec-fetch-site", "sec-fetch-dest", "referer");
+        assert!(by_itself(&[]), "a program");
+        assert!(by_itself(&[(site, "same-origin"), (dest, "document")]), "a driven browser that follows every link");
+        assert!(by_itself(&[(referrer, "https://shop.example:8443/a")]));
+        for made in [
+            &[(site, "cross-site"), (dest, "document")][..],
+            &[(site, "none"), (dest, "document")],
+            &[(site, "same-site"), (dest, "document")],
+            &[(site, "same-origin"), (dest, "image")],
+            &[(dest, "image")],
+            &[(referrer, "https://forum.example/shop.example:8443/")],
+            &[(referrer, "https://shop.example.evil.example/")],
+        ] {
+            assert!(!by_itself(made), "{made:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     counts::HeadFault,
     door::Facts,
     head::Head,
-    intake, own,
+    intake, known, own,
     reply::{self, Answer},
     state::{ScoreFacts, ScoreSource, Shared},
     trace::Trace,
@@ -66,7 +66,7 @@ pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut
         now: trace.started,
     };
     let mut intake = intake::read(head, &cx);
-    intake.granted = intake.visitor.is_some_and(|v| shared.appeals.lets_through(v, trace.started.wall_ms));
+    trace.row.facts = known::find(shared, &active.pipeline, &head.fields, &mut intake, trace.started);
     trace.parsed(intake);
     trace.row.ja4 = facts.and_then(|f| f.ja4.clone());
     if let Some(port) = facts.and_then(|f| f.redirect) {

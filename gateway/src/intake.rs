@@ -9,7 +9,7 @@ use std::{
 use siphasher::sip::SipHasher13;
 use tidegate_config::Policy;
 use tidegate_filters::{
-    Network, Now, Visit, VisitorId, Wants,
+    Known, Network, Now, Visit, VisitorId, Wants,
     seats::{
         room::VisitorKey,
         token::{Keyring, Kind, Token},
@@ -59,10 +59,12 @@ pub struct Intake {
     pub wants: Wants,
     /// The languages it would like.
     pub accept_language: AcceptLanguage,
-    /// Nobody looks at the answer yet.
+    /// A browser asked ahead of its user, who may never come.
     pub prefetch: bool,
-    /// An operator granted this visitor's appeal; not for [`read`] to know.
-    pub granted: bool,
+    /// Says that it is a crawler or a health check.
+    pub probe: bool,
+    /// What is known for sure; not for [`read`] to know.
+    pub known: Known,
     /// Signed by us.
     pub tokens: Vec<Token>,
 }
@@ -106,8 +108,8 @@ pub fn read(head: &Head<'_>, cx: &Context<'_>) -> Intake {
         hello: cx.hello,
         wants: wants(fields),
         accept_language: AcceptLanguage::read(fields),
-        prefetch: is_prefetch(fields) || is_probe(fields),
-        granted: false,
+        prefetch: is_prefetch(fields),
+        probe: is_probe(fields),
         ..Intake::default()
     };
     intake.tokens = credentials::read(fields, intake.https, cx.keyring, cx.counts);
@@ -137,8 +139,8 @@ impl Intake {
             identity: self.identity,
             hello: self.hello,
             fingerprint: self.fingerprint,
-            prefetch: self.prefetch,
-            granted: self.granted,
+            prefetch: self.prefetch || self.probe,
+            known: self.known,
             tokens: &self.tokens,
         }
     }
@@ -146,6 +148,15 @@ impl Intake {
     /// Where it comes from.
     pub fn network(&self) -> Option<Network> {
         self.client.map(Network::new)
+    }
+
+    /// Who it would be without the visitor cookie: whoever comes from its network with its fingerprint.
+    pub fn without_cookie(&self, hash_key: (u64, u64)) -> Option<VisitorId> {
+        let mut h = SipHasher13::new_with_keys(hash_key.0, hash_key.1);
+        h.write_u8(2);
+        h = hash_ip(h, self.network()?.key(IPV6_PREFIX));
+        h.write_u64(self.fingerprint);
+        Some(VisitorId(h.finish()))
     }
 
     /// Path and query as they are forwarded.
@@ -233,12 +244,8 @@ fn identify(intake: &mut Intake, cx: &Context<'_>) {
     if let Some(token) = intake.tokens.iter().find(good) {
         intake.visitor = Some(by_cookie(cx.hash_key, token.number));
         intake.visitor_by_cookie = true;
-    } else if let Some(network) = intake.network() {
-        let mut h = SipHasher13::new_with_keys(cx.hash_key.0, cx.hash_key.1);
-        h.write_u8(2);
-        h = hash_ip(h, network.key(IPV6_PREFIX));
-        h.write_u64(intake.fingerprint);
-        intake.visitor = Some(VisitorId(h.finish()));
+    } else {
+        intake.visitor = intake.without_cookie(cx.hash_key);
     }
 }
 

@@ -127,16 +127,17 @@ pub fn named(shared: &Shared, trace: &mut Trace) -> Option<VisitorId> {
     if trace.intake.visitor_by_cookie {
         return trace.intake.visitor;
     }
-    let number = name_visitor(shared, trace, shared.clock.now())?;
-    Some(intake::by_cookie(shared.hash_key, number))
+    name_visitor(shared, trace, shared.clock.now())
 }
 
-/// Gives a visitor a name: its number.
-fn name_visitor(shared: &Shared, trace: &mut Trace, now: Now) -> Option<u64> {
+/// Gives a visitor a name.
+fn name_visitor(shared: &Shared, trace: &mut Trace, now: Now) -> Option<VisitorId> {
     let number = getrandom::u64().ok()?;
     let token = Token::of_gate(Kind::Visitor, &trace.intake.host, number, VISITOR_MS, now.wall_ms);
     trace.cookies.push(cookie(shared, trace.intake.https, "visitor", &token));
-    Some(number)
+    let name = intake::by_cookie(shared.hash_key, number);
+    shared.facts.renamed(&trace.active.pipeline, trace.intake.known, name, now);
+    Some(name)
 }
 
 /// A refusal of a page of ours, in English: programs read it.

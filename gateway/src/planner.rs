@@ -227,6 +227,7 @@ fn gauge_all(control: &Control, plans: &Plans, stats: &[RoomStats]) {
     metrics.gauge(gauges::STREAMS, &[], f64::from(shared.live.open()));
     metrics.gauge(gauges::CLOCK_DOUBT, &[], shared.clock.doubt_ms() as f64 / 1_000.0);
     metrics.gauge(gauges::APPEALS_UNDECIDED, &[], shared.appeals.undecided() as f64);
+    metrics.gauge(gauges::HONEYPOT_VISITORS, &[], shared.facts.trapped() as f64);
     metrics.gauge(gauges::STORE_WELL, &[], yes(shared.store.trouble().is_none()));
     metrics.store(&shared.store.counts());
     let seen = control.seen();

@@ -117,6 +117,8 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
             let answer = refusal(trace, 429, "throttle", reason).with("retry-after", seconds);
             rate_limit_headers(trace, quota, answer)
         }
+        // Nothing is told: it looks like a path that is not there.
+        Verdict::Refuse { .. } if is_honeypot(trace, decision) => refusal(trace, 404, "refuse", Reason::NoRoute),
         Verdict::Refuse { .. } if reason == Reason::SaleCancelled => called_off(trace, room_of(trace, decision)),
         Verdict::Refuse { retry_after_s } => {
             let status = match (reason, retry_after_s) {
@@ -128,7 +130,7 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
                 (_, None) => 403,
             };
             let answer = match reason {
-                Reason::ScoreRefuse | Reason::AddressDenied => appeal::offered(trace, status, reason),
+                Reason::ScoreRefuse | Reason::AddressDenied | Reason::Honeypot => appeal::offered(trace, status, reason),
                 _ => refusal(trace, status, "refuse", reason),
             };
             let answer = match retry_after_s {
@@ -143,6 +145,11 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
         Verdict::SoldOut(w) => sold_out(trace, w, reason),
         Verdict::Forward(_) => refusal(trace, 500, "refuse", reason),
     }
+}
+
+/// The path itself, and not only somebody who asked for it before.
+fn is_honeypot(trace: &Trace, decision: &Decision) -> bool {
+    matches!(filter_of(trace, decision), Some(Filter::Honeypot(pot)) if pot.covers(&trace.intake.path))
 }
 
 /// What the room that decided says to programs that only look.

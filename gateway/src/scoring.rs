@@ -209,7 +209,7 @@ impl ScoreSource for BotScore {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use tidegate_config::{Upstream, parse};
-    use tidegate_filters::{Network, Wants};
+    use tidegate_filters::{Known, Network, Wants};
 
     use super::*;
     use crate::head::Fields;
@@ -239,7 +239,7 @@ mod tests {
             hello: 0,
             fingerprint: 0,
             prefetch: false,
-            granted: false,
+            known: Known::default(),
             tokens: &[],
         }
     }

@@ -33,6 +33,7 @@ use crate::{
     events::Live,
     head::Fields,
     in_flight::InFlight,
+    known::Facts,
     pages::Pages,
     shop::ShopMeter,
     store::{self, Holds, Rooms, Store, StoreError, TIME_EVERY_MS, Why, Written},
@@ -71,6 +72,8 @@ pub struct Shared {
     pub counts: Counts,
     /// What refused visitors said.
     pub appeals: Appeals,
+    /// What is known for sure about visitors.
+    pub facts: Facts,
     /// Challenges that were answered.
     pub challenges: Spent,
     /// Live pages.
@@ -243,6 +246,7 @@ impl Shared {
             claims: ClaimDesk::default(),
             counts: Counts::default(),
             appeals,
+            facts: Facts::default(),
             challenges: Spent::default(),
             live: Arc::default(),
             time_kept_ms: AtomicU64::new(0),

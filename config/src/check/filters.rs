@@ -46,6 +46,7 @@ impl Checker<'_> {
                     }
                 }
                 FilterSettings::VisitorRate(s) => self.visitor_rate(i, s),
+                FilterSettings::Honeypot(_) => {}
                 FilterSettings::BotGate(s) => self.bot_gate(i, s),
                 FilterSettings::WaitingRoom(s) => {
                     let rooms: Vec<&str> = self.policy.rooms.iter().map(|r| r.name.as_str()).collect();
@@ -54,6 +55,7 @@ impl Checker<'_> {
                 }
             }
         }
+        self.facts();
         self.one_room_a_route();
         self.one_score_a_route();
         self.scores_come_before_rooms();

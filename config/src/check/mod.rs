@@ -1,6 +1,7 @@
 //! Everything the runtime would reject, collected in one go. One file per part of the policy.
 
 mod draws;
+mod facts;
 mod files;
 mod filters;
 mod listen;

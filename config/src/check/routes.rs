@@ -91,7 +91,7 @@ impl Checker<'_> {
 }
 
 /// Paths are compared in one canonical form; anything else would never match.
-fn canonical(path: &str) -> Result<(), (&'static str, String)> {
+pub(super) fn canonical(path: &str) -> Result<(), (&'static str, String)> {
     if !path.starts_with('/') {
         return Err(("does not begin with `/`", format!("write `/{path}`")));
     }

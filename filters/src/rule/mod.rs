@@ -2,6 +2,8 @@
 
 pub mod address;
 pub mod bot_gate;
+pub mod fact;
+pub mod honeypot;
 pub mod pass;
 pub mod sale_window;
 pub mod visitor_rate;

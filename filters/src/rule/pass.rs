@@ -44,7 +44,7 @@ pub enum Cleared {
 /// Whether this visitor got past a challenge or a score of this host lately. Who copies the cookies of a visitor is that visitor, and
 /// shares its quotas.
 pub fn cleared(visit: &Visit<'_>, now: Now) -> Option<Cleared> {
-    if visit.granted {
+    if visit.known.granted {
         return Some(Cleared::Granted);
     }
     let visitor = visit.visitor?.0;

@@ -244,7 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::visit::{Network, VisitorId, Wants};
+    use crate::visit::{Known, Network, VisitorId, Wants};
 
     fn settings(events: u32, burst: u32, keys_max: u32) -> VisitorRateSettings {
         VisitorRateSettings {
@@ -273,7 +273,7 @@ mod tests {
             hello: 0,
             fingerprint: 0,
             prefetch: false,
-            granted: false,
+            known: Known::default(),
             tokens: &[],
         }
     }

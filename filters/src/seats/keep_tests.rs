@@ -18,7 +18,7 @@ use crate::{
     time::Now,
     units::Span,
     verdict::Verdict,
-    visit::{Visit, Wants},
+    visit::{Known, Visit, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -132,7 +132,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         visitor_by_cookie,
         wants: Wants::Html,
         prefetch,
-        granted: false,
+        known: Known::default(),
         identity: None,
         hello: 0,
         fingerprint: 0,

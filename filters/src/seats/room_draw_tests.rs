@@ -21,7 +21,7 @@ use crate::{
     time::Now,
     units::Span,
     verdict::Verdict,
-    visit::{Network, Visit, VisitorId, Wants},
+    visit::{Known, Network, Visit, VisitorId, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -86,7 +86,7 @@ fn visit(person: u64, tokens: &[Token]) -> Visit<'_> {
         hello: 0,
         fingerprint: 0,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens,
     }
 }

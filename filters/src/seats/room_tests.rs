@@ -14,7 +14,7 @@ use crate::{
     time::Now,
     units::Span,
     verdict::{Reason, Verdict},
-    visit::{Visit, Wants},
+    visit::{Known, Visit, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -71,7 +71,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         hello: 0,
         fingerprint: 0,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens,
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     rule::{bot_gate::Class, sale_window::Sale},
     time::Now,
     verdict::{Reason, Verdict},
-    visit::{Visit, VisitorId, Wants},
+    visit::{Known, Visit, VisitorId, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -37,7 +37,7 @@ fn visit(tokens: &[Token]) -> Visit<'_> {
         fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens,
     }
 }

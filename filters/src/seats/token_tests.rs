@@ -16,7 +16,7 @@ use crate::{
     rule::{bot_gate::Class, sale_window::Sale},
     time::Now,
     verdict::{Reason, Verdict},
-    visit::{Network, Visit, VisitorId, Wants},
+    visit::{Known, Network, Visit, VisitorId, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -59,7 +59,7 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         fingerprint: 0,
         wants: Wants::Html,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens,
     }
 }

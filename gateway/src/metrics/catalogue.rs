@@ -68,6 +68,8 @@ pub mod gauges {
     pub const STORE_WELL: &str = "tidegate_store_well";
     /// Appeals that nobody has decided.
     pub const APPEALS_UNDECIDED: &str = "tidegate_appeals_undecided";
+    /// Visitors of honeypots.
+    pub const HONEYPOT_VISITORS: &str = "tidegate_honeypot_visitors";
     /// A drawn sale that cannot go on: its beacon's round or the disk is missing.
     pub const DRAW_STUCK: &str = "tidegate_draw_stuck";
     /// Build information.
@@ -165,6 +167,7 @@ pub const CATALOGUE: &[Described] = &[
     counter(STORE_FAILURES, &[], "Groups of batches that the disk refused."),
     counter(STORE_BUSY_MS, &[], "Milliseconds spent on writing groups of batches."),
     gauge(gauges::APPEALS_UNDECIDED, &[], "Appeals of refused visitors that wait for an operator."),
+    gauge(gauges::HONEYPOT_VISITORS, &[], "Names of honeypot visitors that are remembered; one visitor may have two."),
     gauge(
         gauges::STORE_WELL,
         &[],

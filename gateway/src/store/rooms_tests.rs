@@ -2,7 +2,7 @@
 use std::{path::Path, time::Duration};
 
 use tidegate_filters::{
-    Visit, Wants,
+    Known, Visit, Wants,
     pipeline::Seed,
     rule::bot_gate::Class,
     seats::{room::Claim, token::Token},
@@ -44,7 +44,7 @@ fn visit<'a>(tokens: &'a [Token]) -> Visit<'a> {
         fingerprint: 0,
         wants,
         prefetch,
-        granted: false,
+        known: Known::default(),
         tokens,
     }
 }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use anyhow::Context as _;
 use serde::Serialize;
 use tidegate_filters::{
-    Network, Now, Pipeline, PipelineSettings, Score, Visit, VisitorId, Wants,
+    Known, Network, Now, Pipeline, PipelineSettings, Score, Visit, VisitorId, Wants,
     pipeline::Seed,
     rule::visitor_rate::{BYTES_A_KEY, VisitorRate, VisitorRateSettings},
     seats::queue::BYTES_A_PLACE,
@@ -92,7 +92,7 @@ fn visit(person: u32) -> Visit<'static> {
         hello: 0,
         fingerprint: 0,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens: &[],
     }
 }

@@ -4,7 +4,7 @@ mod holds;
 use std::net::IpAddr;
 
 use tidegate_filters::{
-    Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
+    Known, Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
     pipeline::{ClaimAnswer, ClaimOutcome, Seed},
     plan::ShopWindow,
     rule::sale_window::Phase,
@@ -444,7 +444,7 @@ fn visit_of<'a>(r: &Incoming<'a>, route: Option<usize>) -> Visit<'a> {
         hello: 0,
         fingerprint: 0,
         prefetch: false,
-        granted: false,
+        known: Known::default(),
         tokens: r.tokens,
     }
 }

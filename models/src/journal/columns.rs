@@ -58,7 +58,7 @@ const fn column(name: &'static str, unit: &'static str, cell: Cell, doc: &'stati
 }
 
 /// Every column, in file order.
-pub static COLUMNS: [Column; 34] = [
+pub static COLUMNS: [Column; 35] = [
     column("at_ms", "unix ms", Cell::U64(|r| r.at_ms, |r, v| r.at_ms = v, None), "arrival, wall clock"),
     column(
         "mono_ns",
@@ -97,6 +97,12 @@ pub static COLUMNS: [Column; 34] = [
         "-",
         Cell::Text(|r| &r.shadow, |r, v| keep(&mut r.shadow, v)),
         "what a shadow filter would have said: `filter:verdict:REASON`",
+    ),
+    column(
+        "facts",
+        "-",
+        Cell::Text(|r| &r.facts, |r, v| keep(&mut r.facts, v)),
+        "what was known for sure, separated by commas: `honeypot` (asked for its path now), `trapped` (did so before), …",
     ),
     column("score", "probability", Cell::F32(|r| r.score, |r, v| r.score = v), "that the visit is automated; null when unknown"),
     column("class", "-", Cell::Text(|r| r.class, |r, v| known(&mut r.class, &CLASSES, v)), "bot class; empty when not scored"),

@@ -7,6 +7,7 @@ use crate::journal::read;
 
 fn extremes() -> Vec<Row> {
     let full = Row {
+        facts: "trapped".into(),
         ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".into()),
         at_ms: i64::MAX as u64,
         mono_ns: u64::MAX,

@@ -1,5 +1,6 @@
 //! `tidegate bots`: thresholds and models tried on the journal before they act.
 
+mod facts;
 mod print;
 
 use std::{
@@ -42,6 +43,7 @@ const EXAMPLES: &str = r#"Examples:
   tidegate bots what-if --from JOURNAL --policy drop-day.yaml --refuse-at 0.95
   tidegate bots what-if --from JOURNAL --to-the-back-at 0.85 --model new.onnx --json
   tidegate bots label --from JOURNAL --labels labels.csv
+  tidegate bots label --from JOURNAL --labels labels.csv --facts
   tidegate bots label --labels labels.csv --set 09f3a1c2b4d5e6f7=person --note "wrote to us"
   curl -H "Authorization: Bearer $(cat admin.token)" http://127.0.0.1:9900/v1/appeals | tidegate bots label --labels labels.csv --appeals -
   tidegate bots curve --from JOURNAL --labels labels.csv"#;
@@ -106,6 +108,9 @@ enum Command {
         /// What `GET /v1/appeals` answered (`-`: standard input): decided appeals become labels
         #[arg(long, value_name = "FILE", conflicts_with_all = ["set", "from"])]
         appeals: Option<PathBuf>,
+        /// What is known for sure becomes labels: visitors of honeypots, verified bots, false crawlers. Labels that are there stay
+        #[arg(long, requires = "from", conflicts_with = "set")]
+        facts: bool,
         /// Goes with what is set
         #[arg(long, default_value = "", requires = "set")]
         note: String,
@@ -151,6 +156,7 @@ impl Bots {
             Command::Explain { reference, from, model, json } => explain(reference, &from, &model, json),
             Command::WhatIf { from, by, examples, json } => what_if(&from, &by, examples, json),
             Command::Curve { from, by, labels, json } => curve(&from, &by, &labels, json),
+            Command::Label { from: Some(from), labels, facts: true, .. } => facts::label(&labels, &from),
             Command::Label { from: Some(from), by, labels, set, visitors, json, .. } if set.is_empty() => {
                 queue(&from, &by, &labels, visitors, json)
             }
@@ -259,7 +265,7 @@ fn label_appeals(file: &Path, appeals: &Path) -> Outcome {
 }
 
 /// Changes a file of labels while nobody else does.
-fn change(file: &Path, how: impl FnOnce(&mut Labels)) -> Result<Labels, Failure> {
+pub(super) fn change(file: &Path, how: impl FnOnce(&mut Labels)) -> Result<Labels, Failure> {
     Labels::change(file, how).map_err(|e| {
         let how = if matches!(e, tune::LabelError::Line { .. }) { Failure::Usage } else { Failure::Runtime };
         fail(how, &e.to_string())
