@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod appeals;
+mod applied;
 mod browser;
 mod crowd;
 mod draw;

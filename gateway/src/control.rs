@@ -13,6 +13,7 @@ use tidegate_config::{Checks, Loaded, Policy, PolicyErrors, Problem, diff_needs_
 use tidegate_filters::{Pipeline, pipeline::Seed, seats::room::RoomStats};
 
 use crate::{
+    applied::KeptPolicy,
     deep::Deep,
     forecasting::ForecastStatus,
     keys::{KeyError, Keys, random},
@@ -34,6 +35,8 @@ pub struct Control {
     /// The policy the gate was started with: listeners and the like stay as they were.
     started: Policy,
     file: Option<PathBuf>,
+    /// Where what the admin API puts in force is kept.
+    kept: Option<KeptPolicy>,
     certificates: Vec<Arc<Certificate>>,
     scoring: Mutex<Scoring>,
     in_force: RwLock<InForce>,
@@ -73,7 +76,7 @@ pub enum Source {
     CommandLine,
     /// The policy file.
     File,
-    /// The admin API: in memory only.
+    /// The admin API; with `state` it counts over a restart, while the policy file stays as it is.
     Api,
 }
 
@@ -86,6 +89,9 @@ pub struct Applied {
     pub needs_restart: Vec<String>,
     /// What is doubtful.
     pub warnings: Vec<Problem>,
+    /// It counts over a restart.
+    #[serde(skip)]
+    pub kept: bool,
 }
 
 /// Why a policy was not put in force. The old one stays.
@@ -117,6 +123,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) deep: Deep,
     pub(crate) loaded: Loaded,
+    pub(crate) source: Source,
     pub(crate) file: Option<PathBuf>,
     pub(crate) certificates: Vec<Arc<Certificate>>,
     pub(crate) scoring: Scoring,
@@ -124,9 +131,9 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { shared, metrics, deep, loaded, file, certificates, scoring } = parts;
+        let Parts { shared, metrics, deep, loaded, source, file, certificates, scoring } = parts;
         let in_force = InForce {
-            source: if file.is_some() { Source::File } else { Source::CommandLine },
+            source,
             file: loaded.file,
             sha256: loaded.sha256,
             since_unix_ms: shared.clock.now().wall_ms,
@@ -139,6 +146,7 @@ impl Control {
             shared,
             metrics,
             deep,
+            kept: KeptPolicy::of(&loaded.policy),
             started: loaded.policy,
             file,
             certificates,
@@ -163,14 +171,17 @@ impl Control {
     /// Checks a text as deeply as the gate itself would, and says what would need a restart.
     pub fn check(&self, text: &str) -> Result<Applied, LoadError> {
         let loaded = parse_with(text, "(request)", &self.checks())?;
+        let (old, now) = (self.shared.active.load_full(), self.shared.clock.now());
+        self.shared.draws.keep_their_word(&loaded.policy, &old, now).map_err(LoadError::Promised)?;
         Ok(Applied {
             needs_restart: diff_needs_restart(&self.started, &loaded.policy),
             sha256: loaded.sha256,
             warnings: loaded.warnings,
+            kept: false,
         })
     }
 
-    /// Puts a text in force, in memory: the file stays as it is and wins at the next reload or restart.
+    /// Puts a text in force. The file stays as it is, and counts again once it is changed or loaded again.
     pub fn apply(&self, text: &str) -> Result<Applied, LoadError> {
         let _one = self.loading.lock();
         let outcome = parse_with(text, "(request)", &self.checks()).map_err(LoadError::from);
@@ -231,8 +242,26 @@ impl Control {
         *self.seen.write() = seen;
     }
 
+    /// A policy that was applied gives way to the file that is in force. It stays until that file has been started with.
+    pub(crate) fn tell_applied_apart(&self) {
+        let in_force = self.in_force();
+        if let (Source::File, Some(kept), Some(file)) = (in_force.source, &self.kept, &self.file) {
+            kept.gives_way_to(file, &in_force.text);
+        }
+    }
+
     fn checks(&self) -> Checks<'_> {
-        Checks { now_unix_ms: Some(self.shared.clock.now().wall_ms), skip_files: false, deep: Some(&self.deep), to_run: true }
+        self.deep.checks(&self.shared.clock)
+    }
+
+    /// Whether it counts over a restart.
+    fn keep(&self, text: &str) -> bool {
+        let (Some(kept), Some(file)) = (&self.kept, &self.file) else { return false };
+        let outcome = kept.keep(text, file);
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the applied policy cannot be kept: a restart goes back to the policy file");
+        }
+        outcome.is_ok()
     }
 
     /// Builds and swaps; nothing has changed when it fails. State of rooms and quotas is carried over by name.
@@ -249,12 +278,7 @@ impl Control {
         let needs_restart = diff_needs_restart(&self.started, &policy);
         let amended = self.shared.draws.amend(&*self.shared.store, &old, &policy, self.shared.clock.now().wall_ms / 1_000);
         amended.inspect_err(|_| gone.iter().for_each(|draw| draw.reinstate(now)))?;
-        if self.shared.store.keeps() {
-            match source {
-                Source::Api => self.shared.draws.keep_applied(&text),
-                Source::File | Source::CommandLine => self.shared.draws.forget_applied(self.file()),
-            }
-        }
+        let kept = source == Source::Api && self.keep(&text);
         let mut in_force = self.in_force.write();
         self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));
         let scorer = scoring.describe();
@@ -270,7 +294,9 @@ impl Control {
             scorer,
             text,
         };
-        Ok(Applied { sha256, needs_restart, warnings })
+        drop(in_force);
+        self.tell_applied_apart();
+        Ok(Applied { sha256, needs_restart, warnings, kept })
     }
 
     /// A key that was added signs from now on; tokens of the others stay good.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tidegate_config::{DeepCheck, ForecastSettings, Tls};
+use tidegate_config::{Checks, DeepCheck, ForecastSettings, Tls};
 use tidegate_filters::{
     rule::bot_gate::{BotGateSettings, Runtime},
     seats::page::PageSettings,
@@ -12,7 +12,7 @@ use tidegate_models::{
     trial::{TRIAL_DEADLINE, trial_in_child},
 };
 
-use crate::{keys::Keys, pages, tls};
+use crate::{clock::Clock, keys::Keys, pages, tls};
 
 /// Where models are tried before they are used.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,13 @@ pub enum Trial {
 pub struct Deep {
     /// Where models are tried.
     pub trial: Trial,
+}
+
+impl Deep {
+    /// All checks of a policy that is to run, at the present time.
+    pub fn checks(&self, clock: &Clock) -> Checks<'_> {
+        Checks { now_unix_ms: Some(clock.now().wall_ms), skip_files: false, deep: Some(self), to_run: true }
+    }
 }
 
 impl DeepCheck for Deep {

@@ -21,8 +21,9 @@ use tokio::sync::watch;
 use crate::{
     admin::{Admin, AdminError},
     appeal::Appeals,
+    applied,
     clock::Clock,
-    control::{Control, Parts, seed},
+    control::{Control, Parts, Source, seed},
     deep::{Deep, Trial},
     draw::{self, Broken, Draws},
     keys::{KeyError, Keys},
@@ -112,6 +113,8 @@ impl Gate {
     /// Binds, loads, builds and starts. When it returns, the gate is ready.
     pub fn start(options: GateOptions) -> Result<Gate, StartError> {
         let GateOptions { loaded, file, admin, trial, store, unready_before_close } = options;
+        let deep = Deep { trial };
+        let (loaded, source) = applied::last(loaded, file.as_deref(), &deep.checks(&Clock::new()));
         let policy = &loaded.policy;
         let bound = Bound::new(policy)?;
         let (addresses, certificates) = (bound.addresses(), bound.certificates());
@@ -129,15 +132,12 @@ impl Gate {
         tracing::info!("{}", scoring.describe());
         let observer = Observer::start(policy.journal.as_ref(), metrics.clone(), Arc::new(Clock::new()))?;
         let store = store.map_or_else(|| store::open(policy.state.as_ref()), Ok)?;
-        let shared = shared(&loaded, &keys, observer.clone(), store)?;
+        let shared = shared(&loaded, source, &keys, observer.clone(), store)?;
         shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&loaded.policy))));
-        let deep = Deep { trial };
-        let parts = Parts { shared: shared.clone(), metrics, deep, loaded, file, certificates, scoring };
+        let parts = Parts { shared: shared.clone(), metrics, deep, loaded, source, file, certificates, scoring };
         let control = Arc::new(Control::new(parts));
         start_rooms(&control.shared)?;
-        if control.shared.store.keeps() {
-            control.shared.draws.forget_applied(control.file());
-        }
+        control.tell_applied_apart();
 
         let (stop_serving, serving) = watch::channel(false);
         let (stop_beside, beside) = watch::channel(false);
@@ -234,12 +234,18 @@ impl Drop for Gate {
     }
 }
 
-fn shared(loaded: &Loaded, keys: &Keys, observer: Arc<Observer>, store: Arc<dyn Store>) -> Result<Arc<Shared>, StartError> {
+fn shared(
+    loaded: &Loaded,
+    source: Source,
+    keys: &Keys,
+    observer: Arc<Observer>,
+    store: Arc<dyn Store>,
+) -> Result<Arc<Shared>, StartError> {
     let policy = &loaded.policy;
     let clock = Clock::after(store::kept_time(&*store).as_ref());
     let draws = Draws::new(&keys.statement, policy.state.as_ref().map_or(Path::new("."), |s| &s.directory));
     draws.check_kept(&*store, policy, clock.now()).map_err(|broken| match broken {
-        Broken::Promise(why) => StartError::Promised(why),
+        Broken::Promise(why) => StartError::Promised(why + &applied::hint(policy, source)),
         Broken::Store(error) => StartError::Store(error),
     })?;
     let mut pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());

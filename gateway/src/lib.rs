@@ -9,6 +9,7 @@
 pub mod admin;
 mod apart;
 pub mod appeal;
+mod applied;
 pub mod beacon;
 pub mod body;
 pub mod canonical;

@@ -342,7 +342,14 @@ pub(super) async fn policy_check(State(app): State<App>, body: Body) -> Answer<J
 pub(super) async fn policy_apply(State(app): State<App>, body: Body) -> Answer<Json<impl Serialize>> {
     let text = text(body).await?;
     let outcome = aside(app.control, move |c| c.apply(&text)).await?;
-    let note = "in force in memory only: the policy file is as it was, and counts again at the next reload or restart; who enters a draw from now on relies on this text, so write it to the file";
+    let note = match outcome.kept {
+        true => {
+            "in force, over a restart as well: the policy file is as it was, and counts again once it is changed or loaded again; write this text to it"
+        }
+        false => {
+            "in force in memory only, since this gate keeps nothing (`state`, a policy file): the policy file counts again at the next reload or restart; write this text to it"
+        }
+    };
     Ok(Json(Checked { applied: true, outcome, note: Some(note) }))
 }
 

@@ -239,7 +239,7 @@ fn staff_go_past_the_room() {
 }
 
 #[test]
-fn a_policy_is_shown_checked_and_applied_in_memory() {
+fn a_policy_is_shown_checked_and_applied() {
     let bench = Bench::new();
     let gate = bench.start("");
     assert_eq!(bench.admin(&gate, "GET", "/v1/policy", "").body, bench.policy(""));

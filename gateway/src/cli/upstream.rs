@@ -60,5 +60,5 @@ pub(super) fn load(file: &Path, skip_files: bool) -> Result<Loaded, tidegate_con
 
 /// All checks of a policy that is to run, at the present time.
 pub(super) fn checks(deep: &Deep) -> Checks<'_> {
-    Checks { now_unix_ms: Some(Clock::new().now().wall_ms), skip_files: false, deep: Some(deep), to_run: true }
+    deep.checks(&Clock::new())
 }

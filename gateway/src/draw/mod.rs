@@ -36,6 +36,7 @@ use tokio::sync::watch;
 pub use answer::answer;
 pub use enter::enter;
 pub use fetch::read as read_round;
+pub(crate) use step::publish;
 pub(crate) use terms::{Broken, instant};
 pub use work::work;
 
@@ -51,9 +52,6 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Rounds an operator brought that no list waits for yet.
 const ROUNDS_MAX: usize = 64;
-
-/// The text of a policy that was applied in memory, in the directory of draws.
-const APPLIED: &str = "applied-policy.yaml";
 
 /// The draws of one gate.
 pub struct Draws {
@@ -214,35 +212,6 @@ impl Draws {
             }
         }
         changes
-    }
-
-    /// Keeps the text of a policy that was applied in memory only, so that a gate that does not start with an older file says
-    /// where the other one is.
-    pub fn keep_applied(&self, text: &str) {
-        let path = self.directory.join(APPLIED);
-        let kept = std::fs::create_dir_all(&self.directory).and_then(|()| step::publish(&path, text));
-        kept.unwrap_or_else(|error| tracing::warn!(%error, path = %path.display(), "the applied policy cannot be kept"));
-    }
-
-    /// A file is in force instead. It may be that very one.
-    pub fn forget_applied(&self, file: Option<&Path>) {
-        let path = self.directory.join(APPLIED);
-        let same = |f: &Path| matches!((f.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if path.exists() && !file.is_some_and(same) {
-            let gone = std::fs::remove_file(&path);
-            gone.unwrap_or_else(|error| tracing::warn!(%error, path = %path.display(), "an applied policy stays"));
-        }
-    }
-
-    /// Why a promise does not fit the file, where another policy was applied after that file.
-    fn applied_hint(&self) -> Option<String> {
-        let path = self.directory.join(APPLIED);
-        path.exists().then(|| {
-            format!(
-                ". The policy last in force was no file but applied through the admin API, and people entered under it; it is kept in {0}. Start with it (--policy {0}) and make it your policy file, or call the sale off in this one",
-                path.display()
-            )
-        })
     }
 
     /// A revealed list.

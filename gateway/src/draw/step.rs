@@ -367,7 +367,7 @@ fn as_text(transcript: &Transcript) -> String {
 }
 
 /// A file that is there whole or not at all.
-pub(super) fn publish(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn publish(path: &Path, text: &str) -> std::io::Result<()> {
     let draft = path.with_extension("draft");
     let mut file = fs::File::create(&draft)?;
     file.write_all(text.as_bytes())?;

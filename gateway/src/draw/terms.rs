@@ -114,10 +114,8 @@ impl Draws {
     /// Readies the draws of the policy in force for another policy: where nobody has entered and the promise would be another
     /// one, it is withdrawn, to be made anew. `Err`: the policy would change what people who entered were promised.
     pub(crate) fn give_way(&self, policy: &Policy, old: &Active, now: Now) -> Result<Vec<Arc<SaleDraw>>, String> {
+        self.keep_their_word(policy, old, now)?;
         let draws = || old.pipeline.rooms().iter().flat_map(|r| r.draws().map(move |d| (r, d)));
-        for (room, draw) in draws().filter(|(_, d)| d.has_entries()) {
-            self.keeps_its_word(policy, room, draw, now)?;
-        }
         let mut gone: Vec<Arc<SaleDraw>> = Vec::new();
         for (_, draw) in draws().filter(|(_, d)| !d.has_entries() && !d.has_frozen()) {
             let promised = self.terms.lock().get(draw.sale_id()).cloned().filter(|_| draw.pledged().is_some());
@@ -136,6 +134,12 @@ impl Draws {
             gone.push(draw.clone());
         }
         Ok(gone)
+    }
+
+    /// Whether a policy keeps what people who entered the draws in force were promised; changes nothing. `Err`: what it breaks.
+    pub(crate) fn keep_their_word(&self, policy: &Policy, old: &Active, now: Now) -> Result<(), String> {
+        let entered = old.pipeline.rooms().iter().flat_map(|r| r.draws().map(move |d| (r, d))).filter(|(_, d)| d.has_entries());
+        entered.into_iter().try_for_each(|(room, draw)| self.keeps_its_word(policy, room, draw, now))
     }
 
     fn keeps_its_word(&self, policy: &Policy, room: &Room, draw: &SaleDraw, now: Now) -> Result<(), String> {
@@ -197,10 +201,8 @@ impl Draws {
             if ended && done && published() {
                 continue;
             }
-            self.check_one(policy, &name, promised, called_off).map_err(|why| {
-                let hint = self.applied_hint().unwrap_or_default();
-                Broken::Promise(format!("people have entered the draw of sale `{name}` ({n} entries): {why}{hint}"))
-            })?;
+            self.check_one(policy, &name, promised, called_off)
+                .map_err(|why| Broken::Promise(format!("people have entered the draw of sale `{name}` ({n} entries): {why}")))?;
         }
         Ok(())
     }
