@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use crate::{
     draw_live::{address, ahead, enter, policy, receipt, receipt_form, save, until, until_sale},
-    program::run,
+    program::{run, text},
     support::{Client, Gate, Shop, gate},
 };
 
@@ -54,6 +54,12 @@ fn a_cancelled_sale_is_published_with_its_cancellation_and_drawn_again_under_ano
     let report: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!((&report["faults"], &report["receipts"][0]["place"]), (&Value::Array(vec![]), &0.into()), "{report}");
     assert_eq!(drawn["cancelled"]["reason"], "the shop is closed today", "drawn and called off");
+    assert_eq!(report["cancelled"], "the shop is closed today");
+    let said = text(&run(&["draw", "verify", &transcript]));
+    assert!(said.contains("cancelled: the sale did not take place (\"the shop is closed today\""), "{said}");
+    let out = run(&["draw", "receipt", &transcript, &dir.path().join("mine.json").display().to_string()]);
+    let proof: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&proof["index"], &proof["cancelled"]), (&0.into(), &"the shop is closed today".into()));
     let boots = until_sale(&second, "boots", |d| d["state"] == "drawn");
     // The first person may have come back before its entries were open.
     assert!(matches!(boots["frozen"]["n"].as_u64(), Some(1 | 2)), "{boots}");
@@ -72,14 +78,22 @@ fn told_that_it_is_off(gate: &Gate, person: &mut Client) {
         assert_eq!(json["cancelled"]["reason"], "the shop is closed today", "{json}");
         assert_eq!(json["cancelled"]["message"], "we are sorry");
         assert_eq!(json["waitingRoom"]["inWaitingRoom"], false);
+        let again = &json["cancelled"]["again"];
+        assert!(again["sale"] == "boots" && again["prequeue_opens_at"].is_string() && again["opens_at"].is_string(), "{json}");
     }
     let mut browser = Client { cookies: person.cookies.clone(), ..Client::browser(address(gate)) };
     let page = browser.get("/");
-    let says =
-        ["The sale does not take place", "nothing is owed", "the shop is closed today", "we are sorry", "/.tidegate/leave"];
+    let says = [
+        "The sale does not take place",
+        "nothing is owed",
+        "the shop is closed today",
+        "we are sorry",
+        "boots",
+        "/.tidegate/leave",
+    ];
     assert!(page.status == 410 && says.iter().all(|s| page.body.contains(s)), "{page:?}");
     let draw = browser.get("/.tidegate/draw?sale=sneaker").body;
-    assert!(says[..4].iter().all(|s| draw.contains(s)) && !draw.contains("not open yet"), "{draw}");
+    assert!(says[..5].iter().all(|s| draw.contains(s)) && !draw.contains("not open yet"), "{draw}");
     let mine = receipt(person).body;
     let form = receipt_form(&mine);
     let checked = browser.post("/.tidegate/draw/proof?sale=sneaker", &form).body;

@@ -264,6 +264,12 @@ fn rules_are_fixed_by_the_first_entry_and_no_beacon_means_no_draw() {
     let page = browser.get("/").body;
     assert!(page.contains("randomness is late") && !page.contains("less than a minute"), "{page}");
     assert!(browser.get("/.tidegate/draw").body.contains("is late"));
+    // Who comes now has a place after the drawn, and is told what is waited for.
+    let mut newcomer = enter(&gate, "newcomer");
+    let told = newcomer.get("/").json();
+    assert_eq!((&told["place"], &told["draw"], &told["wait_s"]), (&1.into(), &"late".into(), &Value::Null), "{told}");
+    let page = Client { cookies: newcomer.cookies.clone(), ..Client::browser(address(&gate)) }.get("/").body;
+    assert!(page.contains("randomness is late") && page.contains("not known yet"), "{page}");
     let useless = bring(beacon.round(round + 1)).unwrap_err();
     assert!(useless.to_string().contains(&format!("no list waits for round {}", round + 1)), "{useless}");
     assert!(useless.instead().contains(&format!("sale `sneaker`: round {round} of ed25519:")), "{}", useless.instead());

@@ -184,7 +184,7 @@ fn a_sale_called_off_while_the_gate_is_stopped_is_published_under_its_promised_r
     assert!(out.status.success(), "{}", text(&out));
     second.stop().unwrap();
     let why = refused(&good, dir.path());
-    assert!(why.contains("was cancelled and people were told so"), "{why}");
+    assert!(why.contains("was cancelled (\"we made a mistake\") and people were told so"), "{why}");
     let third = gate(&other, shop.address, dir.path());
     assert_eq!(until(&third, "drawn", "")["amendments"].as_array().unwrap().len(), 1, "signed once");
     third.stop().unwrap();

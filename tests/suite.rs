@@ -4,6 +4,7 @@
 mod appeals;
 mod applied;
 mod browser;
+mod called_off;
 mod crowd;
 mod draw;
 mod draw_cancelled;
@@ -14,6 +15,7 @@ mod facts;
 mod kills;
 mod kills_stock;
 mod learning;
+mod own_pages;
 mod page_script;
 mod program;
 mod read_only;

@@ -241,6 +241,10 @@ impl Pipeline {
         let refused = |(verdict, reason)| Decision { verdict, reason, filter: None };
         let no_pass = || refused((Verdict::Refuse { retry_after_s: None }, Reason::NoPass));
         let room = self.rooms.iter().position(|r| r.sales().any(|s| *s.name == *needs.hold)).ok_or_else(no_pass)?;
+        // Whoever asks: with a pass there would be nothing to buy either.
+        if self.rooms[room].sales().any(|s| s.cancelled && *s.name == *needs.hold) {
+            return Err(refused((Verdict::Refuse { retry_after_s: None }, Reason::SaleCancelled)));
+        }
         let holder = match decision.verdict {
             Verdict::Forward(Entrance::Inside { room: r, seat } | Entrance::Seated { room: r, seat }) if r == room => {
                 Holder::seat(seat)

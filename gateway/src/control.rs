@@ -266,7 +266,8 @@ impl Control {
 
     /// Builds and swaps; nothing has changed when it fails. State of rooms and quotas is carried over by name.
     fn swap(&self, loaded: Loaded, source: Source) -> Result<Applied, LoadError> {
-        let Loaded { policy, warnings, sha256, file, text } = loaded;
+        let Loaded { mut policy, warnings, sha256, file, text } = loaded;
+        self.shared.draws.say_as_first_said(&mut policy);
         let old = self.shared.active.load_full();
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;

@@ -241,17 +241,19 @@ fn shared(
     observer: Arc<Observer>,
     store: Arc<dyn Store>,
 ) -> Result<Arc<Shared>, StartError> {
-    let policy = &loaded.policy;
+    let mut policy = loaded.policy.clone();
     let clock = Clock::after(store::kept_time(&*store).as_ref());
     let draws = Draws::new(&keys.statement, policy.state.as_ref().map_or(Path::new("."), |s| &s.directory));
-    draws.check_kept(&*store, policy, clock.now()).map_err(|broken| match broken {
-        Broken::Promise(why) => StartError::Promised(why + &applied::hint(policy, source)),
+    draws.read_called_off(&*store)?;
+    draws.say_as_first_said(&mut policy);
+    draws.check_kept(&*store, &policy, clock.now()).map_err(|broken| match broken {
+        Broken::Promise(why) => StartError::Promised(why + &applied::hint(&policy, source)),
         Broken::Store(error) => StartError::Store(error),
     })?;
     let mut pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());
     Rooms::new(store.clone()).revive(&mut pipeline, clock.now())?;
     Holds::new(store.clone()).revive(&pipeline)?;
-    let active = Active::new(policy.clone(), pipeline, loaded.sha256.clone(), None);
+    let active = Active::new(policy, pipeline, loaded.sha256.clone(), None);
     let appeals = Appeals::kept(&*store)?;
     Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store, appeals, draws))
 }
@@ -259,6 +261,10 @@ fn shared(
 /// Nobody comes in before the rooms are written down with numbers to give out. A disk that is full by now is no reason to
 /// stay away: rooms then do as their `on_failure` says, and people inside stay inside.
 fn start_rooms(shared: &Arc<Shared>) -> Result<(), StartError> {
+    let call_off = || shared.draws.call_off(&*shared.store, &shared.active.load().policy);
+    if let Ok(Err(error)) = thread::scope(|s| s.spawn(call_off).join()) {
+        tracing::error!(%error, "what the policy calls off cannot be written down: a restart would not know in which words");
+    }
     if let Err(error) = write_rooms(shared, Why::Answer).map_err(StartError::Thread)? {
         tracing::error!(%error, "the rooms cannot be written down; they do as their on_failure says until the disk works");
     }

@@ -6,7 +6,7 @@ use tidegate_config::Scheduled;
 use tidegate_filters::{
     Now, Rate, Reason, Row,
     record::Kind,
-    rule::sale_window::Phase,
+    rule::sale_window::{Phase, Sale},
     seats::{
         operate::Action,
         room::{Room, RoomStats, bypass_id},
@@ -191,7 +191,7 @@ impl Control {
                     if let Some(drawn) = drawn_too_early(room, name, action, now) {
                         return Err(drawn);
                     }
-                    let phase = room.sales().find(|s| *s.name == *name).map_or("gone", |s| phase_name(s.phase(now)));
+                    let phase = room.sales().find(|s| *s.name == *name).map_or("gone", |s| phase_name(s, now));
                     return Err(useless("sale", name, phase));
                 }
             }
@@ -242,10 +242,10 @@ impl Control {
         let now = self.shared.clock.now();
         let active = self.shared.active.load();
         let sales = active.pipeline.rooms().iter().flat_map(|r| r.sales().map(move |s| (r, s)));
-        let status = |(room, s): (&Room, &tidegate_filters::rule::sale_window::Sale)| SaleStatus {
+        let status = |(room, s): (&Room, &Sale)| SaleStatus {
             name: s.name.to_string(),
             room: room.name().to_owned(),
-            phase: phase_name(s.phase(now)),
+            phase: phase_name(s, now),
             opens_unix_ms: s.opens_at_ms(),
             closes_unix_ms: s.closes_at_ms(),
             moved: (s.opens_at_ms(), s.closes_at_ms()) != (s.opens_ms, s.closes_ms),
@@ -312,8 +312,9 @@ fn unknown<'n>(what: &'static str, name: &str, known: impl Iterator<Item = &'n s
     OperateError::Unknown { what, name: name.chars().take(64).collect(), known }
 }
 
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
+fn phase_name(sale: &Sale, now: Now) -> &'static str {
+    match sale.phase(now) {
+        _ if sale.cancelled => "cancelled",
         Phase::Before => "before",
         Phase::Prequeue => "prequeue",
         Phase::Open => "open",

@@ -38,7 +38,7 @@ const VISITOR_MS: u64 = 30 * 86_400_000;
 /// Answers a request below the prefix (`path` is what follows it), unless that takes a form or the disk: `None`.
 pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer> {
     trace.own(RowKind::Own, "own", Reason::Own);
-    Some(match (path, &*trace.intake.method) {
+    let answer = match (path, &*trace.intake.method) {
         ("status", "GET" | "HEAD") => status(shared, trace),
         ("health", "GET" | "HEAD") => health(shared),
         ("bypass", "GET") => take_bypass(shared, trace),
@@ -54,7 +54,8 @@ pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer>
             problem(405, "answers POST only").with("allow", "POST")
         }
         _ => problem(404, "no page of the gate has this name"),
-    })
+    };
+    Some(reply::for_browsers(trace, answer))
 }
 
 /// Answers a request for which [`at_once`] has no answer.
@@ -74,7 +75,16 @@ pub async fn answer(shared: &Arc<Shared>, session: &mut Session, trace: &mut Tra
         ("work", Ok(form)) => draw::work(shared, trace, &form).await,
         (_, Ok(form)) => return draw::answer(shared, session, trace, path, &form).await,
     };
+    let answer = reply::for_browsers(trace, answer);
     reply::send(session, trace, answer).await
+}
+
+/// There is no room of this name.
+fn no_room(trace: &Trace) -> Answer {
+    match trace.intake.wants {
+        Wants::Html => problem(404, "no room has this name"),
+        _ => none(),
+    }
 }
 
 /// The URL of one of our pages.
@@ -196,14 +206,17 @@ pub fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u1
             stands(trace, room, 200, "seated", Reason::Own)
         }
         RoomStatus::Closed => stands(trace, room, status, "closed", Reason::RoomClosed),
-        RoomStatus::CalledOff => stands(trace, room, status, "cancelled", Reason::SaleCancelled),
+        RoomStatus::CalledOff => {
+            let sale = room.called_off(&trace.intake.visit(None), shared.clock.now()).map(|(sale, _)| sale);
+            let state = State { off: sale.map(|s| &*s.name), ..State::cancelled(trace, room, "") };
+            Answer::json(status, "own", Reason::SaleCancelled.code(), &state.told())
+        }
         RoomStatus::Waiting(w) => {
             if let Some(place) = w.place {
                 trace.place(place, false);
             }
             trace.row.reason = Some(w.stage.reason());
-            let state = State { trace, room, waiting: Some(&w), name: w.stage.name() };
-            let answer = Answer::json(status, "own", Reason::Own.code(), &state.told());
+            let answer = Answer::json(status, "own", Reason::Own.code(), &State::of(trace, room, &w).told());
             answer.with("retry-after", w.poll_after_s.max(1))
         }
     }
@@ -211,7 +224,7 @@ pub fn state_answer(shared: &Shared, trace: &mut Trace, index: usize, status: u1
 
 /// Where somebody stands who does not wait.
 fn stands(trace: &Trace, room: &Room, status: u16, name: &'static str, reason: Reason) -> Answer {
-    Answer::json(status, "own", reason.code(), &State { trace, room, waiting: None, name }.told())
+    Answer::json(status, "own", reason.code(), &State { trace, room, waiting: None, name, off: None }.told())
 }
 
 async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answer {
@@ -219,7 +232,7 @@ async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
     let to = destination(get(form, "to"));
     let active = trace.active.clone();
     let index = room_index(trace, get(form, "room"));
-    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return none() };
+    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return no_room(trace) };
     trace.room(index);
     let seat = claim_seat(shared, trace, index, room).await;
     let html = trace.intake.wants == Wants::Html;
@@ -287,7 +300,7 @@ fn extend(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answ
     trace.own(RowKind::Poll, "own", Reason::Own);
     let active = trace.active.clone();
     let index = room_index(trace, get(form, "room"));
-    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return none() };
+    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return no_room(trace) };
     room.extend(&trace.intake.visit(None), shared.clock.now());
     match trace.intake.wants {
         Wants::Html => Answer::see(303, "own", Reason::Own.code(), destination(get(form, "to"))),
@@ -299,7 +312,7 @@ async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
     trace.own(RowKind::Leave, "own", Reason::Own);
     let active = trace.active.clone();
     let index = room_index(trace, get(form, "room"));
-    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return none() };
+    let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return no_room(trace) };
     trace.room(index);
     let now = shared.clock.now();
     let visit = trace.intake.visit(None);

@@ -32,6 +32,9 @@ const HEAD_BYTES_USUAL: usize = 512;
 /// Room for the body of most.
 const JSON_BYTES_USUAL: usize = 1_536;
 
+/// RFC 9457.
+pub const PROBLEM: &str = "application/problem+json";
+
 /// An answer of the gate itself.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -77,7 +80,7 @@ impl Answer {
 
     /// The same with more to say, see [`problem_value`].
     pub fn problem_of(status: u16, verdict: &'static str, reason: &'static str, value: &Value) -> Self {
-        Answer { content_type: "application/problem+json", ..Self::json(status, verdict, reason, value) }
+        Answer { content_type: PROBLEM, ..Self::json(status, verdict, reason, value) }
     }
 
     /// Another place.
@@ -119,7 +122,7 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
         }
         // Nothing is told: it looks like a path that is not there.
         Verdict::Refuse { .. } if is_honeypot(trace, decision) => refusal(trace, 404, "refuse", Reason::NoRoute),
-        Verdict::Refuse { .. } if reason == Reason::SaleCancelled => called_off(trace, room_of(trace, decision)),
+        Verdict::Refuse { .. } if reason == Reason::SaleCancelled => called_off(trace, decision),
         Verdict::Refuse { retry_after_s } => {
             let status = match (reason, retry_after_s) {
                 (Reason::NoRoute, _) => 404,
@@ -170,22 +173,33 @@ pub fn filter_of<'t>(trace: &'t Trace, decision: &Decision) -> Option<&'t Filter
     trace.active.pipeline.filters().nth(usize::from(decision.filter?)).map(|(filter, _)| filter)
 }
 
-/// The sale that this visitor waited for or entered does not take place.
-fn called_off(trace: &Trace, room: Option<&Room>) -> Answer {
+/// The sale that this visitor waited for, entered or would buy in does not take place.
+fn called_off(trace: &Trace, decision: &Decision) -> Answer {
     let code = Reason::SaleCancelled.code();
-    let sale = room.and_then(|r| Some((r, r.called_off(&trace.intake.visit(None), trace.started)?.0)));
-    match (sale, trace.intake.wants) {
+    match (sale_of(trace, decision), trace.intake.wants) {
         (Some((room, sale)), Wants::Html) => {
-            let off = standing::called_off(trace, room, &sale.name);
+            let off = standing::called_off(trace, room, sale);
             let quoted = quoted(code, Reference::of(&trace.row));
             let page = pages::cancelled(trace.intake.accept_language.as_str(), &off, room.name(), &quoted);
             Answer::page(410, "refuse", code, page)
         }
-        (Some((room, _)), Wants::Json) => {
-            Answer::json(410, "refuse", code, &State { trace, room, waiting: None, name: "cancelled" }.told())
-        }
+        (Some((room, sale)), Wants::Json) => Answer::json(410, "refuse", code, &State::cancelled(trace, room, sale).told()),
         _ => refusal(trace, 410, "refuse", Reason::SaleCancelled),
     }
+}
+
+/// The sale that was decided about, and its room: that of the visit's ticket, of the hours, or of the unit that is needed.
+fn sale_of<'t>(trace: &'t Trace, decision: &Decision) -> Option<(&'t Room, &'t str)> {
+    let pipeline = &trace.active.pipeline;
+    let name: &str = match filter_of(trace, decision) {
+        Some(Filter::WaitingRoom { room, .. }) => {
+            let room = pipeline.rooms().get(*room)?;
+            return Some((room, &room.called_off(&trace.intake.visit(None), trace.started)?.0.name));
+        }
+        Some(Filter::SaleWindow(hours)) => &hours.sale().name,
+        _ => &pipeline.routes().get(trace.route?)?.needs.as_ref()?.hold,
+    };
+    Some((pipeline.rooms().iter().find(|r| r.sales().any(|s| *s.name == *name))?, name))
 }
 
 /// Nothing is left: at once, with the place where there is one. What was sent to the shop cannot be looked at again.
@@ -215,6 +229,27 @@ pub fn failure(trace: &Trace, status: u16, verdict: &'static str, code: &'static
     }
 }
 
+/// What programs read as a problem is a page to a browser.
+pub fn for_browsers(trace: &Trace, answer: Answer) -> Answer {
+    if trace.intake.wants != Wants::Html || answer.content_type != PROBLEM || answer.status < 400 {
+        return answer;
+    }
+    let refusal = Refusal::Of(match answer.status {
+        404 => Reason::NoRoute,
+        413 => Reason::BodyTooLarge,
+        429 => Reason::RateExceeded,
+        403 | 503 => Reason::Own,
+        _ => Reason::BadRequest,
+    });
+    let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let detail = value["detail"].as_str().unwrap_or_default();
+    let code = quoted(answer.reason, Reference::of(&trace.row));
+    let page = pages::explained(trace.intake.accept_language.as_str(), refusal, detail, &code);
+    let mut shown = Answer::page(answer.status, answer.verdict, answer.reason, page);
+    shown.headers.extend(answer.headers);
+    shown
+}
+
 /// What a page shows for a visitor to quote.
 pub fn quoted(code: &str, reference: Reference) -> String {
     format!("{code} {reference}")
@@ -224,7 +259,7 @@ pub fn quoted(code: &str, reference: Reference) -> String {
 pub fn waiting(trace: &Trace, w: &Waiting, reason: Reason) -> Answer {
     let Some(room) = trace.active.pipeline.rooms().get(w.room) else { return refusal(trace, 503, "refuse", reason) };
     let status = room.settings().status_while_waiting;
-    let state = State { trace, room, waiting: Some(w), name: w.stage.name() };
+    let state = State::of(trace, room, w);
     let answer = match trace.intake.wants {
         Wants::Html => match pages::waiting(&state) {
             Some(page) => Answer::page(status, "wait", reason.code(), page),

@@ -1,7 +1,7 @@
 //! Where somebody stands in a room: what page, JSON and live page are made from.
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use tidegate_filters::seats::{
     draw::{digest::hex, work::Work},
     room::{Order, Room, Stage, Waiting},
@@ -23,6 +23,8 @@ pub struct State<'a> {
     pub waiting: Option<&'a Waiting>,
     /// Stable name of the state.
     pub name: &'static str,
+    /// The sale that does not take place, where that is what is told.
+    pub off: Option<&'a str>,
 }
 
 /// What scripts and apps read: `GET …/status` and every visit that waits. Written straight into the body: crowds poll it.
@@ -42,6 +44,8 @@ pub struct Told<'a> {
     poll_after_s: Option<u32>,
     opens_in_s: Option<u32>,
     claim: Option<Claim>,
+    /// How far the draw of the sale is, where its places are drawn.
+    draw: Option<&'static str>,
     entry: Option<Entry>,
     work: Option<Asked>,
     cancelled: Option<CalledOff>,
@@ -52,8 +56,8 @@ pub struct Told<'a> {
     known: KnownNames,
 }
 
-/// A sale that does not take place, to who waited for it or entered its draw.
-#[derive(Clone, Debug, Serialize)]
+/// A sale that does not take place, to who waited for it, entered its draw, or would buy in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CalledOff {
     /// Which.
     pub sale: String,
@@ -63,8 +67,21 @@ pub struct CalledOff {
     pub message: Option<String>,
     /// What that is for the visitor, in English.
     pub means: String,
+    /// The sale that is drawn instead: who entered the old one has to enter anew.
+    pub again: Option<Again>,
     /// Where a form goes back into the shop: `POST room=…`.
     pub leave_url: String,
+}
+
+/// A sale that is drawn in the place of another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Again {
+    /// Which.
+    pub sale: String,
+    /// From here on people enter, as the policy says.
+    pub prequeue_opens_at: String,
+    /// It opens, as the policy says.
+    pub opens_at: String,
 }
 
 /// How a call is claimed.
@@ -161,6 +178,16 @@ impl Serialize for LastUpdated {
 }
 
 impl<'a> State<'a> {
+    /// Of somebody who waits.
+    pub fn of(trace: &'a Trace, room: &'a Room, waiting: &'a Waiting) -> Self {
+        State { trace, room, waiting: Some(waiting), name: waiting.stage.name(), off: None }
+    }
+
+    /// Of somebody who asks for a sale that does not take place.
+    pub fn cancelled(trace: &'a Trace, room: &'a Room, sale: &'a str) -> Self {
+        State { trace, room, waiting: None, name: "cancelled", off: Some(sale) }
+    }
+
     /// As scripts and apps read it.
     pub fn told(&self) -> Told<'a> {
         let w = self.waiting;
@@ -182,6 +209,7 @@ impl<'a> State<'a> {
             poll_after_s: w.map(|w| w.poll_after_s.max(1)),
             opens_in_s: w.and_then(|w| opens_in_s(w.stage)),
             claim,
+            draw: w.and_then(|_| self.room.draw_state(self.trace.started)),
             entry: w.and_then(|w| w.entry).map(|e| Entry {
                 number: e.entry.index,
                 receipt_url: url(self.trace, "receipt"),
@@ -193,20 +221,12 @@ impl<'a> State<'a> {
                 challenge: hex(&work.challenge),
                 bits: work.bits,
             }),
-            cancelled: self.called_off(),
+            cancelled: self.off.map(|sale| called_off(self.trace, self.room, sale)),
             restarted: w.is_some_and(|w| w.restarted),
             message: self.room.current_message(),
             events_url: self.events_url(),
             known: self.known_names(),
         }
-    }
-
-    fn called_off(&self) -> Option<CalledOff> {
-        if self.name != "cancelled" {
-            return None;
-        }
-        let (sale, _) = self.room.called_off(&self.trace.intake.visit(None), self.trace.started)?;
-        Some(called_off(self.trace, self.room, &sale.name))
     }
 
     /// The work that is asked for above a quota.
@@ -269,12 +289,25 @@ impl<'a> State<'a> {
 
 /// What people are told of a sale that does not take place.
 pub fn called_off(trace: &Trace, room: &Room, sale: &str) -> CalledOff {
-    let written = trace.active.policy.sales.iter().find(|s| s.name == sale).and_then(|s| s.cancelled.clone());
+    let sales = &trace.active.policy.sales;
+    let written = sales.iter().find(|s| s.name == sale).and_then(|s| s.cancelled.clone());
+    // What is drawn again may be called off as well; and again.
+    let next = |old: &str| sales.iter().find(|s| s.redraws.as_deref() == Some(old));
+    let mut again = next(sale);
+    for _ in sales {
+        again = again.and_then(|s| if s.cancelled.is_some() { next(&s.name) } else { Some(s) });
+    }
+    let again = again.filter(|s| s.cancelled.is_none() && s.closes_at.unix_ms() > trace.started.wall_ms);
     CalledOff {
         sale: sale.to_owned(),
         reason: written.unwrap_or_default(),
         message: room.current_message(),
         means: pages::called_off_in_english(sale),
+        again: again.map(|s| Again {
+            sale: s.name.clone(),
+            prequeue_opens_at: s.prequeue_opens_at.as_ref().unwrap_or(&s.opens_at).to_string(),
+            opens_at: s.opens_at.to_string(),
+        }),
         leave_url: url(trace, "leave"),
     }
 }

@@ -189,12 +189,11 @@ impl Checker<'_> {
                 "write the number of units, or remove `stock` when it is not limited",
             );
         }
-        if self.checks.now_unix_ms.is_some_and(|now| sale.closes_at.unix_ms() <= now) {
-            self.warning(
-                at("closes_at"),
-                format!("sale `{}` is over since {}", sale.name, sale.closes_at),
-                "remove it, or write the next date",
-            );
+        // A cancelled one stays as it was announced, and is needed while another one redraws it.
+        let drawn_again = self.policy.sales.iter().any(|s| s.redraws.as_ref() == Some(&sale.name));
+        if self.checks.now_unix_ms.is_some_and(|now| sale.closes_at.unix_ms() <= now) && !drawn_again {
+            let instead = if sale.cancelled.is_some() { "remove it" } else { "remove it, or write the next date" };
+            self.warning(at("closes_at"), format!("sale `{}` is over since {}", sale.name, sale.closes_at), instead);
         }
     }
 }

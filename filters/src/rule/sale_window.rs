@@ -92,6 +92,11 @@ impl Sale {
         }
     }
 
+    /// Why nothing of it can be bought any more.
+    pub fn over(&self) -> Reason {
+        if self.cancelled { Reason::SaleCancelled } else { Reason::SaleClosed }
+    }
+
     /// When it opens, Unix milliseconds: as written, or as an operator opened it.
     pub fn opens_at_ms(&self) -> u64 {
         self.moved_or(0, self.opens_ms)
@@ -166,6 +171,11 @@ impl SaleWindow {
         Some(SaleWindow { sale, routes: settings.routes.iter().filter_map(|n| routes.index(n)).collect() })
     }
 
+    /// The sale whose hours count.
+    pub fn sale(&self) -> &Sale {
+        &self.sale
+    }
+
     /// Refuses outside the opening hours; `retry_after_s` is the time to the opening.
     pub fn check(&self, visit: &Visit<'_>, now: Now) -> Option<(Verdict, Reason)> {
         if !visit.route.is_some_and(|r| self.routes.contains(&r)) {
@@ -173,7 +183,7 @@ impl SaleWindow {
         }
         match self.sale.phase(now) {
             Phase::Open => None,
-            Phase::Closed => Some((Verdict::Refuse { retry_after_s: None }, Reason::SaleClosed)),
+            Phase::Closed => Some((Verdict::Refuse { retry_after_s: None }, self.sale.over())),
             Phase::Before | Phase::Prequeue => {
                 let wait_s = self.sale.opens_at_ms().saturating_sub(now.wall_ms).div_ceil(1000);
                 let retry_after_s = Some(u32::try_from(wait_s).unwrap_or(u32::MAX).max(1));

@@ -37,7 +37,7 @@ impl Held {
     ) -> Result<Held, (Verdict, Reason)> {
         match sale.phase(now) {
             Phase::Open => {}
-            Phase::Closed => return Err((Verdict::Refuse { retry_after_s: None }, Reason::SaleClosed)),
+            Phase::Closed => return Err((Verdict::Refuse { retry_after_s: None }, sale.over())),
             Phase::Before | Phase::Prequeue => {
                 let opens_in_s = (sale.opens_ms - now.wall_ms).div_ceil(1000);
                 let retry_after_s = Some(u32::try_from(opens_in_s).unwrap_or(u32::MAX).max(1));

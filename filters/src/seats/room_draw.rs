@@ -314,6 +314,18 @@ impl Room {
         self.current_draw(now).is_some_and(SaleDraw::is_pending)
     }
 
+    /// Whether people wait for the draw by now: the sale should be on, or the round of public randomness is late.
+    pub(super) fn waits_for_draw(&self, now: Now) -> bool {
+        let late = |d: &SaleDraw| d.window(0).and_then(Window::frozen).is_some_and(|f| f.list.is_late(now));
+        self.current_draw(now).is_some_and(|d| d.is_pending() && (self.prequeue(now).is_none() || late(d)))
+    }
+
+    /// When the holder of a place asks again whether the places before it are drawn, seconds; `None`: they are.
+    pub(super) fn undrawn_poll_s(&self, number: u32, now: Now) -> Option<u32> {
+        let draw = self.current_draw(now).filter(|d| d.is_pending())?;
+        Some(self.entry_poll_s(draw, number, draw.window_ends_ms(0), now))
+    }
+
     /// Puts the drawn into the line.
     pub fn seat_drawn(&self, window: &Window, frozen: &Frozen, now: Now) {
         let lane = self.state.line.lane(Lane::Main);

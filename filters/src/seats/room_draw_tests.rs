@@ -108,6 +108,10 @@ fn enter(room: &Room, person: u64, now: Now) -> (Entered, Token) {
 /// What the shell does: closes, freezes, draws, seats.
 fn draw(room: &Room, window: u64, now: Now) -> Vec<Option<u32>> {
     freeze(room, window, now);
+    reveal(room, window, now)
+}
+
+fn reveal(room: &Room, window: u64, now: Now) -> Vec<Option<u32>> {
     let sale = room.draws().next().unwrap();
     let list = sale.window(window).unwrap();
     let frozen = list.frozen().unwrap();
@@ -234,6 +238,25 @@ fn numbers_on_their_way_to_the_disk_are_a_matter_of_moments() {
     assert!(next.place.is_none() && matches!(next.stage, Stage::Prequeue { .. }) && next.poll_after_s <= 5, "{next:?}");
     lane.permit(2);
     assert_eq!(knock(&room, 2, at(40_400)).place.map(|p| p.number), Some(1));
+}
+
+#[test]
+fn who_comes_while_the_draw_is_waited_for_is_promised_no_time() {
+    let room = room(Order::DrawThenFifo);
+    enter(&room, 1, at(100));
+    freeze(&room, 0, at(40_100));
+    room.tick(at(40_200));
+    let before = knock(&room, 2, at(50_000));
+    assert!(matches!(before.stage, Stage::Prequeue { .. }) && before.wait_s.is_some(), "it may still come in time: {before:?}");
+    room.tick(at(61_000));
+    let late = knock(&room, 3, at(61_000));
+    assert_eq!((late.place.map(|p| p.number), late.stage, late.wait_s), (Some(2), Stage::Waiting, None));
+    assert_eq!((room.draw_state(at(61_000)), room.frame(at(61_000)).rate), (Some("frozen"), [0.0; 2]), "nor on live pages");
+    let later = knock(&room, 4, at(500_000));
+    assert!((3..=20).contains(&late.poll_after_s) && (60..=120).contains(&later.poll_after_s), "{late:?} {later:?}");
+    reveal(&room, 0, at(500_100));
+    let next = knock(&room, 5, at(500_200));
+    assert!(next.wait_s.is_some() && next.poll_after_s < 60 && room.frame(at(500_200)).rate[0] > 0.0, "{next:?}");
 }
 
 #[test]

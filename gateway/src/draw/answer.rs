@@ -53,7 +53,7 @@ pub async fn answer(
     let Some((room, draw, number)) = found else {
         let none =
             Answer::problem(404, "own", Reason::Own.code(), "no sale of this gate has such a draw; name one with ?sale=NAME");
-        return reply::send(session, trace, none).await;
+        return reply::send(session, trace, reply::for_browsers(trace, none)).await;
     };
     let answer = match path {
         "receipt" => receipt(shared, trace),
@@ -66,7 +66,8 @@ pub async fn answer(
         _ => {
             let Some(revealed) = shared.draws.revealed(draw.sale_id(), number) else {
                 let later = Answer::problem(404, "own", Reason::Own.code(), "places are not drawn yet; GET draw says when");
-                return reply::send(session, trace, later.with("cache-control", FRESH)).await;
+                let later = later.with("cache-control", FRESH).with("vary", "Accept, Accept-Language");
+                return reply::send(session, trace, reply::for_browsers(trace, later)).await;
             };
             return match path {
                 // An amendment may still come: a sale that is drawn can be called off.
@@ -75,7 +76,7 @@ pub async fn answer(
             };
         }
     };
-    reply::send(session, trace, answer).await
+    reply::send(session, trace, reply::for_browsers(trace, answer)).await
 }
 
 /// The room, draw and window a query names: the sale that is on, and its latest window, when it names none.

@@ -14,6 +14,7 @@ use tidegate_filters::{
     },
 };
 
+use super::called_off::Said;
 use crate::store::{Batch, Store, StoreError, Table};
 
 /// Weights of as many indices stand in one record: half of the store's limit.
@@ -205,6 +206,25 @@ pub(super) fn amendments(store: &dyn Store, sale: &str) -> Result<Vec<Amendment>
     let mut found = Vec::new();
     store.scan(table("draw_amendment", sale), &mut |_, value| found.extend(serde_json::from_slice::<Amendment>(value)))?;
     Ok(found)
+}
+
+/// What was said when sales were called off.
+pub(super) fn called_off(store: &dyn Store) -> Result<Vec<(String, Said)>, StoreError> {
+    let mut found = Vec::new();
+    store.scan(table("sale_called_off", ""), &mut |key, value| {
+        if let (Ok(sale), Ok(said)) = (std::str::from_utf8(key), serde_json::from_slice(value)) {
+            found.push((sale.to_owned(), said));
+        }
+    })?;
+    Ok(found)
+}
+
+pub(super) fn put_called_off(batch: &mut Batch, sale: &str, said: &Said) {
+    batch.put(table("sale_called_off", ""), sale.as_bytes(), json(said));
+}
+
+pub(super) fn take_back_called_off(batch: &mut Batch, sale: &str) {
+    batch.delete(table("sale_called_off", ""), sale.as_bytes());
 }
 
 pub(super) fn put_round(batch: &mut Batch, sale: &str, round: &BeaconRound) {

@@ -2,6 +2,7 @@
 //! the visits; what a visit needs is in the room's [`SaleDraw`].
 
 mod answer;
+mod called_off;
 mod enter;
 mod fetch;
 mod kept;
@@ -27,7 +28,7 @@ use tidegate_filters::seats::{
         digest::hash,
         live::SaleDraw,
         statement::Signer,
-        transcript::{Amendment, Promise, Transcript},
+        transcript::{Amendment, CANCELLED, Promise, Transcript},
     },
     room::Room,
 };
@@ -68,6 +69,8 @@ pub struct Draws {
     amendments: Mutex<BTreeMap<String, (Vec<Amendment>, usize)>>,
     /// What was promised, by sale.
     terms: Mutex<BTreeMap<String, terms::Terms>>,
+    /// What people were told of sales that do not take place.
+    called_off: called_off::CalledOff,
     /// Checked beacon rounds, by source and number.
     rounds: Mutex<BTreeMap<(String, u64), BeaconRound>>,
 }
@@ -147,6 +150,7 @@ impl Draws {
             revealed: RwLock::default(),
             amendments: Mutex::default(),
             terms: Mutex::default(),
+            called_off: Mutex::default(),
             rounds: Mutex::default(),
         }
     }
@@ -156,11 +160,14 @@ impl Draws {
         self.amendments.lock().get(sale).map(|(list, _)| list.clone()).unwrap_or_default()
     }
 
-    /// Signs changes of schedule that a new policy brings to sales in which people have entered, and waits until they are on
-    /// the disk: a policy that was answered as in force holds over a kill right after it. `Err`: nothing has changed.
+    /// Signs changes of schedule that a new policy brings to sales in which people have entered, and waits until they and what
+    /// it calls off are on the disk: a policy that was answered as in force holds over a kill right after it. `Err`: nothing has changed.
     pub fn amend(&self, store: &dyn Store, old: &Active, new: &Policy, at_s: u64) -> Result<(), StoreError> {
         let changes = self.changes(old, new, at_s);
         let (mut batch, mut undo) = (Batch::new(), Batch::new());
+        let off = self.newly_called_off(new);
+        self.put_called_off(&mut batch, &off);
+        off.iter().for_each(|(sale, _)| kept::take_back_called_off(&mut undo, sale));
         for change in &changes {
             let first = self.amendments.lock().get(&change.sale).map_or(0, |(list, _)| list.len());
             for (n, amendment) in (first..).zip(&change.amendments) {
@@ -179,6 +186,7 @@ impl Draws {
             drop(store.commit(undo));
             return Err(why);
         }
+        self.remember(off);
         for Change { sale, amendments, terms } in changes {
             self.terms.lock().extend(terms.map(|t| (sale.clone(), t)));
             // Written again by the draw's own thread, which publishes them.
@@ -196,7 +204,7 @@ impl Draws {
             let (o, c) = ((&is.opens_at, &was.opens_at), (&is.closes_at, &was.closes_at));
             let texts = [
                 moved.then(|| format!("opens at {}, closes at {}; before: opens at {}, closes at {}", o.0, c.0, o.1, c.1)),
-                is.cancelled.as_ref().filter(|_| was.cancelled.is_none()).map(|why| format!("{}{why}", terms::CANCELLED)),
+                is.cancelled.as_ref().filter(|_| was.cancelled.is_none()).map(|why| format!("{CANCELLED}{why}")),
             ];
             let sign = |text: String| {
                 tracing::info!(sale = draw.sale_id(), %text, "amendment");

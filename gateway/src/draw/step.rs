@@ -12,7 +12,7 @@ use tidegate_filters::{
             entries,
             live::{Frozen, SaleDraw, Window},
             rules::Rules,
-            transcript::{Amendment, Promise, Transcript},
+            transcript::{Amendment, CANCELLED, Promise, Transcript},
         },
         room::{Room, RoomSettings},
     },
@@ -21,7 +21,7 @@ use tidegate_filters::{
 use super::{
     Draws, Revealed, Sale, fetch,
     kept::{self, Promised},
-    terms::{CANCELLED, Terms},
+    terms::Terms,
 };
 use crate::{
     control::Control,
@@ -188,7 +188,7 @@ impl Step<'_> {
         }
         let mut amended = kept::amendments(store, id)?;
         let known = amended.len();
-        if let Some(why) = cancelled.filter(|_| entries > 0 && !amended.iter().any(|a| a.text.starts_with(CANCELLED))) {
+        if let Some(why) = cancelled.filter(|_| entries > 0 && !amended.iter().any(|a| a.cancels().is_some())) {
             // Called off while the gate was stopped.
             let at_s = self.shared.clock.now().wall_ms / 1_000;
             let text = format!("{CANCELLED}{why}");

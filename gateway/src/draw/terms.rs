@@ -24,9 +24,6 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How a cancellation begins, in amendments.
-pub(super) const CANCELLED: &str = "cancelled: ";
-
 /// What a sale promises: the rules that are hashed, and what stands beside them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
@@ -119,7 +116,7 @@ impl Draws {
         let mut gone: Vec<Arc<SaleDraw>> = Vec::new();
         for (_, draw) in draws().filter(|(_, d)| !d.has_entries() && !d.has_frozen()) {
             let promised = self.terms.lock().get(draw.sale_id()).cloned().filter(|_| draw.pledged().is_some());
-            let found = find(policy, draw.sale_id()).filter(|(s, _)| s.cancelled.is_some() || !draw.is_cancelled());
+            let found = find(policy, draw.sale_id());
             let written = found.map(|(sale, room)| Terms::of(policy, room, sale, self.signer.public_key()));
             if promised.is_some() && written.and_then(Result::ok) == promised {
                 continue;
@@ -138,6 +135,7 @@ impl Draws {
 
     /// Whether a policy keeps what people who entered the draws in force were promised; changes nothing. `Err`: what it breaks.
     pub(crate) fn keep_their_word(&self, policy: &Policy, old: &Active, now: Now) -> Result<(), String> {
+        self.stay_called_off(policy)?;
         let entered = old.pipeline.rooms().iter().flat_map(|r| r.draws().map(move |d| (r, d))).filter(|(_, d)| d.has_entries());
         entered.into_iter().try_for_each(|(room, draw)| self.keeps_its_word(policy, room, draw, now))
     }
@@ -155,15 +153,14 @@ impl Draws {
                 "people have entered the draw of sale `{name}`; keep the sale and its room until it is over, or call it off with `cancelled: REASON`"
             ));
         };
-        if draw.is_cancelled() && sale.cancelled.is_none() {
-            return Err(revived(name));
-        }
         let written = Terms::of(policy, settings, sale, self.signer.public_key())?;
         let cancelled = sale.cancelled.is_some();
         let chained = promised.schedule.window_ms.is_some();
         if !cancelled && !chained && written.schedule.opens_ms < promised.schedule.list_ends_ms {
             return Err(format!(
-                "people have entered the draw of sale `{name}`, and it would open before its list closes; write a later instant, or give the new schedule a sale of another name"
+                "people have entered the draw of sale `{name}`, and it would open ({}) before its list closes ({}, `freeze_before` the opening that was promised); write an instant after that, or give the new schedule a sale of another name",
+                instant(written.schedule.opens_ms),
+                instant(promised.schedule.list_ends_ms)
             ));
         }
         // The list closes when it was promised to; the sale may open later, which is amended.
@@ -180,6 +177,7 @@ impl Draws {
 
     /// Before a gate starts: every promise on the disk that somebody relies on, against the policy. `Err`: what to do.
     pub(crate) fn check_kept(&self, store: &dyn Store, policy: &Policy, now: Now) -> Result<(), Broken> {
+        self.stay_called_off(policy).map_err(Broken::Promise)?;
         let mut names = kept::promised_sales(store)?;
         names.extend(policy.sales.iter().map(|s| s.name.clone()));
         names.sort_unstable();
@@ -193,7 +191,7 @@ impl Draws {
             if n == 0 && !frozen {
                 continue;
             }
-            let called_off = kept::amendments(store, &name)?.iter().any(|a| a.text.starts_with(CANCELLED));
+            let called_off = kept::amendments(store, &name)?.iter().any(|a| a.cancels().is_some());
             let found = find(policy, &name);
             let ended = called_off || promised.schedule.as_ref().is_some_and(|s| s.closes_ms <= now.wall_ms);
             let done = found.is_none_or(|(s, _)| s.cancelled.is_some() || s.closes_at.unix_ms() <= now.wall_ms);
@@ -201,21 +199,18 @@ impl Draws {
             if ended && done && published() {
                 continue;
             }
-            self.check_one(policy, &name, promised, called_off)
+            self.check_one(policy, &name, promised)
                 .map_err(|why| Broken::Promise(format!("people have entered the draw of sale `{name}` ({n} entries): {why}")))?;
         }
         Ok(())
     }
 
-    fn check_one(&self, policy: &Policy, name: &str, promised: kept::Promised, called_off: bool) -> Result<(), String> {
+    fn check_one(&self, policy: &Policy, name: &str, promised: kept::Promised) -> Result<(), String> {
         let Some((sale, room)) = find(policy, name) else {
             return Err(format!(
                 "promised sale `{name}`, written no such sale in a room of this policy; put the sale and its room back (a renamed sale gets its old name), or call it off there with `cancelled: REASON`; another sale may draw again with `redraws: {name}`"
             ));
         };
-        if called_off && sale.cancelled.is_none() {
-            return Err(revived(name));
-        }
         let written = Terms::of(policy, room, sale, self.signer.public_key())?;
         // An older version kept no schedule.
         let schedule = promised.schedule.unwrap_or_else(|| written.schedule.clone());
@@ -259,12 +254,6 @@ impl From<StoreError> for Broken {
 fn find<'a>(policy: &'a Policy, sale: &str) -> Option<(&'a SaleSettings, &'a RoomSettings)> {
     let sale = policy.sales.iter().find(|s| s.name == sale)?;
     Some((sale, policy.rooms.iter().find(|r| r.name == sale.room)?))
-}
-
-fn revived(name: &str) -> String {
-    format!(
-        "sale `{name}` was cancelled and people were told so; keep `cancelled`, and write a sale of another name with `redraws: {name}`"
-    )
 }
 
 fn listed(differences: &[Difference]) -> String {

@@ -13,6 +13,7 @@ use super::{
     styled,
     template::{Template, TemplateError},
 };
+use crate::standing::CalledOff;
 
 const PAGE: &str = include_str!("draw.html");
 static TEMPLATE: LazyLock<Result<Template, TemplateError>> = LazyLock::new(|| Template::new(PAGE, &[STYLE]));
@@ -136,7 +137,8 @@ fn state(language: &Language, draw: &Json) -> Vec<String> {
         "cancelled" => None,
         "open" if draw["full"] == true => Some(&words.full),
         "open" => Some(&words.open),
-        "frozen" if draw["late"] == true => Some(&words.late),
+        // Nobody waits to be let in to a sale that was called off.
+        "frozen" if draw["late"] == true && draw["cancelled"].is_null() => Some(&words.late),
         "frozen" => Some(&words.frozen),
         "drawn" => Some(&words.drawn),
         _ => Some(&words.not_open),
@@ -162,12 +164,10 @@ fn state(language: &Language, draw: &Json) -> Vec<String> {
 
 /// First of all: that it does not take place.
 fn called_off(language: &Language, draw: &Json) -> Vec<String> {
-    let cancelled = &draw["cancelled"];
-    let Some(reason) = cancelled["reason"].as_str() else { return Vec::new() };
-    let words = &language.words.cancelled;
-    let sale = draw["sale_id"].as_str().unwrap_or_default();
-    let mut lines = vec![format!("{}.", words.title), put(&words.text, "sale", sale), put(&words.why, "reason", reason)];
-    lines.extend(cancelled["message"].as_str().map(|text| format!("{}: {text}", language.words.labels.message)));
+    let Ok(off) = CalledOff::deserialize(&draw["cancelled"]) else { return Vec::new() };
+    let Said { title, text } = language.does_not_take_place(&off.sale);
+    let mut lines = vec![format!("{title}."), text];
+    lines.extend(language.called_off(&off));
     lines
 }
 
@@ -212,7 +212,10 @@ mod tests {
             "frozen": { "n": 1_234, "root": "ab", "by_class": { "human": 9 }, "round": 0, "beacon_source": "" },
             "transcript": "/.tidegate/draw/transcript.json", "entries_file": "/.tidegate/draw/entries.csv",
             "amendments": [{ "text": "opens <later>" }], "quotas": state == "open", "late": state == "late",
-            "cancelled": (state == "cancelled").then(|| json!({ "reason": "the roof <b>leaks", "message": "we are {sorry}" })),
+            "cancelled": (state == "cancelled").then(|| json!({
+                "sale": "<b>{proof}", "reason": "the roof <b>leaks", "message": "we are {sorry}", "means": "", "leave_url": "",
+                "again": { "sale": "boots", "prequeue_opens_at": "2026-12-02T09:30:00+08:00", "opens_at": "?" },
+            })),
         })
     }
 
@@ -266,6 +269,9 @@ mod tests {
         assert!(!page_of(&late).contains("is late"));
         late["late"] = true.into();
         assert!(page_of(&late).contains("is late"));
+        late["cancelled"] = shown("cancelled")["cancelled"].clone();
+        let (off, words) = (page_of(&late), "nobody is let in");
+        assert!(off.contains("does not take place") && off.contains("boots") && !off.contains(words), "{off}");
         assert!(page_of(&shown("open")).contains("not impossible") && page_of(&shown("frozen")).contains("No quota is set"));
         let proven = said(Some(Ok(inclusion(Some(4)))));
         assert!(proven.contains("Your entry is in the list") && proven.contains("place 5 of 1,234"), "{proven}");

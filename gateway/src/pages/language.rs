@@ -114,7 +114,7 @@ texts!(/// Stages of a visitor who waits.
 texts!(/// Nothing is left: what became of it, and what that means for who asks.
     SoldOut: String { all, undecided, kept, newcomer });
 texts!(/// A sale that was called off.
-    Cancelled: String { title, text, why });
+    Cancelled: String { title, text, why, again });
 texts!(/// Why the wait is long.
     Because: String { slowed, shop_slower, shop_down, seats_taken, paused });
 texts!(/// The rules of a sale.

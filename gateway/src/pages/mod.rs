@@ -14,14 +14,14 @@ use tidegate_filters::seats::{
     page::{BUILTIN, PageSettings},
 };
 
-use crate::standing::CalledOff;
-
+mod called_off;
 mod draw;
 mod guard;
 mod language;
 mod template;
 mod waiting;
 
+pub use called_off::{called_off_in_english, cancelled};
 pub use draw::{Checked, NotProven, draw};
 pub use language::{FILE_BYTES_MAX, Language, LanguageError, Refusal, choose, is_tag};
 pub use template::{TEMPLATE_BYTES_MAX, Template, TemplateError};
@@ -172,6 +172,13 @@ pub fn message(accept: &str, refusal: Refusal, code: &str) -> Page {
     message_page(accept, code, context! {}, |l| l.refusal(refusal).clone())
 }
 
+/// A refusal of one of our own pages; what exactly is wrong is known in English only.
+pub fn explained(accept: &str, refusal: Refusal, detail: &str, code: &str) -> Page {
+    let language = MESSAGES.as_ref().and_then(|page| page.language(accept)).map(|(language, _)| language);
+    let lines: Vec<_> = language.filter(|l| l.tag == "en").map(|_| detail).into_iter().collect();
+    message_page(accept, code, context! { lines }, |l| l.refusal(refusal).clone())
+}
+
 /// A refusal that can be appealed against.
 pub fn refused(accept: &str, refusal: Refusal, code: &str, url: &str, about: &str) -> Page {
     let more = context! { urls => urls("appeal", url), fields => fields(&[("about", about)]) };
@@ -214,30 +221,9 @@ pub fn appealed(accept: &str, state: Appealed, say: &str, reference: &str) -> Pa
     })
 }
 
-/// What programs are told about a sale that was called off.
-pub fn called_off_in_english(sale: &str) -> String {
-    Language::all_builtin().first().map(|l| language::put(&l.words.cancelled.text, "sale", sale)).unwrap_or_default()
-}
-
 /// What programs are told about a refusal.
 pub fn in_english(refusal: Refusal) -> &'static str {
     Language::all_builtin().first().map_or("refused", |l| l.refusal(refusal).text.as_str())
-}
-
-/// A sale that was called off, to somebody who waited for it; the form leads on into the shop.
-pub fn cancelled(accept: &str, off: &CalledOff, room: &str, code: &str) -> Page {
-    let fields = fields(&[("room", room), ("to", "/")]);
-    let lines = |l: &Language| {
-        let why = language::put(&l.words.cancelled.why, "reason", &off.reason);
-        let message = off.message.as_ref().map(|text| format!("{}: {text}", l.words.labels.message));
-        [Some(why), message].into_iter().flatten().collect::<Vec<_>>()
-    };
-    let shown = MESSAGES.as_ref().and_then(|page| page.language(accept)).map(|(language, _)| lines(language));
-    let more = context! { urls => urls("action", &off.leave_url), fields, lines => shown.unwrap_or_default() };
-    message_page(accept, code, more, |l| {
-        let words = &l.words.cancelled;
-        language::Said { title: words.title.clone(), text: language::put(&words.text, "sale", &off.sale) }
-    })
 }
 
 /// What a challenged visitor is asked.

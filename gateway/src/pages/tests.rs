@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::standing::{Again, CalledOff};
 use tidegate_filters::Reason;
 
 fn settings(languages: &[&str], translations: Option<&Path>, template: Option<&Path>) -> PageSettings {
@@ -28,11 +29,17 @@ fn every_page() -> Vec<(&'static str, Page)> {
             reason: "<reason>".into(),
             message: Some("We are <sorry>".into()),
             means: String::new(),
+            again: Some(Again {
+                sale: "b".repeat(64),
+                prequeue_opens_at: "2026-12-02T09:30:00+08:00[Asia/Shanghai]".into(),
+                opens_at: "2026-12-02T10:00:00+08:00".into(),
+            }),
             leave_url: "/.tidegate/leave".into(),
         };
         let page = cancelled(&language.tag, &off, "drop", "CODE");
         assert!(page.html.contains("&lt;reason>") || page.html.contains("&lt;reason&gt;"), "{}", page.html);
         assert!(page.html.contains("&lt;sorry") && page.html.contains("action=\"/.tidegate/leave\""), "{}", page.html);
+        assert!(page.html.contains("2026-12-02 09:30 Asia/Shanghai (+08:00)"), "{}", page.html);
         pages.push(("cancelled", page));
         for (name, bits) in [("challenge", 0), ("challenge with work", 18)] {
             pages.push((name, challenge(&language.tag, &asked("/x", bits), "CODE 7K3M-2PQ7-XW0A")));

@@ -162,6 +162,8 @@ fn said(language: &Language, s: &Shown) -> Said {
         },
         // Nobody has a place yet in a list that is open.
         "prequeue" if s.place.is_none() && s.draw.is_some_and(|(state, _)| state == "open") => &words.draw.knock,
+        "prequeue" | "waiting" if s.draw.is_some_and(|(state, _)| state == "late") => &words.draw.late,
+        "waiting" if s.draw.is_some_and(|(state, _)| state == "frozen") => &words.draw.frozen,
         "prequeue" => &words.stages.prequeue,
         "called" => &words.stages.called,
         "next" => &words.stages.next,
@@ -196,7 +198,8 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
             Some(_) => format!("<script>{}</script><script>{}</script>", *SCRIPT, *WORK),
             None => format!("<script>{}</script>", *SCRIPT),
         }),
-        entry => s.entry.map(|index| format!("#{}", language.number(u64::from(index) + 1))),
+        // As on its receipt and in the list, from 0: it is a name. A place is a rank, from 1.
+        entry => s.entry.map(|index| format!("#{}", language.number(u64::from(index)))),
         ticket => s.state != "full" && (s.sold_out.is_none() || s.place.is_some()),
         place => s.place.map(|(number, _)| format!("#{}", language.number(u64::from(number) + 1))),
         ahead => language.number(s.ahead),

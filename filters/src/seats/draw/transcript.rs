@@ -64,6 +64,9 @@ pub struct Transcript {
     pub amendments: Vec<Amendment>,
 }
 
+/// How the text of an amendment begins that calls the sale off.
+pub const CANCELLED: &str = "cancelled: ";
+
 /// A signed change of schedule, or a cancellation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +89,11 @@ impl Amendment {
     /// Whether this key signed it for this sale.
     pub fn is_signed(&self, public_key: &[u8; 32], sale_id: &str, commitment: &Hash) -> bool {
         is_signed(public_key, &Self::message(sale_id, commitment, self.at, &self.text), &self.signature)
+    }
+
+    /// Why the sale was called off, where this says so.
+    pub fn cancels(&self) -> Option<&str> {
+        self.text.strip_prefix(CANCELLED)
     }
 
     fn message(sale_id: &str, commitment: &Hash, at: u64, text: &str) -> Vec<u8> {
@@ -210,6 +218,11 @@ impl Promise {
 }
 
 impl Transcript {
+    /// Why the sale was called off; `None`: it took place.
+    pub fn cancelled(&self) -> Option<&str> {
+        self.amendments.iter().find_map(Amendment::cancels)
+    }
+
     /// The name entries, statements and seed carry.
     pub fn draw_id(&self) -> String {
         self.window.map_or_else(|| self.sale_id.clone(), |w| window_id(&self.sale_id, w))

@@ -74,6 +74,8 @@ impl Room {
         // The time of the freeze was promised with the rules of the draw.
         let drawn = self.draws().any(|d| d.sale_id() == &*sale.name);
         match action {
+            // It has no times any more.
+            _ if sale.cancelled => false,
             Action::Open if drawn => false,
             Action::Open => sale.open_now(now),
             Action::Close => sale.close_now(now),

@@ -22,7 +22,7 @@ impl Room {
         // Nobody stands at the numbers that a restart left behind: they are passed over in an instant.
         let before = place.number.saturating_sub(frontier);
         let ahead = u64::from(before.saturating_sub(queue.void_between(frontier, place.number)));
-        let (rates, pace) = self.rates();
+        let (rates, pace) = self.rates(now);
         let sale = self.current_sale(now);
         let gone = sale.and_then(gone_of).map(sold_out_stage);
         let stage = gone.unwrap_or_else(|| match line.told(place) {
@@ -44,7 +44,11 @@ impl Room {
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
             moving_s: pace.moving_s,
         };
-        let poll_after_s = poll_after(stage, wait_s, who);
+        let poll_after_s = match stage {
+            Stage::Waiting => self.undrawn_poll_s(place.number, now),
+            _ => None,
+        };
+        let poll_after_s = poll_after_s.unwrap_or_else(|| poll_after(stage, wait_s, who));
         line.touch(place, now_s + poll_after_s + PRESENCE_GRACE_S);
         self.state.polls.told(place, poll_after_s, now);
         // With nothing left there is no wait to give a reason for, and no chance to give.
@@ -72,7 +76,7 @@ impl Room {
     /// place and time from it.
     pub fn frame(&self, now: Now) -> Frame {
         let line = &self.state.line;
-        let (rates, pace) = self.rates();
+        let (rates, pace) = self.rates(now);
         Frame {
             room: self.name().into(),
             stage: self.stage_name(now),
@@ -127,9 +131,12 @@ impl Room {
         Some(Stage::Prequeue { opens_in_s: opens_in_s.min(u64::from(u32::MAX)) as u32 })
     }
 
-    /// People called a second by lane, and the pace they come from.
-    fn rates(&self) -> ([f64; 2], Pace) {
-        let pace = self.state.line.pace();
+    /// People called a second by lane, and the pace they come from. Nobody knows when a draw that is waited for comes.
+    fn rates(&self, now: Now) -> ([f64; 2], Pace) {
+        let mut pace = self.state.line.pace();
+        if self.waits_for_draw(now) {
+            pace.rate = 0.0;
+        }
         ([pace.rate, pace.rate * f64::from(self.settings.slow_lane_percent.max(1)) / 100.0], pace)
     }
 

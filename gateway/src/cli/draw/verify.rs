@@ -97,8 +97,10 @@ impl Verify {
         } else {
             say(&as_text(&t, &listed, &report))?;
             for p in &proofs {
-                let place = p.place.map_or_else(|| "no place".into(), |n| format!("place {}", n + 1));
-                say(&format!("receipt: entry {} is in the list, {place} of {}", p.index, p.n))?;
+                let place = p
+                    .place
+                    .map_or_else(|| "no place".into(), |n| format!("place {} of {} (the files count from 0: {n})", n + 1, p.n));
+                say(&format!("receipt: entry {} is in the list, {place}", p.index))?;
             }
         }
         if good { Ok(()) } else { Err(Failure::Check) }
@@ -110,6 +112,7 @@ fn as_json(t: &Transcript, report: &Report, proofs: &[impl serde::Serialize], go
         "ok": good,
         "sale_id": t.draw_id(),
         "n": t.n,
+        "cancelled": t.cancelled(),
         "faults": report.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "randomness": match (report.without_beacon, &report.unproven) {
             (true, _) => "none",
@@ -130,6 +133,11 @@ fn is_own(t: &Transcript) -> bool {
 
 fn as_text(t: &Transcript, listed: &Listed, report: &Report) -> String {
     let mut lines: Vec<String> = report.faults.iter().map(|f| format!("WRONG {f}")).collect();
+    if let Some(why) = t.cancelled() {
+        lines.push(format!(
+            "cancelled: the sale did not take place ({why:?}, as the gate signed); no place in it is worth anything"
+        ));
+    }
     if let Some(why) = &report.unproven {
         lines.push(format!("UNPROVEN beacon: {why}; the operator could have invented the value"));
     }
@@ -168,6 +176,9 @@ impl Receipt {
         let listed = read_entries(&entries_of(&self.transcript, &t, self.entries.as_ref())?)?;
         let signed: Signed = read_json(&self.receipt, "a receipt")?;
         let proof = prove(&t, &listed, &signed).map_err(|fault| fail(Failure::Check, &fault.to_string()))?;
+        let mut proof = json!(proof);
+        // Its signature is for `verify` to check, like all the rest.
+        proof["cancelled"] = t.cancelled().into();
         say(&serde_json::to_string_pretty(&proof).map_err(|e| fail(Failure::Runtime, &e.to_string()))?)
     }
 }
