@@ -165,21 +165,34 @@ routes:
   - { name: full, match: { prefix: /full } }
   - { name: sale, match: { prefix: /sale } }
   - { name: work, match: { prefix: /work } }
+  - { name: gone, match: { prefix: /gone } }
+  - { name: off, match: { prefix: /off } }
+  - { name: drawn, match: { prefix: /drawn } }
   - { name: rest }
 filters:
   - sale_window: { sale: drop, routes: [sale] }
+  - sale_window: { sale: old, routes: [off] }
   - bot_gate: { challenge_at: 0.000001, challenge_work: { bits: 24, bits_max: 24 }, when_unscored: challenge, runtime: builtin, routes: [work] }
   - waiting_room: { room: waiting, routes: [waiting] }
   - waiting_room: { room: prequeue, routes: [prequeue] }
   - waiting_room: { room: called, routes: [called] }
   - waiting_room: { room: full, routes: [full] }
+  - waiting_room: { room: gone, routes: [gone] }
+  - waiting_room: { room: drawn, routes: [drawn] }
 rooms:
   - { name: waiting, arm: always, seats: { max: 1 }, admission: { fixed: 50/s } }
-  - { name: prequeue, arm: always }
+  - { name: prequeue, arm: always, order: fifo }
   - { name: called, arm: always, admission: { fixed: 50/s } }
   - { name: full, arm: always, entries_max: 1 }
+  - { name: gone, arm: always }
+  - { name: drawn, order: draw_then_fifo, visitor: { work_bits: 0 } }
 sales:
   - { name: drop, room: prequeue, prequeue_opens_at: {before}, opens_at: {soon}, closes_at: {later}, stock: 500 }
+  - { name: gone, room: gone, opens_at: {before}, closes_at: {later}, stock: 1 }
+  - { name: old, room: drawn, prequeue_opens_at: {before}, opens_at: {soon}, closes_at: {later}, cancelled: The <roof> leaks }
+  - { name: lots, room: drawn, prequeue_opens_at: {before}, opens_at: {soon}, closes_at: {later}, redraws: old }
+state: { directory: "{dir}/state" }
+keys: { directory: "{dir}/keys" }
 "#;
 
 /// The rooms above, with a sale that opens in a while.
@@ -205,10 +218,15 @@ fn the_pages_meet_wcag_2_2_aa() {
         first.wait_and_claim("waiting").expect("the only seat");
         Client::app(address).get("/full");
         gate.control().message("waiting", Some("Back in <ten> minutes".into())).unwrap();
+        gate.control().message("drawn", Some("We are <sorry>".into())).unwrap();
+        let active = gate.control().shared.active.load_full();
+        let sold = active.pipeline.rooms().iter().find_map(|r| r.stock("gone")).unwrap().with(|l| l.ask(1));
+        assert_eq!(sold, Ok(()));
         let host = format!("http://{address}");
         browser.open(&format!("{host}/waiting/"));
         browser.run("sessionStorage.setItem('tidegate-called0stay', 1)");
-        for page in ["/waiting", "/prequeue", "/called", "/full", "/sale", "/work"] {
+        let rooms = ["/waiting", "/prequeue", "/called", "/full", "/sale", "/work", "/gone", "/off", "/drawn"];
+        for page in rooms.into_iter().chain(["/.tidegate/draw?sale=lots", "/.tidegate/draw?sale=old", "/.tidegate/nothing"]) {
             browser.open(&format!("{host}{page}"));
             if page == "/called" {
                 browser.until("the turn", "return !document.getElementById('turn').hidden");
@@ -217,6 +235,9 @@ fn the_pages_meet_wcag_2_2_aa() {
             let seen = browser.run("return [document.documentElement.lang, getComputedStyle(document.body).direction, \
                 matchMedia('(prefers-color-scheme: dark)').matches, document.title, performance.getEntriesByType('resource').length, \
                 performance.getEntriesByType('navigation')[0].transferSize, document.documentElement.scrollWidth <= innerWidth]");
+            let titles = [("/gone", "Sold out"), ("/off", "The sale does not take place"), ("/.tidegate/nothing", "Not found")];
+            let said = titles.iter().find(|(at, _)| *at == page).filter(|_| language == "en");
+            assert!(said.is_none_or(|(_, title)| seen[3] == *title), "{page}: {seen}");
             assert_eq!(seen[0], language, "{page}: {seen}");
             assert_eq!((seen[1] == "rtl", seen[2] == true), (language == "ar", language == "ar"), "{page}: {seen}");
             assert!(seen[5].as_u64().unwrap() <= 15 << 10, "{page}: {seen}");
