@@ -12,6 +12,7 @@ mod draw_kill;
 mod draw_live;
 mod draw_promise;
 mod facts;
+mod good_bots;
 mod kills;
 mod kills_stock;
 mod learning;

@@ -13,7 +13,7 @@ pub use tidegate_gateway::gate::Gate;
 use tidegate_gateway::gate::GateOptions;
 
 /// Longest wait for any answer in a test.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Records that a test did not run; an error when `TIDEGATE_REQUIRE` names what is missing.
 pub fn skip(what: &str, why: &str) {

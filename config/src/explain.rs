@@ -197,6 +197,7 @@ fn filter(filter: &FilterSettings) -> String {
         FilterSettings::SaleWindow(s) => format!("Only while sale {} is on: {}.", s.sale, list(&s.routes)),
         FilterSettings::VisitorRate(s) => quota(s),
         FilterSettings::Honeypot(s) => facts::honeypot(s),
+        FilterSettings::GoodBots(s) => facts::good_bots(s),
         FilterSettings::BotGate(s) => bots(s),
         FilterSettings::WaitingRoom(s) => {
             let routes = if s.routes.is_empty() { "All filtered parts".into() } else { list(&s.routes) };
@@ -233,6 +234,7 @@ fn bots(s: &BotGateSettings) -> String {
     };
     parts.extend(s.challenge_at.map(|t| format!("from {t} on a challenge ({work}, or a slow way to the back)")));
     parts.extend(s.to_the_back_at.map(|t| format!("from {t} on the slow lane")));
+    parts.extend(s.throttle_at.map(|t| format!("from {t} on at most {}, more get 429", per(s.throttle_to, "request"))));
     parts.push(s.refuse_at.map_or("nobody is refused for a score".into(), |t| format!("from {t} on refused")));
     parts.push(match s.when_unscored {
         WhenUnscored::Admit => "without a score: as a person".into(),

@@ -8,6 +8,7 @@ use crate::{
         address::{Address, AddressSettings},
         bot_gate::{BotGate, BotGateSettings},
         fact::Then,
+        good_bots::{GoodBots, GoodBotsSettings},
         honeypot::{Honeypot, HoneypotSettings},
         sale_window::{SaleWindow, SaleWindowSettings},
         visitor_rate::{VisitorRate, VisitorRateSettings},
@@ -29,6 +30,8 @@ pub enum FilterSettings {
     VisitorRate(VisitorRateSettings),
     /// Paths that no person finds.
     Honeypot(HoneypotSettings),
+    /// Programs that are welcome.
+    GoodBots(GoodBotsSettings),
     /// Scores become actions.
     BotGate(BotGateSettings),
     /// A room.
@@ -43,6 +46,7 @@ impl FilterSettings {
             FilterSettings::SaleWindow(s) => s.shadow,
             FilterSettings::VisitorRate(s) => s.shadow,
             FilterSettings::Honeypot(s) => s.shadow,
+            FilterSettings::GoodBots(s) => s.shadow,
             FilterSettings::BotGate(s) => s.shadow,
             FilterSettings::WaitingRoom(s) => s.shadow,
         }
@@ -60,8 +64,10 @@ pub enum Filter {
     VisitorRate(VisitorRate),
     /// Paths that no person finds.
     Honeypot(Honeypot),
+    /// Programs that are welcome.
+    GoodBots(GoodBots),
     /// Scores become actions.
-    BotGate(BotGate),
+    BotGate(Box<BotGate>),
     /// A room: its index, and the routes it covers (all when empty).
     WaitingRoom {
         /// Index of the room.
@@ -79,6 +85,7 @@ impl Filter {
             Filter::SaleWindow(_) => "sale_window",
             Filter::VisitorRate(_) => "visitor_rate",
             Filter::Honeypot(_) => "honeypot",
+            Filter::GoodBots(_) => "good_bots",
             Filter::BotGate(_) => "bot_gate",
             Filter::WaitingRoom { .. } => "waiting_room",
         }
@@ -88,6 +95,25 @@ impl Filter {
     pub fn fact(&self, visit: &Visit<'_>) -> Option<(Then, Reason)> {
         match self {
             Filter::Honeypot(f) => f.fact(visit).map(|then| (then, Reason::Honeypot)),
+            Filter::GoodBots(f) => f.fact(visit).map(|then| (then, Reason::FalseCrawler)),
+            _ => None,
+        }
+    }
+
+    /// Its quota, where it has one.
+    pub fn quota(&self) -> Option<&VisitorRate> {
+        match self {
+            Filter::VisitorRate(rate) => Some(rate),
+            Filter::BotGate(gate) => gate.quota(),
+            _ => None,
+        }
+    }
+
+    /// The same, to take another's state over.
+    pub fn quota_mut(&mut self) -> Option<&mut VisitorRate> {
+        match self {
+            Filter::VisitorRate(rate) => Some(rate),
+            Filter::BotGate(gate) => gate.quota_mut(),
             _ => None,
         }
     }

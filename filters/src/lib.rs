@@ -32,4 +32,4 @@ pub use route::{Route, Routes};
 pub use time::Now;
 pub use units::{ByteSize, Rate, Span};
 pub use verdict::{Decision, Reason, Verdict};
-pub use visit::{Known, Network, Score, Visit, VisitorId, Wants};
+pub use visit::{Bot, Known, Network, Score, Visit, VisitorId, Wants};

@@ -8,6 +8,7 @@ use crate::{
         address::Address,
         bot_gate::{BotGate, BotGateSettings, Class},
         fact::Then,
+        good_bots::GoodBots,
         honeypot::Honeypot,
         pass::cleared,
         sale_window::{Sale, SaleWindow},
@@ -23,7 +24,7 @@ use crate::{
     },
     time::Now,
     verdict::{Decision, Notes, Quota, Reason, Verdict},
-    visit::{Score, Visit},
+    visit::{Bot, Score, Visit},
 };
 
 /// Everything the filters need from a policy, already validated.
@@ -94,7 +95,8 @@ impl Pipeline {
                 FilterSettings::SaleWindow(s) => Filter::SaleWindow(SaleWindow::new(s, &routes, &settings.sales)?),
                 FilterSettings::VisitorRate(s) => Filter::VisitorRate(VisitorRate::new(s, seed.hash_key)),
                 FilterSettings::Honeypot(s) => Filter::Honeypot(Honeypot::new(s)),
-                FilterSettings::BotGate(s) => Filter::BotGate(BotGate::new(s, &routes)),
+                FilterSettings::GoodBots(s) => Filter::GoodBots(GoodBots::new(s)),
+                FilterSettings::BotGate(s) => Filter::BotGate(Box::new(BotGate::new(s, &routes, seed.hash_key))),
                 FilterSettings::WaitingRoom(s) => Filter::WaitingRoom {
                     room: rooms.iter().position(|r| r.name() == s.room)?,
                     routes: s.routes.iter().filter_map(|n| routes.index(n)).collect(),
@@ -117,12 +119,8 @@ impl Pipeline {
             }
         }
         for (filter, _) in &mut self.filters {
-            let Filter::VisitorRate(rate) = filter else { continue };
-            for (old, _) in &old.filters {
-                if let Filter::VisitorRate(old) = old {
-                    rate.carry_over(old);
-                }
-            }
+            let Some(rate) = filter.quota_mut() else { continue };
+            old.filters.iter().filter_map(|(f, _)| f.quota()).for_each(|old| rate.carry_over(old));
         }
     }
 
@@ -186,6 +184,7 @@ impl Pipeline {
                 Filter::SaleWindow(f) => f.check(visit, now),
                 Filter::VisitorRate(f) => quota_opinion(f.check(visit, index, now), *shadow, notes),
                 Filter::Honeypot(f) => f.check(visit),
+                Filter::GoodBots(_) => filter.fact(visit).and_then(|(then, reason)| then.opinion(reason)),
                 Filter::BotGate(_) | Filter::WaitingRoom { .. } => None,
             };
             if let Some(decision) = enforce(opinion, index, *shadow, notes) {
@@ -207,8 +206,12 @@ impl Pipeline {
                 }
             }
             let opinion = match filter {
-                Filter::BotGate(gate) if gate.scores(visit.route) => {
+                Filter::BotGate(gate) if gate.scores(visit.route) && visit.known.bot != Bot::Good => {
                     let (given, opinion) = gate.check(score, cleared(visit, now));
+                    let opinion = match opinion {
+                        Some((Verdict::Refuse { .. }, _)) => opinion,
+                        milder => gate.throttle(visit, score, index, now).or(milder),
+                    };
                     notes.class = Some(class.max(given));
                     if !shadow {
                         class = class.max(given);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::{
-    FilterSettings, Known, Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
+    Bot, FilterSettings, Known, Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
     pipeline::Seed,
     rule::bot_gate::Class,
     seats::{queue::Lane, room::Entrance},
@@ -26,6 +26,10 @@ fn settings(filters: &[&str]) -> PipelineSettings {
 }
 
 fn decide(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score, notes: &mut Notes) -> Decision {
+    decide_known(p, ip, path, host, score, Known::default(), notes)
+}
+
+fn decide_known(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score, known: Known, notes: &mut Notes) -> Decision {
     let now = Now::at(0, 1000);
     let visit = Visit {
         method: "GET",
@@ -40,7 +44,7 @@ fn decide(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score, notes
         hello: 0,
         fingerprint: 0,
         prefetch: false,
-        known: Known::default(),
+        known,
         tokens: &[],
     };
     p.screen(&visit, now, notes).unwrap_or_else(|| p.admit(&visit, score, now, notes))
@@ -102,6 +106,67 @@ fn a_shadow_records_and_does_not_enforce() {
     let mut notes = Notes::default();
     decide(&p, [1, 1, 1, 2], "/", "shop.example", Score::Known(0.1), &mut notes);
     assert_eq!(notes.shadow, Some((1, "throttle", Reason::RateExceeded)));
+}
+
+#[test]
+fn facts_come_before_scores() {
+    let p = |then: &str| {
+        let filters = [
+            format!(r#"{{"honeypot":{{"paths":["/trap/"],"then":"{then}"}}}}"#),
+            format!(r#"{{"good_bots":{{"bots":[],"impostors":"{then}"}}}}"#),
+            r#"{"bot_gate":{"challenge_at":0.5,"when_unscored":"challenge"}}"#.to_owned(),
+            r#"{"waiting_room":{"room":"drop"}}"#.to_owned(),
+        ];
+        Pipeline::new(&settings(&filters.each_ref().map(|f| &**f)), SEED, Now::at(0, 0))
+    };
+    let (back, refuse, log) = (p("to_the_back"), p("refuse"), p("log"));
+    let ask = |p: &Pipeline, n: u8, path: &str, known: Known| {
+        let d = decide_known(p, [1, 1, 1, n], path, "shop.example", Score::Known(0.1), known, &mut Notes::default());
+        let lane = match &d.verdict {
+            Verdict::Wait(w) => w.place.map(|p| p.lane),
+            _ => None,
+        };
+        (d.verdict.name(), d.reason, lane)
+    };
+    let (nothing, trapped) = (Known::default(), Known { trapped: true, ..Known::default() });
+    let (good, impostor) = (Known { bot: Bot::Good, ..nothing }, Known { bot: Bot::Impostor, ..nothing });
+    let slow = ("wait", Reason::Queued, Some(Lane::Slow));
+    assert_eq!((ask(&back, 1, "/", trapped), ask(&back, 2, "/", impostor)), (slow, slow));
+    assert_eq!(ask(&refuse, 1, "/", trapped), ("refuse", Reason::Honeypot, None));
+    assert_eq!(ask(&refuse, 2, "/", impostor), ("refuse", Reason::FalseCrawler, None));
+    for (n, known) in [trapped, impostor].into_iter().enumerate() {
+        let n = n as u8;
+        assert_eq!(ask(&log, 1 + n, "/", known).2, Some(Lane::Main), "{known:?}");
+        assert_eq!(ask(&refuse, 10 + n, "/", Known { granted: true, ..known }).2, Some(Lane::Main), "{known:?}");
+    }
+    assert_eq!(ask(&log, 3, "/trap/a", nothing), ("refuse", Reason::Honeypot, None), "the gate answers the path");
+    assert_eq!(ask(&log, 3, "/trap", nothing).0, "wait", "another path");
+    let unscored = |known| {
+        let d = decide_known(&log, [1, 1, 1, 9], "/", "shop.example", Score::Unknown, known, &mut Notes::default());
+        d.verdict.name()
+    };
+    assert_eq!((unscored(good), unscored(nothing)), ("wait", "challenge"), "a good bot is not challenged");
+}
+
+#[test]
+fn a_high_score_has_a_quota_and_keeps_it_over_a_reload() {
+    let gate = r#"{"bot_gate":{"throttle_at":0.8,"throttle_to":"60/min","refuse_at":0.99,"when_unscored":"admit"}}"#;
+    let p = Pipeline::new(&settings(&[gate]), SEED, Now::at(0, 0));
+    let asks = |p: &Pipeline, score: f32, times: usize| {
+        let ask = |_| decide(p, [1, 1, 1, 7], "/", "shop.example", Score::Known(score), &mut Notes::default());
+        let last = (0..times).fold(None, |_, i| Some(ask(i))).unwrap();
+        (last.verdict.name(), last.reason, last.verdict)
+    };
+    assert_eq!(asks(&p, 0.79, 100).0, "forward", "a lower score has none");
+    assert_eq!(asks(&p, 0.8, 5).0, "forward", "five seconds' worth at once");
+    let (name, reason, verdict) = asks(&p, 0.8, 1);
+    assert_eq!((name, reason), ("throttle", Reason::ScoreThrottle));
+    assert!(matches!(verdict, Verdict::Throttle(q) if (900..=1_001).contains(&q.wait_ms)), "{verdict:?}");
+    assert_eq!(asks(&p, 0.99, 1).1, Reason::ScoreRefuse, "a refusal stays one");
+    let mut next = Pipeline::new(&settings(&[gate]), SEED, Now::at(0, 0));
+    assert_eq!(asks(&next, 0.8, 1).0, "forward");
+    next.carry_over(&p);
+    assert_eq!(asks(&next, 0.8, 1).0, "throttle");
 }
 
 #[test]

@@ -113,6 +113,10 @@ pub enum Reason {
     Unscored,
     /// Asked for a path that no person finds.
     Honeypot,
+    /// Says to be a program that is welcome, and is not.
+    FalseCrawler,
+    /// The score is at or above `throttle_at`, and more came than `throttle_to` allows.
+    ScoreThrottle,
     /// The shop has as many requests as it can take and the queue in front of it is full or too slow.
     ShopBusy,
     /// No upstream is healthy.
@@ -175,6 +179,8 @@ impl Reason {
             Reason::ScoreToTheBack => "SCORE_TO_THE_BACK",
             Reason::Unscored => "UNSCORED",
             Reason::Honeypot => "HONEYPOT",
+            Reason::FalseCrawler => "FALSE_CRAWLER",
+            Reason::ScoreThrottle => "SCORE_THROTTLE",
             Reason::ShopBusy => "SHOP_BUSY",
             Reason::ShopDown => "SHOP_DOWN",
             Reason::BodyTooLarge => "BODY_TOO_LARGE",

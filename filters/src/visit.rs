@@ -70,6 +70,20 @@ pub struct Known {
     pub granted: bool,
     /// This visitor asked for a path that no person finds.
     pub trapped: bool,
+    /// Whether it is a program that is welcome.
+    pub bot: Bot,
+}
+
+/// Whether a visit is of a program that is welcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bot {
+    /// It does not say so, or nobody knows yet whether it may.
+    #[default]
+    Unknown,
+    /// It is: neither scored nor challenged, and it never joins.
+    Good,
+    /// It says so and is not.
+    Impostor,
 }
 
 /// One HTTP request.

@@ -14,6 +14,7 @@ use tidegate_filters::{Pipeline, pipeline::Seed, seats::room::RoomStats};
 
 use crate::{
     applied::KeptPolicy,
+    bots::GoodBots,
     deep::Deep,
     forecasting::ForecastStatus,
     keys::{KeyError, Keys, random},
@@ -106,6 +107,9 @@ pub enum LoadError {
     /// Its model does not load.
     #[error("the model of the bot gate cannot be used: {0}")]
     Model(String),
+    /// Lists or keys of programs that are welcome cannot be used.
+    #[error("good_bots: {0}")]
+    Bots(String),
     /// There is no file to load again.
     #[error("this gate was started without a policy file; start it with --policy FILE, or POST one to /v1/policy/apply")]
     NoFile,
@@ -215,6 +219,7 @@ impl Control {
     /// Prometheus text.
     pub fn metrics_text(&self) -> String {
         self.metrics.counts(&self.shared.counts);
+        self.metrics.bots(&self.shared.facts.bots);
         self.metrics.scorer(&self.scoring.lock().counts());
         self.metrics.render()
     }
@@ -270,6 +275,7 @@ impl Control {
         self.shared.draws.say_as_first_said(&mut policy);
         let old = self.shared.active.load_full();
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
+        let bots = GoodBots::build(&policy).map_err(LoadError::Bots)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         let now = self.shared.clock.now();
         let gone = self.shared.draws.give_way(&policy, &old, now).map_err(LoadError::Promised)?;
@@ -282,6 +288,7 @@ impl Control {
         let kept = source == Source::Api && self.keep(&text);
         let mut in_force = self.in_force.write();
         self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));
+        self.shared.bots.store(bots);
         let scorer = scoring.describe();
         *self.scoring.lock() = scoring;
         self.shared.activate(Active::new(policy, pipeline, sha256.clone(), Some(&old)));

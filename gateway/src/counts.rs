@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_filters::seats::token::TokenError;
+use tidegate_filters::{Now, seats::token::TokenError};
 
 /// One more of something.
 #[derive(Debug, Default)]
@@ -17,6 +17,20 @@ impl Count {
     /// So far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How much of something there was in this second: seconds in the high half, count in the low.
+#[derive(Debug, Default)]
+pub struct ASecond(AtomicU64);
+
+impl ASecond {
+    /// One more, if there were fewer than that in the second of `now`.
+    pub fn take(&self, now: Now, max: u64) -> bool {
+        let second = now.mono_s() << 32;
+        let next = |w: u64| if w >> 32 == second >> 32 { w + 1 } else { second | 1 };
+        let old = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| Some(next(w))).unwrap_or(u64::MAX);
+        (next(old) & 0xffff_ffff) <= max
     }
 }
 

@@ -2,7 +2,7 @@
 //! decided in the door, so that an answer of our own never costs a proxy session; HTTP/2 in the proxy's first hook.
 
 use tidegate_filters::{
-    Decision, Pipeline, Reason, Score, Verdict,
+    Bot, Decision, Pipeline, Reason, Score, Verdict,
     record::Kind,
     seats::{answer::Entered, room::Entrance},
     verdict::Notes,
@@ -117,7 +117,8 @@ fn decide(shared: &Shared, pipeline: &Pipeline, head: &Head<'_>, facts: Option<&
 }
 
 fn score(shared: &Shared, pipeline: &Pipeline, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> Score {
-    let Some(gate) = pipeline.scored_by(trace.route) else { return Score::Unknown };
+    let wanted = pipeline.scored_by(trace.route).filter(|_| trace.intake.known.bot != Bot::Good);
+    let Some(gate) = wanted else { return Score::Unknown };
     let scored = with_facts(shared, head, facts, trace, |scorer, facts| {
         scorer.score(&trace.intake.visit(trace.route), facts, trace.started, gate.deadline.ms())
     });

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use tidegate_config::{Checks, DeepCheck, ForecastSettings, Tls};
 use tidegate_filters::{
-    rule::bot_gate::{BotGateSettings, Runtime},
+    rule::{
+        bot_gate::{BotGateSettings, Runtime},
+        good_bots::BotSettings,
+    },
     seats::page::PageSettings,
 };
 use tidegate_models::{
@@ -12,7 +15,7 @@ use tidegate_models::{
     trial::{TRIAL_DEADLINE, trial_in_child},
 };
 
-use crate::{clock::Clock, keys::Keys, pages, tls};
+use crate::{bots, clock::Clock, keys::Keys, pages, tls};
 
 /// Where models are tried before they are used.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +60,10 @@ impl DeepCheck for Deep {
 
     fn forecast(&self, settings: &ForecastSettings) -> Result<(), String> {
         self.try_forecast(settings)
+    }
+
+    fn good_bot(&self, settings: &BotSettings) -> Result<(), (&'static str, String)> {
+        bots::check(settings)
     }
 
     fn model(&self, settings: &BotGateSettings) -> Result<(), String> {

@@ -22,6 +22,7 @@ use crate::{
     admin::{Admin, AdminError},
     appeal::Appeals,
     applied,
+    bots::GoodBots,
     clock::Clock,
     control::{Control, Parts, Source, seed},
     deep::{Deep, Trial},
@@ -85,6 +86,9 @@ pub enum StartError {
     /// The model.
     #[error("the model of the bot gate cannot be used: {0}; write `model: builtin`, or mend the file")]
     Model(String),
+    /// Lists and keys of programs that are welcome.
+    #[error("good_bots: {0}")]
+    Bots(String),
     /// Metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -130,10 +134,12 @@ impl Gate {
         }
         let scoring = Scoring::build(policy).map_err(StartError::Model)?;
         tracing::info!("{}", scoring.describe());
+        let bots = GoodBots::build(policy).map_err(StartError::Bots)?;
         let observer = Observer::start(policy.journal.as_ref(), metrics.clone(), Arc::new(Clock::new()))?;
         let store = store.map_or_else(|| store::open(policy.state.as_ref()), Ok)?;
         let shared = shared(&loaded, source, &keys, observer.clone(), store)?;
         shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&loaded.policy))));
+        shared.bots.store(bots);
         let parts = Parts { shared: shared.clone(), metrics, deep, loaded, source, file, certificates, scoring };
         let control = Arc::new(Control::new(parts));
         start_rooms(&control.shared)?;

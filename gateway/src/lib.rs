@@ -12,6 +12,7 @@ pub mod appeal;
 mod applied;
 pub mod beacon;
 pub mod body;
+pub mod bots;
 pub mod canonical;
 pub mod challenge;
 pub mod claims;

@@ -15,16 +15,16 @@ use tidegate_filters::{Reason, Row, record::Kind};
 
 use tidegate_models::scorer::ScorerCounts;
 
-use crate::{counts::Counts, store::StoreCounts};
+use crate::{bots::BotFacts, counts::Counts, store::StoreCounts};
 
 mod catalogue;
 
-pub use catalogue::{CATALOGUE, Described, Type, gauges};
 use catalogue::{
-    CHALLENGES, CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS, REFUSED_HEADS, RELOADS, REQUESTS, ROWS,
-    ROWS_DROPPED, SCORE, SCORED, SHADOW, SHOP_RUBBISH, SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES,
-    STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS, TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
+    BOT_LOOKUPS, BOT_SIGNATURES, CHALLENGES, CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS,
+    REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORED, SHADOW, SHOP_RUBBISH, SHOP_SECONDS, SOLD, STORE_BATCHES,
+    STORE_BUSY_MS, STORE_BYTES, STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS, TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
 };
+pub use catalogue::{CATALOGUE, Described, Type, gauges};
 
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 const SCORE_BUCKETS: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0];
@@ -170,6 +170,12 @@ impl Metrics {
         }
     }
 
+    /// Takes over what was found out about programs.
+    pub fn bots(&self, facts: &BotFacts) {
+        facts.lookups().for_each(|(outcome, n)| self.counter(BOT_LOOKUPS, &[("outcome", outcome)]).absolute(n));
+        facts.signatures().for_each(|(outcome, n)| self.counter(BOT_SIGNATURES, &[("outcome", outcome)]).absolute(n));
+    }
+
     /// Takes over the counts of the store.
     pub fn store(&self, counts: &StoreCounts) {
         let StoreCounts { batches, groups, fsyncs, bytes, failures, busy_ms } = *counts;
@@ -305,6 +311,8 @@ mod tests {
         assert!(m.render().contains("tidegate_unscored_total{reason=\"busy\"} 3"), "{}", m.render());
         m.store(&StoreCounts { fsyncs: 7, ..StoreCounts::default() });
         assert!(m.render().contains("tidegate_store_fsyncs_total 7"), "{}", m.render());
+        m.bots(&BotFacts::default());
+        assert!(m.render().contains("tidegate_bot_signatures_total{outcome=\"replayed\"} 0"), "{}", m.render());
         m.rows_written(1);
         m.row_dropped(Kind::Poll, "queue", 1);
         m.policy_load(false);

@@ -133,7 +133,9 @@ pub fn of_decision(trace: &Trace, decision: &Decision, notes: &Notes) -> Answer 
                 (_, None) => 403,
             };
             let answer = match reason {
-                Reason::ScoreRefuse | Reason::AddressDenied | Reason::Honeypot => appeal::offered(trace, status, reason),
+                Reason::ScoreRefuse | Reason::AddressDenied | Reason::Honeypot | Reason::FalseCrawler => {
+                    appeal::offered(trace, status, reason)
+                }
                 _ => refusal(trace, status, "refuse", reason),
             };
             let answer = match retry_after_s {

@@ -1,12 +1,6 @@
 //! The bot model behind the data plane's [`ScoreSource`]: a visit's facts become features, features a score with reasons.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{path::Path, sync::Arc};
 
 use tidegate_config::Policy;
 use tidegate_filters::{
@@ -23,6 +17,7 @@ use tidegate_models::{
 
 use crate::{
     clock::Clock,
+    counts::ASecond,
     state::{NoScores, ScoreFacts, ScoreSource, Scored, kept},
 };
 
@@ -63,7 +58,7 @@ impl Scoring {
         let (Some(scorer), Some(windows)) = (self.scorer.clone(), self.windows.clone()) else {
             return Box::new(NoScores);
         };
-        let explain_from = gate(policy).and_then(lowest_threshold).unwrap_or(f32::INFINITY);
+        let explain_from = gates(policy).filter_map(lowest_threshold).min_by(f32::total_cmp).unwrap_or(f32::INFINITY);
         Box::new(BotScore {
             model: kept(scorer.model()),
             scorer,
@@ -71,7 +66,7 @@ impl Scoring {
             clock: Clock::new(),
             roomed: roomed(policy),
             explain_from,
-            budget: Budget::default(),
+            budget: ASecond::default(),
         })
     }
 
@@ -100,8 +95,13 @@ fn workers(policy: &Policy) -> usize {
     policy.threads.map_or_else(|| std::thread::available_parallelism().map_or(2, usize::from), usize::from)
 }
 
+/// The first names the model of all.
 fn gate(policy: &Policy) -> Option<&BotGateSettings> {
-    policy.filters.iter().find_map(|f| match f {
+    gates(policy).next()
+}
+
+fn gates(policy: &Policy) -> impl Iterator<Item = &BotGateSettings> {
+    policy.filters.iter().filter_map(|f| match f {
         FilterSettings::BotGate(g) => Some(g),
         _ => None,
     })
@@ -109,7 +109,7 @@ fn gate(policy: &Policy) -> Option<&BotGateSettings> {
 
 /// Reasons cost a dozen model runs, so only scores that do something get them.
 fn lowest_threshold(gate: &BotGateSettings) -> Option<f32> {
-    [gate.challenge_at, gate.to_the_back_at, gate.refuse_at].into_iter().flatten().min_by(f32::total_cmp)
+    [gate.challenge_at, gate.to_the_back_at, gate.throttle_at, gate.refuse_at].into_iter().flatten().min_by(f32::total_cmp)
 }
 
 /// By route index: does it lie behind a waiting room?
@@ -130,19 +130,6 @@ fn roomed(policy: &Policy) -> Vec<bool> {
 /// more of the gate's time than it has. Those over it have a score and no reasons.
 pub const REASONS_A_SECOND_MAX: u64 = 200;
 
-/// How many reasons this second has left: seconds in the high half, count in the low.
-#[derive(Default)]
-struct Budget(AtomicU64);
-
-impl Budget {
-    fn take(&self, now: Now) -> bool {
-        let second = now.mono_s() << 32;
-        let next = |w: u64| if w >> 32 == second >> 32 { w + 1 } else { second | 1 };
-        let old = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| Some(next(w))).unwrap_or(u64::MAX);
-        (next(old) & 0xffff_ffff) <= REASONS_A_SECOND_MAX
-    }
-}
-
 /// Scores inline, on the worker that asks: microseconds.
 struct BotScore {
     model: &'static str,
@@ -151,7 +138,7 @@ struct BotScore {
     clock: Clock,
     roomed: Vec<bool>,
     explain_from: f32,
-    budget: Budget,
+    budget: ASecond,
 }
 
 impl BotScore {
@@ -185,7 +172,7 @@ impl ScoreSource for BotScore {
         match score {
             // Nobody can stop a run half way; what came too late does not count, as promised.
             Score::Known(_) if took_ns > deadline_ms.saturating_mul(1_000_000) => score = Score::Unknown,
-            Score::Known(p) if p >= self.explain_from && self.budget.take(now) => {
+            Score::Known(p) if p >= self.explain_from && self.budget.take(now, REASONS_A_SECOND_MAX) => {
                 let found = self.scorer.reasons(&features);
                 reasons = found.iter().map(|(code, nats)| format!("{}={nats:.2}", code.code())).collect::<Vec<_>>().join(",");
             }
@@ -216,8 +203,8 @@ mod tests {
 
     #[test]
     fn a_flood_of_suspects_buys_no_more_explanations_than_there_are() {
-        let budget = Budget::default();
-        let taken = |s: u64| (0..10_000).filter(|_| budget.take(Now::at(0, s * 1000))).count() as u64;
+        let budget = ASecond::default();
+        let taken = |s: u64| (0..10_000).filter(|_| budget.take(Now::at(0, s * 1000), REASONS_A_SECOND_MAX)).count() as u64;
         assert_eq!((taken(5), taken(5), taken(6)), (REASONS_A_SECOND_MAX, 0, REASONS_A_SECOND_MAX));
     }
 

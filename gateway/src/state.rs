@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tidegate_config::Policy;
 use tidegate_filters::{
@@ -24,6 +24,7 @@ use tidegate_filters::{
 
 use crate::{
     appeal::Appeals,
+    bots::GoodBots,
     challenge::Spent,
     claims::ClaimDesk,
     clock::Clock,
@@ -74,6 +75,8 @@ pub struct Shared {
     pub appeals: Appeals,
     /// What is known for sure about visitors.
     pub facts: Facts,
+    /// Programs that are welcome; `None` when the policy names none.
+    pub bots: ArcSwapOption<GoodBots>,
     /// Challenges that were answered.
     pub challenges: Spent,
     /// Live pages.
@@ -247,6 +250,7 @@ impl Shared {
             counts: Counts::default(),
             appeals,
             facts: Facts::default(),
+            bots: ArcSwapOption::empty(),
             challenges: Spent::default(),
             live: Arc::default(),
             time_kept_ms: AtomicU64::new(0),

@@ -1,15 +1,24 @@
-//! Facts: honeypots.
+//! Facts: honeypots, programs that are welcome.
 
 use tidegate_filters::{
     FilterSettings, Span,
     route::{MatchSettings, RouteFilters},
-    rule::{fact::Then, honeypot::HoneypotSettings},
+    rule::{
+        fact::Then,
+        good_bots::{BotSettings, GoodBotsSettings},
+        honeypot::HoneypotSettings,
+    },
 };
 
 use super::{Checker, routes::canonical};
 
 /// Most paths of a honeypot: each visit is compared with them.
 const PATHS_MAX: usize = 32;
+/// Most welcome programs of a policy, and domains of one.
+const BOTS_MAX: usize = 64;
+const DOMAINS_MAX: usize = 16;
+/// Shortest name in a `User-Agent`.
+const AGENT_MIN: usize = 3;
 /// Shortest and longest time a visitor is remembered.
 const REMEMBER_MIN: Span = Span::secs(1);
 const REMEMBER_MAX: Span = Span::secs(30 * 86_400);
@@ -17,7 +26,7 @@ const REMEMBER_MAX: Span = Span::secs(30 * 86_400);
 impl Checker<'_> {
     pub(super) fn facts(&mut self) {
         let policy = self.policy;
-        let mut pot: Option<usize> = None;
+        let (mut pot, mut bots): (Option<usize>, Option<usize>) = (None, None);
         for (i, filter) in policy.filters.iter().enumerate() {
             if let FilterSettings::Honeypot(s) = filter {
                 match pot {
@@ -28,6 +37,16 @@ impl Checker<'_> {
                     None => pot = Some(i),
                 }
                 self.honeypot(i, s);
+            }
+            if let FilterSettings::GoodBots(s) = filter {
+                match bots {
+                    Some(first) => {
+                        let what = format!("there is one already: filters[{first}]");
+                        self.error(format!("filters[{i}].good_bots"), what, "list all bots in one of them");
+                    }
+                    None => bots = Some(i),
+                }
+                self.good_bots(i, s);
             }
         }
     }
@@ -80,6 +99,55 @@ impl Checker<'_> {
             );
         }
         self.back_of_a_room(i, "honeypot", s.then);
+    }
+
+    fn good_bots(&mut self, i: usize, s: &GoodBotsSettings) {
+        let at = format!("filters[{i}].good_bots");
+        if s.bots.is_empty() {
+            self.error(format!("{at}.bots"), "no bot is named", "name one: `- { name: googlebot, user_agent: Googlebot, … }`");
+        }
+        if s.bots.len() > BOTS_MAX {
+            self.error(format!("{at}.bots"), format!("{} bots", s.bots.len()), format!("at most {BOTS_MAX}"));
+        }
+        self.unique(&format!("{at}.bots[{{}}].name"), s.bots.iter().map(|b| b.name.as_str()));
+        for (k, bot) in s.bots.iter().enumerate() {
+            self.good_bot(&format!("{at}.bots[{k}]"), bot);
+        }
+        self.back_of_a_room(i, "good_bots", s.impostors);
+    }
+
+    fn good_bot(&mut self, at: &str, bot: &BotSettings) {
+        self.name(format!("{at}.name"), &bot.name);
+        if !bot.has_addresses() && bot.keys.is_none() {
+            let what = "nothing says how it is known: a User-Agent can be anybody's";
+            self.error(at, what, "add `networks`, `networks_file` or `domains`, or `keys`");
+        }
+        match &bot.user_agent {
+            None if bot.has_addresses() => {
+                let what = "nothing says who is to be looked for there";
+                self.error(at, what, "add `user_agent: …`: what it calls itself");
+            }
+            Some(agent) if agent.trim().len() < AGENT_MIN || agent.len() > super::NAME_MAX || !agent.is_ascii() => {
+                let what = format!("`{agent}` is no part of a User-Agent that tells it from others");
+                let instead = format!("write {AGENT_MIN} to {} letters of the name it calls itself", super::NAME_MAX);
+                self.error(format!("{at}.user_agent"), what, instead);
+            }
+            Some(_) if !bot.has_addresses() && bot.keys.is_some() => {
+                let what = "it is known by its keys, so its User-Agent is not looked at";
+                self.error(format!("{at}.user_agent"), what, "remove it, or say where the bot comes from");
+            }
+            _ => {}
+        }
+        if bot.domains.len() > DOMAINS_MAX {
+            self.error(format!("{at}.domains"), format!("{} domains", bot.domains.len()), format!("at most {DOMAINS_MAX}"));
+        }
+        for (d, domain) in bot.domains.iter().enumerate() {
+            let label = |l: &str| !l.is_empty() && l.len() < 64 && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+            if !domain.contains('.') || !domain.split('.').all(label) {
+                let what = format!("`{domain}` is not the domain of a bot");
+                self.error(format!("{at}.domains[{d}]"), what, "write googlebot.com: names below it count as well");
+            }
+        }
     }
 
     /// The route that a path goes to, when it has no filters.

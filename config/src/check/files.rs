@@ -44,6 +44,7 @@ impl Checker<'_> {
                 self.error(at, why, "write a PEM file of authorities");
             }
         }
+        self.good_bot_files();
         for (i, filter) in policy.filters.iter().enumerate() {
             let FilterSettings::BotGate(s) = filter else { continue };
             let at = format!("filters[{i}].bot_gate.model");
@@ -81,6 +82,24 @@ impl Checker<'_> {
             && self.directory("state.directory", &state.directory)
         {
             self.private("state.directory", &state.directory, "700");
+        }
+    }
+
+    fn good_bot_files(&mut self) {
+        let policy = self.policy;
+        for (i, filter) in policy.filters.iter().enumerate() {
+            let FilterSettings::GoodBots(s) = filter else { continue };
+            for (k, bot) in s.bots.iter().enumerate() {
+                let at = |key: &str| format!("filters[{i}].good_bots.bots[{k}].{key}");
+                let files = [("networks_file", &bot.networks_file), ("keys", &bot.keys)];
+                let there = |(key, file): (&str, &Option<String>)| {
+                    file.as_ref().is_none_or(|f| self.small_file(&at(key), Path::new(f)).is_some())
+                };
+                let all = files.map(there).into_iter().all(|yes| yes);
+                if all && let Some(Err((key, why))) = self.checks.deep.map(|d| d.good_bot(bot)) {
+                    self.error(at(key), why, "mend the file, or name another");
+                }
+            }
         }
     }
 

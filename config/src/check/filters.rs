@@ -46,7 +46,7 @@ impl Checker<'_> {
                     }
                 }
                 FilterSettings::VisitorRate(s) => self.visitor_rate(i, s),
-                FilterSettings::Honeypot(_) => {}
+                FilterSettings::Honeypot(_) | FilterSettings::GoodBots(_) => {}
                 FilterSettings::BotGate(s) => self.bot_gate(i, s),
                 FilterSettings::WaitingRoom(s) => {
                     let rooms: Vec<&str> = self.policy.rooms.iter().map(|r| r.name.as_str()).collect();
@@ -125,7 +125,12 @@ impl Checker<'_> {
 
     fn bot_gate(&mut self, i: usize, s: &BotGateSettings) {
         let at = |key: &str| format!("filters[{i}].bot_gate.{key}");
-        let thresholds = [("challenge_at", s.challenge_at), ("to_the_back_at", s.to_the_back_at), ("refuse_at", s.refuse_at)];
+        let thresholds = [
+            ("challenge_at", s.challenge_at),
+            ("to_the_back_at", s.to_the_back_at),
+            ("throttle_at", s.throttle_at),
+            ("refuse_at", s.refuse_at),
+        ];
         let mut below: Option<(&str, f32)> = None;
         for (key, value) in thresholds {
             let Some(value) = value else { continue };
@@ -139,7 +144,7 @@ impl Checker<'_> {
                 self.error(at(key), "every visit reaches 0", "write a number above 0, or remove the key");
             } else if let Some((lower, v)) = below.filter(|(_, v)| *v > value) {
                 let what = format!("{value} is below {lower} ({v})");
-                self.error(at(key), what, "the order is challenge_at ≤ to_the_back_at ≤ refuse_at");
+                self.error(at(key), what, "the order is challenge_at ≤ to_the_back_at ≤ throttle_at ≤ refuse_at");
             }
             below = Some((key, value));
         }
@@ -172,6 +177,9 @@ impl Checker<'_> {
             let what =
                 format!("2 to the power of {} hashes: a slow phone is not through in the 20 seconds a page works", work.bits_max);
             self.warning(at("challenge_work.bits_max"), what, format!("it goes the slow way; {SLOW_PHONE_BITS} it can do"));
+        }
+        if s.throttle_to.events == 0 {
+            self.error(at("throttle_to"), "a throttled visitor could never come back", "write a rate above zero, or `refuse_at`");
         }
         self.within(at("deadline"), s.deadline.ms(), 1, SCORE_DEADLINE_MS_MAX, "ms");
         self.asked(&at("routes"), &s.routes);
@@ -232,6 +240,18 @@ impl Checker<'_> {
     }
 
     fn one_score_a_route(&mut self) {
+        let gates = self.policy.filters.iter().enumerate().filter_map(|(i, f)| match f {
+            FilterSettings::BotGate(s) => Some((i, s)),
+            _ => None,
+        });
+        let gates: Vec<(usize, &BotGateSettings)> = gates.collect();
+        if let Some((first, with)) = gates.first() {
+            let other = gates.iter().find(|(_, s)| (&s.model, s.runtime) != (&with.model, with.runtime));
+            if let Some((i, _)) = other {
+                let what = format!("another model or runtime than filters[{first}] has: one model scores every route");
+                self.error(format!("filters[{i}].bot_gate.model"), what, "name the same; thresholds may differ");
+            }
+        }
         let mut taken: Vec<(usize, String)> = Vec::new();
         for (i, filter) in self.policy.filters.iter().enumerate() {
             let FilterSettings::BotGate(s) = filter else { continue };

@@ -12,7 +12,11 @@ mod stock;
 
 use std::path::Path;
 
-use tidegate_filters::{ByteSize, rule::bot_gate::BotGateSettings, seats::page::PageSettings};
+use tidegate_filters::{
+    ByteSize,
+    rule::{bot_gate::BotGateSettings, good_bots::BotSettings},
+    seats::page::PageSettings,
+};
 
 use crate::{
     error::Problem,
@@ -52,6 +56,11 @@ pub trait DeepCheck {
     }
     /// The model of the forecast; the file exists.
     fn forecast(&self, settings: &ForecastSettings) -> Result<(), String> {
+        let _ = settings;
+        Ok(())
+    }
+    /// The lists and keys of a welcome program; the key at fault, and why.
+    fn good_bot(&self, settings: &BotSettings) -> Result<(), (&'static str, String)> {
         let _ = settings;
         Ok(())
     }

@@ -48,6 +48,8 @@ impl Policy {
                     challenge_at: Some(0.70),
                     challenge_work: ChallengeWork::default(),
                     to_the_back_at: Some(0.85),
+                    throttle_at: None,
+                    throttle_to: tidegate_filters::Rate { events: 10, per_ms: 60_000 },
                     refuse_at: None,
                     when_unscored: WhenUnscored::Admit,
                     deadline: Span(5),

@@ -4,11 +4,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pass::Cleared;
-use crate::{
-    verdict::{Reason, Verdict},
-    visit::Score,
+use super::{
+    pass::Cleared,
+    visitor_rate::{OnMissingKey, RateKey, VisitorRate, VisitorRateSettings},
 };
+use crate::{
+    time::Now,
+    units::Rate,
+    verdict::{Reason, Verdict},
+    visit::{Score, Visit},
+};
+
+/// Throttled visitors told apart by one gate, 1.2 MiB; more share quotas.
+pub const THROTTLED_MAX: u32 = 1 << 16;
 
 /// `bot_gate: { model: builtin, challenge_at: 0.70, to_the_back_at: 0.85, when_unscored: wait }`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +37,12 @@ pub struct BotGateSettings {
     /// From this score on a visit is *suspect*: the slow lane of the room. Left out: nobody is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_the_back_at: Option<f32>,
+    /// From this score on a visitor has the quota `throttle_to`, and gets 429 above it. Left out: nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle_at: Option<f32>,
+    /// How fast a throttled visitor may go on; as many may come at once as in five seconds, at least two.
+    #[serde(default = "throttle_to")]
+    pub throttle_to: Rate,
     /// From this score on a visit is refused. Left out: nobody is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse_at: Option<f32>,
@@ -56,6 +70,23 @@ pub struct ChallengeWork {
     pub bits_max: u8,
 }
 
+impl BotGateSettings {
+    /// What throttled visitors may do.
+    fn quota(&self) -> VisitorRateSettings {
+        let in_five_s = u64::from(self.throttle_to.events) * 5_000 / u64::from(self.throttle_to.per_ms.max(1));
+        VisitorRateSettings {
+            name: format!("throttled:{}", self.routes.join(",")),
+            key: RateKey::Visitor,
+            rate: self.throttle_to,
+            burst: u32::try_from(in_five_s).unwrap_or(u32::MAX).max(2),
+            keys_max: THROTTLED_MAX,
+            ipv6_prefix: 64,
+            on_missing_key: OnMissingKey::Shared,
+            shadow: false,
+        }
+    }
+}
+
 impl Default for ChallengeWork {
     fn default() -> Self {
         ChallengeWork { bits: 14, bits_max: 18 }
@@ -64,6 +95,10 @@ impl Default for ChallengeWork {
 
 fn builtin() -> String {
     "builtin".into()
+}
+
+fn throttle_to() -> Rate {
+    Rate { events: 10, per_ms: 60_000 }
 }
 
 fn deadline() -> crate::units::Span {
@@ -135,16 +170,29 @@ impl Class {
 }
 
 /// The compiled filter.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct BotGate {
     settings: BotGateSettings,
     routes: Vec<usize>,
+    quota: Option<VisitorRate>,
 }
 
 impl BotGate {
     /// Compiles; route names that do not exist match nothing (`check` in the policy language refuses them).
-    pub fn new(settings: &BotGateSettings, routes: &crate::route::Routes) -> Self {
-        BotGate { routes: settings.routes.iter().filter_map(|n| routes.index(n)).collect(), settings: settings.clone() }
+    pub fn new(settings: &BotGateSettings, routes: &crate::route::Routes, hash_key: (u64, u64)) -> Self {
+        let quota = settings.throttle_at.map(|_| VisitorRate::new(&settings.quota(), hash_key));
+        let routes = settings.routes.iter().filter_map(|n| routes.index(n)).collect();
+        BotGate { routes, settings: settings.clone(), quota }
+    }
+
+    /// The quota of throttled visitors.
+    pub fn quota(&self) -> Option<&VisitorRate> {
+        self.quota.as_ref()
+    }
+
+    /// The same, to take another's state over.
+    pub fn quota_mut(&mut self) -> Option<&mut VisitorRate> {
+        self.quota.as_mut()
     }
 
     /// Its settings.
@@ -187,6 +235,20 @@ impl BotGate {
         }
     }
 
+    /// An opinion about a visitor of a high score who comes more often than `throttle_to`. An operator who granted an appeal
+    /// knows better.
+    pub fn throttle(&self, visit: &Visit<'_>, score: Score, index: u8, now: Now) -> Option<(Verdict, Reason)> {
+        let (quota, at) = (self.quota.as_ref()?, self.settings.throttle_at?);
+        let Score::Known(p) = score else { return None };
+        if p < at || visit.known.granted {
+            return None;
+        }
+        match quota.check(visit, index, now) {
+            Err((verdict, _, _)) => Some((verdict, Reason::ScoreThrottle)),
+            Ok(_) => None,
+        }
+    }
+
     /// The bits of work a challenge asks for at a score.
     pub fn work_bits(&self, score: Score) -> u8 {
         let s = &self.settings;
@@ -210,13 +272,15 @@ mod tests {
             challenge_at: Some(0.7),
             challenge_work: ChallengeWork { bits: 10, bits_max: 16 },
             to_the_back_at: Some(0.85),
+            throttle_at: None,
+            throttle_to: throttle_to(),
             refuse_at: Some(0.99),
             when_unscored,
             deadline: deadline(),
             routes: vec![],
             shadow: false,
         };
-        BotGate::new(&settings, &crate::route::Routes::default())
+        BotGate::new(&settings, &crate::route::Routes::default(), (1, 2))
     }
 
     #[test]

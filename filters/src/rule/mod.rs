@@ -3,6 +3,7 @@
 pub mod address;
 pub mod bot_gate;
 pub mod fact;
+pub mod good_bots;
 pub mod honeypot;
 pub mod pass;
 pub mod sale_window;

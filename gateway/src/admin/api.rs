@@ -98,6 +98,7 @@ impl From<LoadError> for Fault {
                 Fault::new(StatusCode::CONFLICT, "PROMISED", &e.to_string(), "keep the rules until the sale is over")
             }
             LoadError::Model(_) => Fault::new(status, "MODEL", &e.to_string(), "write `model: builtin`, or mend the file"),
+            LoadError::Bots(_) => Fault::new(status, "GOOD_BOTS", &e.to_string(), "mend the file, or name another"),
             LoadError::NoFile => {
                 Fault::new(StatusCode::CONFLICT, "NO_FILE", &e.to_string(), "POST the policy to /v1/policy/apply")
             }

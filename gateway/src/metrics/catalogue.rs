@@ -54,6 +54,8 @@ pub(super) const TOTAL_SECONDS: &str = "tidegate_total_seconds";
 pub(super) const SHOP_SECONDS: &str = "tidegate_shop_seconds";
 pub(super) const QUEUE_SECONDS: &str = "tidegate_queue_seconds";
 pub(super) const SOLD: &str = "tidegate_units_sold_total";
+pub(super) const BOT_LOOKUPS: &str = "tidegate_bot_lookups_total";
+pub(super) const BOT_SIGNATURES: &str = "tidegate_bot_signatures_total";
 pub(super) const STORE_BATCHES: &str = "tidegate_store_batches_total";
 pub(super) const STORE_GROUPS: &str = "tidegate_store_groups_total";
 pub(super) const STORE_FSYNCS: &str = "tidegate_store_fsyncs_total";
@@ -160,6 +162,8 @@ pub const CATALOGUE: &[Described] = &[
     histogram(SHOP_SECONDS, &[], "From forwarding to the first byte of the shop's answer."),
     histogram(QUEUE_SECONDS, &[], "Time in the short queue in front of the shop, of forwarded visits that queued."),
     counter(SOLD, &[], "Units the shop reported sold."),
+    counter(BOT_LOOKUPS, &["outcome"], "Addresses of programs that say to be welcome, looked up by name."),
+    counter(BOT_SIGNATURES, &["outcome"], "Signed requests (Web Bot Auth), by what was wrong with them."),
     counter(STORE_BATCHES, &[], "Batches of state that became durable."),
     counter(STORE_GROUPS, &[], "Groups of batches that became durable together."),
     counter(STORE_FSYNCS, &[], "Calls to fsync for the state."),

@@ -300,7 +300,7 @@ impl Language {
             Refusal::Of(reason) => reason,
         };
         match reason {
-            Reason::RateExceeded => &r.rate_exceeded,
+            Reason::RateExceeded | Reason::ScoreThrottle => &r.rate_exceeded,
             Reason::SaleNotOpen => &r.sale_not_open,
             Reason::SaleClosed | Reason::SaleCancelled => &r.sale_closed,
             Reason::StockGone => &r.stock_gone,

@@ -19,6 +19,8 @@ async fn challenging(shop: &Shop, challenge_work: ChallengeWork) -> Gate {
         challenge_at: Some(0.5),
         challenge_work,
         to_the_back_at: None,
+        throttle_at: None,
+        throttle_to: tidegate_filters::Rate { events: 10, per_ms: 60_000 },
         refuse_at: None,
         when_unscored: WhenUnscored::Challenge,
         deadline: tidegate_filters::Span(5),

@@ -1,0 +1,76 @@
+//! `good_bots`: programs that are welcome, known by what nobody can say falsely; and who says so falsely.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{address::Networks, fact::Then};
+use crate::visit::{Bot, Visit};
+
+/// `good_bots: { bots: [ { name: googlebot, user_agent: Googlebot, domains: [googlebot.com] } ], impostors: to_the_back }`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GoodBotsSettings {
+    /// Those that are welcome. The first whose `user_agent` fits counts.
+    pub bots: Vec<BotSettings>,
+    /// What somebody gets who says to be one of them and is not.
+    #[serde(default)]
+    pub impostors: Then,
+    /// Name server that is asked for `domains`; the system's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub resolver: Option<SocketAddr>,
+    /// Find out and record, but do not act on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+}
+
+/// A program that is welcome, and how it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BotSettings {
+    /// Names it in journal and labels.
+    pub name: String,
+    /// Part of the `User-Agent` by which it says who it is, in any case. `networks` and `domains` are looked at for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Networks that it comes from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub networks: Vec<Networks>,
+    /// A file of them: one a line, or the JSON that search engines publish (`prefixes`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks_file: Option<String>,
+    /// Its address has a name in one of these domains, and the name has that address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
+    /// A file of Ed25519 keys (JWKS): it signs its requests (Web Bot Auth), whatever its `User-Agent` and address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<String>,
+}
+
+impl BotSettings {
+    /// Whether its address is looked at.
+    pub fn has_addresses(&self) -> bool {
+        !self.networks.is_empty() || self.networks_file.is_some() || !self.domains.is_empty()
+    }
+}
+
+/// The compiled filter: the shell finds out who is who.
+#[derive(Clone, Debug)]
+pub struct GoodBots {
+    impostors: Then,
+}
+
+impl GoodBots {
+    /// Compiles.
+    pub fn new(settings: &GoodBotsSettings) -> Self {
+        GoodBots { impostors: settings.impostors }
+    }
+
+    /// What is to be done with an impostor.
+    pub fn fact(&self, visit: &Visit<'_>) -> Option<Then> {
+        (visit.known.bot == Bot::Impostor && !visit.known.granted).then_some(self.impostors)
+    }
+}
