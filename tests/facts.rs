@@ -134,3 +134,34 @@ fn a_honeypot_can_refuse_with_an_appeal_or_only_watch() {
     shadows.sort();
     assert_eq!(shadows, ["honeypot:refuse:HONEYPOT", "honeypot:to_the_back:HONEYPOT"]);
 }
+
+#[test]
+fn a_score_does_on_each_route_what_its_gate_says() {
+    const BY_ROUTE: &str = r#"
+version: 1
+listen: [ { address: 127.0.0.1:0 } ]
+shop: { upstreams: [ { address: "{shop}" } ] }
+routes: [ { name: search, match: { prefix: /search } }, { name: account, match: { prefix: /account } }, { name: shop } ]
+filters:
+  - bot_gate: { routes: [shop], to_the_back_at: 1, when_unscored: admit, runtime: builtin }
+  - bot_gate: { routes: [search], throttle_at: 0.000001, throttle_to: 2/min, when_unscored: admit, runtime: builtin }
+  - bot_gate: { routes: [account], challenge_at: 0.000001, when_unscored: admit, runtime: builtin }
+journal: { directory: "{dir}/journal" }
+"#;
+    let (shop, dir) = (Shop::start(), tempfile::tempdir().unwrap());
+    let gate = gate(BY_ROUTE, shop.address, dir.path());
+    let mut script = Client::app(gate.addresses()[0]);
+    assert_eq!([script.get("/search").status, script.get("/search").status], [200, 200], "two at once");
+    let more = script.get("/search?q=1");
+    assert_eq!((more.status, more.header("tidegate-reason")), (429, Some("SCORE_THROTTLE")), "{more:?}");
+    let after_s: u32 = more.header("retry-after").unwrap().parse().unwrap();
+    assert!((29..=40).contains(&after_s), "{more:?}");
+    assert_eq!(script.get("/account").header("tidegate-reason"), Some("SCORE_CHALLENGE"));
+    assert_eq!(script.get("/").status, 200);
+    assert_eq!(Client::app(gate.addresses()[0]).with("user-agent", "another").get("/search").status, 200, "each has its own");
+    drop(gate);
+    let rows = rows(dir.path());
+    let throttled = rows.iter().find(|r| r.reason.is_some_and(|r| r.code() == "SCORE_THROTTLE")).unwrap();
+    assert_eq!((throttled.verdict, &*throttled.filter), ("throttle", "bot_gate"));
+    assert!(!throttled.score_reasons.is_empty(), "why it scores so: {throttled:?}");
+}

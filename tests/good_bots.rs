@@ -14,6 +14,7 @@ use tidegate_gateway::gate::Gate;
 
 use crate::{
     facts::rows,
+    program::{run, text},
     support::{Answer, Client, PATIENCE, Shop, admin, gate},
 };
 
@@ -244,6 +245,14 @@ fn who_may_say_so_is_let_alone_and_who_may_not_goes_to_the_back() {
         from(&gate, ip, AGENT).get("/open");
     }
     drop(gate);
+    let (journal, labels) = (dir.path().join("journal"), dir.path().join("labels.csv"));
+    let (journal, labels) = (journal.display().to_string(), labels.display().to_string());
+    let said = run(&["bots", "label", "--from", &journal, "--labels", &labels, "--facts"]);
+    assert!(said.status.success(), "{}", text(&said));
+    let lines = std::fs::read_to_string(&labels).unwrap();
+    for family in ["findbot", "listed", "false crawler"] {
+        assert!(lines.contains(&format!(",program,known for sure,{family}")), "{family}: {lines}");
+    }
     let rows = rows(dir.path());
     let known = |fact: &str| rows.iter().filter(|r| r.facts == fact).count();
     assert_eq!(known("false_crawler=findbot"), 3, "{:?}", rows.iter().map(|r| &r.facts).collect::<Vec<_>>());
@@ -267,6 +276,9 @@ fn an_impostor_waits_at_the_back_or_is_refused_or_only_watched() {
         assert_eq!((answer.status, reason(&answer)), (403, said), "{more}: {answer:?}");
         assert_eq!(answer.json()["appeal"].is_object(), said == "FALSE_CRAWLER", "{answer:?}");
         drop(gate);
+        let (reference, journal) = (answer.json()["reference"].as_str().unwrap().to_owned(), dir.path().join("journal"));
+        let explained = run(&["bots", "explain", &reference, "--from", &journal.display().to_string()]);
+        assert!(text(&explained).contains("facts    false_crawler=listed"), "{}", text(&explained));
         let row = rows(dir.path()).into_iter().find(|r| r.path == "/").unwrap();
         assert_eq!((&*row.facts, row.class, &*row.shadow), ("false_crawler=listed", class, shadow), "{more}");
     }

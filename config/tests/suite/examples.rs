@@ -81,6 +81,14 @@ fn explanations_say_the_numbers() {
     let drawn = explain(&loaded("fair-draw").policy);
     assert!(drawn.contains("in a sale in the order of its draw, and behind the drawn first come"), "{drawn}");
     assert!(drawn.contains("cannot ask the shop whether it is a login") && drawn.contains("not impossible"), "{drawn}");
+    let calm = explain(&loaded("calm-day").policy);
+    for said in [
+        "who asks for /all-offers/ gets 404 and is known as a program for 1d: the slow lane",
+        "googlebot (says Googlebot and comes with an address whose name is in googlebot.com and google.com)",
+        "Who only says to be one: the slow lane",
+    ] {
+        assert!(calm.contains(said), "{said:?} is missing in:\n{calm}");
+    }
     let zero = explain(&zero_config());
     assert!(zero.contains("(in shadow: written down, not done)") && zero.contains("Signing keys live in memory"), "{zero}");
     let mut doubtful = zero_config();

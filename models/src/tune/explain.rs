@@ -46,7 +46,9 @@ pub struct Explained {
     pub reason: &'static str,
     /// The filter that decided.
     pub filter: String,
-    /// Class by score.
+    /// What was known for sure, whatever the score.
+    pub facts: String,
+    /// Class by facts and score.
     pub class: &'static str,
     /// The score then; `None`: unscored.
     pub score: Option<f32>,
@@ -80,6 +82,7 @@ impl Explainer<'_> {
             verdict: row.verdict,
             reason: row.reason.map_or("", tidegate_filters::Reason::code),
             filter: row.filter.to_string(),
+            facts: row.facts.to_string(),
             class: row.class,
             score,
             model: row.model.to_string(),

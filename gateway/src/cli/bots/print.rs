@@ -28,6 +28,9 @@ pub(super) fn explained(e: &Explained) -> String {
         if e.filter.is_empty() { String::new() } else { format!(" by {}", e.filter) },
         if e.model.is_empty() { "(none)" } else { &e.model },
     );
+    if !e.facts.is_empty() {
+        text += &format!("facts    {}\n", e.facts);
+    }
     text += &match (e.again, e.same) {
         (Some(_), true) => "again    the same, to the bit\n".to_owned(),
         (Some(p), false) => format!("again    {p}: NOT the same; another runtime computes the last digits otherwise\n"),
