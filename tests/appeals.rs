@@ -120,3 +120,31 @@ fn who_is_on_a_deny_list_can_say_so_too() {
     let mut neighbour = Client::browser(gate.addresses()[0]).with("x-forwarded-for", "198.51.100.8");
     assert_eq!((person.get("/").status, neighbour.get("/").status), (200, 403));
 }
+
+#[test]
+fn who_copies_the_cookies_of_a_grant_shares_the_quotas_of_its_visitor() {
+    let (shop, dir) = (Shop::start(), tempfile::tempdir().unwrap());
+    let quota = "  - visitor_rate: { name: each, key: visitor, rate: 1/h, burst: 12 }\nstate:";
+    let policy = POLICY.replace("{dir}", &dir.path().display().to_string()).replace("state:", quota);
+    let policy = policy
+        .replace("trusted_proxies: [ 127.0.0.0/8 ]\n", "")
+        .replace("filters:", "trusted_proxies: [ 127.0.0.0/8 ]\nfilters:");
+    let gate = gate(&policy, shop.address, dir.path());
+    let mut person = Client::browser(gate.addresses()[0]).with("x-forwarded-for", "198.51.100.7");
+    let sent = {
+        let page = person.get("/");
+        person.post("/.tidegate/appeal", &form(about(&page), "a hotel"))
+    };
+    assert_eq!(sent.status, 303);
+    let list = admin(&gate, dir.path(), "GET", "/v1/appeals", "").json();
+    let path = format!("/v1/appeals/{}", list[0]["reference"].as_str().unwrap());
+    assert_eq!(admin(&gate, dir.path(), "POST", &path, r#"{"grant": true}"#).status, 200);
+    let copy = |n: u8| {
+        let from = Client::app(gate.addresses()[0]).with("x-forwarded-for", &format!("198.51.100.{}", 10 + n));
+        Client { cookies: person.cookies.clone(), ..from }
+    };
+    let mut copies: Vec<Client> = (0..8).map(copy).collect();
+    let let_in = (0..40).filter(|i| copies[i % 8].get("/").status == 200).count();
+    assert!((8..=12).contains(&let_in), "as many visits as one visitor has, whoever makes them: {let_in}");
+    assert_eq!(person.get("/").status, 429);
+}

@@ -291,13 +291,7 @@ impl<'a> State<'a> {
 pub fn called_off(trace: &Trace, room: &Room, sale: &str) -> CalledOff {
     let sales = &trace.active.policy.sales;
     let written = sales.iter().find(|s| s.name == sale).and_then(|s| s.cancelled.clone());
-    // What is drawn again may be called off as well; and again.
-    let next = |old: &str| sales.iter().find(|s| s.redraws.as_deref() == Some(old));
-    let mut again = next(sale);
-    for _ in sales {
-        again = again.and_then(|s| if s.cancelled.is_some() { next(&s.name) } else { Some(s) });
-    }
-    let again = again.filter(|s| s.cancelled.is_none() && s.closes_at.unix_ms() > trace.started.wall_ms);
+    let again = trace.active.policy.drawn_again(sale).filter(|s| s.closes_at.unix_ms() > trace.started.wall_ms);
     CalledOff {
         sale: sale.to_owned(),
         reason: written.unwrap_or_default(),

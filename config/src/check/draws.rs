@@ -16,6 +16,7 @@ use tidegate_filters::{
 
 use super::Checker;
 use crate::policy::keep::SaleSettings;
+use crate::words::nearest;
 
 /// A round's own period, its way to the gate, and the draw of a large list, milliseconds.
 const ROUND_AND_DRAW_MS: u64 = 5_000;
@@ -165,8 +166,20 @@ impl Checker<'_> {
         }
         let Some(old) = &sale.redraws else { return };
         let policy = self.policy;
-        let names: Vec<&str> = policy.sales.iter().map(|s| s.name.as_str()).collect();
-        if !self.known(at("redraws"), "sale", old, &names) {
+        let others: Vec<&str> = policy.sales.iter().map(|s| s.name.as_str()).filter(|n| *n != sale.name).collect();
+        if !others.contains(&old.as_str()) {
+            let near = nearest(
+                old,
+                others.iter().copied().filter(|n| policy.sales.iter().any(|s| s.name == *n && s.cancelled.is_some())),
+            );
+            let instead = near.map_or_else(
+                || {
+                    "put the cancelled sale back: its list is still to be drawn and published, and people are told by it"
+                        .to_owned()
+                },
+                |near| format!("did you mean `{near}`?"),
+            );
+            self.error(at("redraws"), format!("there is no other sale `{old}`"), instead);
             return;
         }
         if policy.sales.iter().any(|s| s.name == *old && s.cancelled.is_none()) {

@@ -89,6 +89,11 @@ impl Checker<'_> {
             let what = format!("sale `{}` has no `stock` to hold a unit of", sale.name);
             self.error(at("hold"), what, "write `stock: 500` in the sale, or remove `needs`");
         }
+        if let Some(again) = policy.drawn_again(&sale.name).filter(|_| sale.cancelled.is_some()) {
+            let what =
+                format!("sale `{}` is called off, so nobody can buy here, and `{}` is drawn instead", sale.name, again.name);
+            self.warning(at("hold"), what, format!("write `hold: {}`", again.name));
+        }
         if !self.leads_through(&sale.room, &policy.routes[i].name) {
             let what =
                 format!("nobody has a pass here: no filter sends `{}` through room `{}`", policy.routes[i].name, sale.room);
@@ -119,6 +124,10 @@ impl Checker<'_> {
     }
 
     fn stock(&mut self, i: usize, sale: &SaleSettings) {
+        // Nothing of it is sold, and it stays as it was promised.
+        if sale.cancelled.is_some() {
+            return;
+        }
         let policy = self.policy;
         let at = |key: &str| format!("sales[{i}].{key}");
         let held = policy.routes.iter().any(|r| r.needs.as_ref().is_some_and(|n| n.hold == sale.name));
@@ -146,7 +155,7 @@ impl Checker<'_> {
             let instead = "let the shop answer `Tidegate-Sold: 0` where nothing was sold, and remove `silence: not_sold`";
             self.warning("shop.reports_sales_by.silence".to_owned(), what, instead);
         }
-        let limited = |s: &&SaleSettings| s.stock.is_some() && s.room != sale.room && overlap(s, sale);
+        let limited = |s: &&SaleSettings| s.cancelled.is_none() && s.stock.is_some() && s.room != sale.room && overlap(s, sale);
         for other in policy.sales[..i].iter().filter(limited) {
             let both = |r: &&str| self.leads_through(&sale.room, r) && self.leads_through(&other.room, r);
             let Some(route) = policy.routes.iter().map(|r| r.name.as_str()).find(both) else { continue };

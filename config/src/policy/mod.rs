@@ -101,6 +101,21 @@ fn own_prefix() -> String {
 }
 
 impl Policy {
+    /// The sale that is drawn in the place of one that was called off, and of what was drawn in its place; `None` where none takes
+    /// place.
+    pub fn drawn_again(&self, sale: &str) -> Option<&SaleSettings> {
+        let next = |old: &str| self.sales.iter().find(|s| s.redraws.as_deref() == Some(old));
+        let mut again = next(sale)?;
+        // Who writes a circle goes round it once.
+        for _ in &self.sales {
+            match again.cancelled {
+                Some(_) => again = next(&again.name)?,
+                None => return Some(again),
+            }
+        }
+        None
+    }
+
     /// The least units a hold of the sale takes.
     fn lot(&self, sale: &SaleSettings) -> u32 {
         let needs = self.routes.iter().filter_map(|r| r.needs.as_ref());
