@@ -97,7 +97,7 @@ pub(crate) fn hint(policy: &Policy, source: Source) -> String {
     let kept = KeptPolicy::of(policy).filter(|k| source == Source::File && k.path.exists());
     kept.map_or_else(String::new, |k| {
         format!(
-            ". The policy last in force was no file but applied through the admin API, before this file was changed, and people entered under it; it is kept in {0}. Make it your policy file (or start with --policy {0}), or call the sale off in this one",
+            ". The policy last in force was no file but applied through the admin API, before this file was changed, and people rely on it; it is kept in {0}. Make it your policy file (or start with --policy {0}), or call the sale off in this one",
             k.path.display()
         )
     })

@@ -94,9 +94,12 @@ impl From<LoadError> for Fault {
                 warnings: p.warnings,
                 ..Fault::new(status, "POLICY", "the policy has errors; the old one stays in force", "mend what `errors` lists")
             },
-            LoadError::Promised(_) => {
-                Fault::new(StatusCode::CONFLICT, "PROMISED", &e.to_string(), "keep the rules until the sale is over")
-            }
+            LoadError::Promised(_) => Fault::new(
+                StatusCode::CONFLICT,
+                "PROMISED",
+                &e.to_string(),
+                "keep what people were promised, as `what` says; GET /v1/policy is the policy that does",
+            ),
             LoadError::Model(_) => Fault::new(status, "MODEL", &e.to_string(), "write `model: builtin`, or mend the file"),
             LoadError::Bots(_) => Fault::new(status, "GOOD_BOTS", &e.to_string(), "mend the file, or name another"),
             LoadError::NoFile => {
