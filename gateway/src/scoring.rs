@@ -148,6 +148,7 @@ impl BotScore {
             visitor: visit.visitor.map_or(0, |v| v.0),
             by_cookie: Some(visit.visitor_by_cookie),
             network: facts.network,
+            subnet: visit.network.map_or(0, |n| n.subscriber()),
             fingerprint: headers.fingerprint(facts.hello),
             method: Method::of(visit.method),
             target: Target::of(visit.path),

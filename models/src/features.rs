@@ -17,7 +17,7 @@ mod window;
 
 pub(crate) use self::table::mix;
 use self::{
-    crowd::{Around, Crowd},
+    crowd::{Around, Crowd, Group},
     table::Table,
     window::Window,
 };
@@ -27,7 +27,7 @@ pub use self::{
 };
 
 /// Version of the list and of the arithmetic behind it. Any change of either needs a new one, and new models.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How many features there are.
 pub const N: usize = FEATURES.len();
@@ -70,11 +70,12 @@ const FLAG: &str = "0 or 1";
 const LN1P: &str = "ln(1 + n)";
 const LN_S: &str = "ln seconds, 0 before the first";
 const SHARE: &str = "share";
+const DIFFERENCE: &str = "difference of shares";
 
 use ReasonCode as R;
 
 /// Every feature, in order.
-pub static FEATURES: [Feature; 48] = [
+pub static FEATURES: [Feature; 54] = [
     feature("method_change", FLAG, R::VisitShape, |m| flag(m.facts.method == Method::Change), "POST, PUT, PATCH or DELETE"),
     feature("method_head", FLAG, R::VisitShape, |m| flag(m.facts.method == Method::Head), "HEAD"),
     feature("target_asset", FLAG, R::VisitShape, |m| flag(m.facts.target == Target::Asset), "image, style, script, font"),
@@ -128,7 +129,7 @@ pub static FEATURES: [Feature; 48] = [
     feature("share_assets", SHARE, R::NoAssets, |m| m.window.share(m.window.assets), "of the visitor's visits"),
     feature(
         "assets_against_site",
-        "difference of shares",
+        DIFFERENCE,
         R::NoAssets,
         assets_against_site,
         "its share of assets less the site's, 0 while young",
@@ -166,22 +167,64 @@ pub static FEATURES: [Feature; 48] = [
         "network_visits_per_new",
         LN1P,
         R::NetworkBurst,
-        |m| per_new(m.around.network),
+        |m| per_new(m.around.network_quick),
         "visits for each new visitor in this network, last 10 to 20 s",
     ),
     feature(
         "fingerprint_visits_per_new",
         LN1P,
         R::FingerprintBurst,
-        |m| per_new(m.around.fingerprint),
+        |m| per_new(m.around.fingerprint_quick),
         "the same for this fingerprint",
     ),
     feature(
         "fingerprint_assets_against_site",
-        "difference of shares",
+        DIFFERENCE,
         R::FingerprintBurst,
-        fingerprint_assets,
-        "its share of assets less the site's, 0 while rare",
+        |m| against_site(m, m.around.fingerprint, 1.0, |g| g.assets),
+        "its share of assets less the site's, last 10 to 20 min, 0 while rare",
+    ),
+    feature(
+        "fingerprint_rarity",
+        "ln ratio",
+        R::HeadersContradict,
+        |m| rarity(m.around.identity, m.around.fingerprint),
+        "visits of all that call themselves so for each of this fingerprint, last 10 to 20 min, 0 while few",
+    ),
+    feature(
+        "header_order_rarity",
+        "ln ratio",
+        R::HeadersContradict,
+        |m| rarity(m.around.claimed, m.around.ordered),
+        "the same for the order of headers of its last page",
+    ),
+    feature(
+        "subnet_assets_against_site",
+        DIFFERENCE,
+        R::NetworkHabits,
+        |m| against_site(m, m.around.subnet, 0.0, |g| g.assets),
+        "share of assets of the others in this /24 or /64 less the site's, last 10 to 20 min, 0 while few",
+    ),
+    feature(
+        "subnet_unreferred_against_site",
+        DIFFERENCE,
+        R::NetworkHabits,
+        |m| against_site(m, m.around.subnet, 0.0, |g| g.unreferred),
+        "the same for their visits that came from no page",
+    ),
+    feature(
+        "path_unreferred_against_site",
+        DIFFERENCE,
+        R::DeepLinkAtOpening,
+        |m| against_site(m, m.around.path, 1.0, |g| g.unreferred),
+        "share of visits from no page in those of this path less the site's, last 10 to 20 min, 0 while few",
+    ),
+    feature(
+        "path_new_against_site",
+        DIFFERENCE,
+        R::DeepLinkAtOpening,
+        |m| against_site(m, m.around.path, 1.0, |g| g.fresh),
+        "the same for first visits",
     ),
 ];
 
@@ -239,24 +282,30 @@ fn regularity(m: &Moment<'_>) -> f32 {
 
 /// Grows from 0 to 1 with what has been seen: young visitors have not had the time to fetch anything.
 fn trust(seen: f32) -> f32 {
+    let seen = seen.max(0.0);
     seen / (seen + 5.0)
 }
 
 fn assets_against_site(m: &Moment<'_>) -> f32 {
-    (m.window.share(m.window.assets) - site_assets(m)) * trust(m.window.visits() - 1.0)
+    (m.window.share(m.window.assets) - share_of(m.around.site, |g| g.assets)) * trust(m.window.visits() - 1.0)
 }
 
-fn site_assets(m: &Moment<'_>) -> f32 {
-    m.around.site.assets / m.around.site.visits.max(1.0)
+fn share_of(g: Group, part: fn(Group) -> f32) -> f32 {
+    part(g) / g.visits.max(1.0)
 }
 
-fn per_new(g: crowd::Group) -> f32 {
+/// How much more of something a group does than the whole site; nothing while it has not been seen beside `own` visits.
+fn against_site(m: &Moment<'_>, g: Group, own: f32, part: fn(Group) -> f32) -> f32 {
+    (share_of(g, part) - share_of(m.around.site, part)) * trust(g.visits - own)
+}
+
+fn per_new(g: Group) -> f32 {
     ln1p(g.visits / g.fresh.max(1.0))
 }
 
-fn fingerprint_assets(m: &Moment<'_>) -> f32 {
-    let g = m.around.fingerprint;
-    (g.assets / g.visits.max(1.0) - site_assets(m)) * trust(g.visits - 1.0)
+/// How many do the one for each that does the other as well; nothing while they are few.
+fn rarity(all: Group, these: Group) -> f32 {
+    (all.visits.max(1.0) / these.visits.max(1.0)).max(1.0).ln() * trust(all.visits - 1.0)
 }
 
 /// No feature leaves this range: logarithms of 64-bit numbers are below 45.
@@ -289,8 +338,8 @@ impl Windows {
                 (window, fresh) = (*w, new);
             });
         }
-        let asset = facts.target == Target::Asset;
-        let around = self.crowd.observe(facts.network, facts.fingerprint, fresh, asset, now.mono_ns);
+        let mut around = self.crowd.observe(facts, window.page_order, fresh, now.mono_ns);
+        around.subnet = window.own.neighbours(around.subnet, now.mono_ns);
         let moment = Moment { facts, window: &window, around };
         std::array::from_fn(|i| {
             let v = (FEATURES[i].of)(&moment);

@@ -22,7 +22,7 @@ use crate::{
 /// The policy's word for the model that comes with the program.
 pub const BUILTIN: &str = "builtin";
 
-static BUILTIN_MODEL: &[u8] = include_bytes!("../artifacts/bots-1.onnx");
+static BUILTIN_MODEL: &[u8] = include_bytes!("../artifacts/bots-2.onnx");
 /// SHA-256 of a model, hex: of `builtin`, or of the file at a path.
 pub fn sha256_of(model: &str) -> std::io::Result<String> {
     if model == BUILTIN {
@@ -31,7 +31,7 @@ pub fn sha256_of(model: &str) -> std::io::Result<String> {
     std::fs::read(model).map(|bytes| sha256_hex(&bytes))
 }
 
-static BUILTIN_CARD: &str = include_str!("../artifacts/bots-1.json");
+static BUILTIN_CARD: &str = include_str!("../artifacts/bots-2.json");
 
 /// Rounds over all sessions before a visit goes unscored: a session is held for microseconds.
 const BUSY_ROUNDS: usize = 64;
@@ -93,7 +93,7 @@ impl Scorer {
     /// passed [`crate::trial::trial_in_child`] first: a runtime in C++ may crash on a hostile one.
     pub fn open(model: &str, runtime: Runtime, workers: usize) -> Result<Self, ModelError> {
         if model == BUILTIN {
-            let path = Path::new("models/artifacts/bots-1.onnx");
+            let path = Path::new("models/artifacts/bots-2.onnx");
             let card = ModelCard::parse(&path_of(path), BUILTIN_CARD, BUILTIN_MODEL)?;
             return Self::build(path, BUILTIN_MODEL, card, runtime, workers).map(|s| Scorer { name: BUILTIN.into(), ..s });
         }

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_model_is_tried_in_a_process_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts/bots-1.onnx");
+        let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts/bots-2.onnx");
         let trial = in_child(&artifacts).unwrap();
         assert_eq!((trial.scores.len(), trial.runtime, trial.inspection.features), (ROWS, Runtime::Builtin, N));
         let strange = testing::put(dir.path(), &testing::log_of_first(), |c| c);

@@ -11,7 +11,7 @@ use super::{
     Sample,
     evaluate::figures,
     logs,
-    mlp::{self, Mlp},
+    mlp::{self, Mlp, NETS, WIDTH},
     part::{Part, baseline},
     programs::Family,
     traces,
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     card::{ModelCard, sha256_hex, write_both},
     error::ModelError,
-    features::{self, FEATURES},
+    features::{self, FEATURES, N},
     onnx_write,
 };
 
@@ -59,7 +59,7 @@ struct Sets {
     lines: [usize; 2],
 }
 
-/// Trains, evaluates and writes `bots-1.onnx` and its card. `data` holds `weblogs/`. Deterministic for a seed.
+/// Trains, evaluates and writes `bots-2.onnx` and its card. `data` holds `weblogs/`. Deterministic for a seed.
 pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, ModelError> {
     let mut sets = gather(data, seed)?;
     weigh(&mut sets.train);
@@ -72,7 +72,7 @@ pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, Mo
     let metadata = [("features_sha256", features::hash()), ("made_by", "tidegate")];
     let onnx = onnx_write::mlp(&mlp.layers, &metadata);
     let card = ModelCard {
-        name: "bots-1".into(),
+        name: "bots-2".into(),
         model_sha256: sha256_hex(&onnx),
         features_sha256: features::hash().into(),
         features_version: features::VERSION,
@@ -82,7 +82,7 @@ pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, Mo
             "code": "models/src/bots/builtin.rs: train_builtin",
             "command": "cargo run -p tidegate-models --example train_bots -- DATA models/artifacts",
             "seed": seed,
-            "network": "48-40-1: dense, ReLU, sigmoid; standardisation and calibration folded into the weights",
+            "network": format!("{N}-{WIDTH}-1: dense, ReLU, sigmoid; the mean of {NETS} nets; standardisation and calibration folded into the weights"),
             "epochs": fit.epochs,
             "log_loss_held_out": (fit.loss_held_out * 1e4).round() / 1e4,
         }),

@@ -91,7 +91,8 @@ pub(crate) fn replay(lines: &[Line], site: &str) -> Vec<Sample> {
     let mut seen = BTreeMap::<u64, u32>::new();
     for (line, now) in lines.iter().zip(instants(lines)).filter(|(l, _)| !l.path.ends_with("/robots.txt")) {
         let visitor = hash(&[&line.address, &line.agent]);
-        let facts = facts(line, &host, hash(&[&line.address]), visitor);
+        let subnet = hash(&[subnet(&line.address)]);
+        let facts = facts(line, &host, [hash(&[&line.address]), subnet], visitor);
         let features = windows.observe_and_extract(&facts, now);
         windows.feedback(visitor, line.status);
         let bot = match Agent::of(&line.agent) {
@@ -104,8 +105,16 @@ pub(crate) fn replay(lines: &[Line], site: &str) -> Vec<Sample> {
         if keep_visit(*visit) {
             let family = if bot { family(&line.agent) } else { "people".into() };
             let family = families.entry(family).or_insert_with_key(|f| f.as_str().into()).clone();
-            let network = hash(&[subnet(&line.address)]);
-            samples.push(Sample { features, bot, family, site: site.clone(), network, visitor, visit: *visit, weight: 1.0 });
+            samples.push(Sample {
+                features,
+                bot,
+                family,
+                site: site.clone(),
+                network: subnet,
+                visitor,
+                visit: *visit,
+                weight: 1.0,
+            });
         }
     }
     samples
@@ -132,11 +141,12 @@ fn subnet(address: &str) -> &str {
     parts.map_or(address, |(at, _)| &address[..at])
 }
 
-fn facts(line: &Line, host: &str, network: u64, visitor: u64) -> VisitFacts {
+fn facts(line: &Line, host: &str, [network, subnet]: [u64; 2], visitor: u64) -> VisitFacts {
     let referer = HeaderFacts::read(host, [("referer", line.referer.as_bytes())].into_iter()).referer;
     VisitFacts {
         visitor,
         network,
+        subnet,
         method: Method::of(&line.method),
         target: Target::of(&line.path),
         path: path_hash(&line.path),
@@ -206,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_a_log_does_not_show_stays_unknown() {
-        let f = facts(&parse(LINE).unwrap(), "zanbil.ir", 1, 2);
+        let f = facts(&parse(LINE).unwrap(), "zanbil.ir", [1, 3], 2);
         assert_eq!((f.headers.referer, f.headers.agent, f.headers.accept), (Referer::Same, Agent::Unknown, None));
         assert_eq!((f.by_cookie, f.tls, f.sale, f.fingerprint), (None, None, None, 0));
         assert_eq!(most_referred(&[parse(LINE).unwrap()]), "zanbil.ir");

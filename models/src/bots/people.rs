@@ -16,10 +16,11 @@ pub(super) fn browser(stage: &mut Stage) -> (HeaderFacts, Http) {
     let secure = world.tls || r.random_bool(0.5);
     let yes = Some(true);
     let count = if chromium { 12 } else { 9 } + r.random_range(0..3) - if secure { 0 } else { 6 };
+    let identity = 1000 + rank + if chromium { 500 } else { 0 };
     let headers = HeaderFacts {
         count: Some(count),
-        order: rank,
-        identity: 1000 + rank + if chromium { 500 } else { 0 },
+        order: identity,
+        identity,
         accept: yes,
         language: Some(!r.random_bool(0.01)),
         encoding: yes,
@@ -67,7 +68,10 @@ fn person(stage: &mut Stage, shared: &[u64]) {
     let mut c = stage.client(false, group, headers, http);
     if in_shared {
         c.network = shared[stage.rng.random_range(0..shared.len())];
+        c.subnet = c.network;
     }
+    c.hello = stage.forged_hello(0.02).unwrap_or(c.hello);
+    c.headers.order = stage.forged_order(0.02).unwrap_or(c.headers.order);
     c.cookies = cookies;
     c.returning = stage.rng.random_bool(0.4);
     let world = stage.world.clone();

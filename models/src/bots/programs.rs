@@ -58,6 +58,15 @@ impl Family {
         }
     }
 
+    /// How many of it speak TLS, and how many order their headers, as their library does, whatever the headers say.
+    fn forges(self) -> f64 {
+        match self {
+            Family::PlainScript | Family::DrivenBrowser => 0.0,
+            Family::HeaderCopier | Family::ManyAddresses => 0.8,
+            Family::SlowAndLow | Family::JitteredMimic => 0.5,
+        }
+    }
+
     fn one(self, stage: &mut Stage) {
         let (mut headers, mut http) = if self == Family::PlainScript { library(stage) } else { browser(stage) };
         if self == Family::HeaderCopier {
@@ -67,6 +76,8 @@ impl Family {
             http = Http::One1;
         }
         let mut c = stage.client(true, self.name(), headers, http);
+        c.hello = stage.forged_hello(self.forges()).unwrap_or(c.hello);
+        c.headers.order = stage.forged_order(self.forges()).unwrap_or(c.headers.order);
         c.cookies = match self {
             Family::PlainScript => stage.rng.random_bool(0.25),
             Family::HeaderCopier => stage.rng.random_bool(0.6),
@@ -144,8 +155,11 @@ fn swarm(stage: &mut Stage) {
     let beat_ms = stage.rng.random_range(40..800);
     let visits_each = stage.rng.random_range(1..6);
     let mut t = stage.world.opens_ms.saturating_sub(10_000);
+    let hello = stage.forged_hello(Family::ManyAddresses.forges());
+    headers.order = stage.forged_order(Family::ManyAddresses.forges()).unwrap_or(headers.order);
     for _ in 0..stage.rng.random_range(60..250) {
         let mut c = stage.client(true, Family::ManyAddresses.name(), headers, http);
+        c.hello = hello.unwrap_or(c.hello);
         c.cookies = stage.rng.random_bool(0.4);
         for visit in 0..visits_each {
             let (path, method) = if visit % 2 == 0 { ("/p/1", Method::Get) } else { ("/checkout", Method::Change) };

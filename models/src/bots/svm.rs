@@ -18,6 +18,8 @@ use crate::{
 const WIDTH: usize = 256;
 /// Widths of the kernel that are tried, standard deviations of a feature: the usual distance of two rows is near 10.
 const KERNELS: [f32; 3] = [4.0, 8.0, 16.0];
+/// Share of the held-out loss that a less simple kind must reach.
+const CLEARLY: f64 = 0.98;
 /// Weight of the penalty on large coefficients.
 const PENALTY: f64 = 1e-4;
 /// Most rows that are learnt from, every so many-th: beyond, nothing changes but the time.
@@ -60,7 +62,7 @@ impl Svm {
     }
 }
 
-/// Trains all kinds on `train` and keeps the one that is best on `held_out`.
+/// Trains all kinds on `train` and keeps the one that is best on `held_out`; a later, less simple one has to be clearly better.
 pub(super) fn train(train: &Part<'_>, held_out: &Part<'_>, rng: &mut ChaCha8Rng, tell: &mut dyn FnMut(f64)) -> (Svm, f64) {
     let every = train.len().div_ceil(ROWS_MAX).max(1);
     let thin = Part {
@@ -76,7 +78,7 @@ pub(super) fn train(train: &Part<'_>, held_out: &Part<'_>, rng: &mut ChaCha8Rng,
         let svm = fit(cosines, &thin, &mean, &deviation);
         let (scale, shift) = platt(held_out, |row| svm.logit(row));
         let loss = log_loss(held_out, |row| scale * svm.logit(row) + shift);
-        if best.as_ref().is_none_or(|b| loss < b.1) {
+        if best.as_ref().is_none_or(|b| loss < CLEARLY * b.1) {
             best = Some((svm, loss));
         }
         tell((i + 1) as f64 / (1 + KERNELS.len()) as f64);

@@ -60,6 +60,10 @@ pub(super) struct Client {
     pub(super) headers: HeaderFacts,
     pub(super) http: Http,
     pub(super) network: u64,
+    /// Shared with neighbours: a carrier's people, a data centre's programs.
+    pub(super) subnet: u64,
+    /// What its TLS library says, which no header can forge; 0 without TLS.
+    pub(super) hello: u64,
     /// Keeps our cookie and the shop's.
     pub(super) cookies: bool,
     /// Came with a cookie of the shop from an earlier day.
@@ -77,6 +81,7 @@ struct Hide {
     connection: bool,
     cookies: bool,
     fingerprint: bool,
+    subnet: bool,
     sale: bool,
 }
 
@@ -115,19 +120,35 @@ impl Stage {
             connection: r.random_bool(0.15),
             cookies: r.random_bool(0.2),
             fingerprint: r.random_bool(0.15),
+            subnet: r.random_bool(0.15),
             sale: r.random_bool(0.3),
         };
         let (network, cookie_id) = (r.random::<u64>() | 1, r.random::<u64>() | 1);
+        // Neighbours: of programs in a few data centres, of people in the pools of their carriers.
+        let (chance, pools) = if bot { (0.5, 4) } else { (0.3, 25) };
+        let pool = 1 + r.random_range(0..pools) + u64::from(bot) * 1_000;
+        let subnet = if r.random_bool(chance) { mix(self.seed ^ pool) | 1 } else { network };
+        let hello = if self.world.tls { headers.identity } else { 0 };
         let actor = self.actors.len() as u32;
         self.actors.push(Actor { bot, group });
-        Client { actor, headers, http, network, cookies: true, returning: false, cookie_id, sent: 0, hide }
+        Client { actor, headers, http, network, subnet, hello, cookies: true, returning: false, cookie_id, sent: 0, hide }
+    }
+
+    /// The TLS of a library under the headers of a browser, for some; rare among people, whose virus scanners do it.
+    pub(super) fn forged_hello(&mut self, chance: f64) -> Option<u64> {
+        (self.world.tls && self.rng.random_bool(chance)).then(|| 9_000 + self.rng.random_range(0..6))
+    }
+
+    /// A library's order of headers under the names of a browser's; extensions and proxies do it to people.
+    pub(super) fn forged_order(&mut self, chance: f64) -> Option<u64> {
+        self.rng.random_bool(chance).then(|| 9_100 + self.rng.random_range(0..8))
     }
 
     /// Sends a request; the shop answers 404 now and then.
     pub(super) fn ask(&mut self, c: &mut Client, ask: Ask<'_>) {
         let status = if self.rng.random_bool(0.015) { 404 } else { 200 };
         let known = c.cookies && c.sent > 0;
-        let fingerprint = c.headers.fingerprint(c.http as u64 ^ u64::from(self.world.tls));
+        let fingerprint = c.headers.fingerprint(c.hello << 2 | c.http as u64);
         let target = Target::of(ask.path);
         let mut headers = c.headers;
         headers.referer = ask.referer;
@@ -139,6 +160,7 @@ impl Stage {
             visitor: if known { c.cookie_id } else { (c.network ^ fingerprint.rotate_left(17)).max(1) },
             by_cookie: Some(known),
             network: c.network,
+            subnet: c.subnet,
             fingerprint,
             method: ask.method,
             target,
@@ -213,6 +235,9 @@ impl Hide {
         }
         if self.fingerprint {
             f.fingerprint = 0;
+        }
+        if self.subnet {
+            f.subnet = 0;
         }
         if self.sale {
             f.sale = None;

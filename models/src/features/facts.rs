@@ -11,6 +11,8 @@ pub struct VisitFacts {
     pub by_cookie: Option<bool>,
     /// Keyed hash of the network; 0 when unknown.
     pub network: u64,
+    /// The /24 of an IPv4 address, the /64 of an IPv6 one, as a number to count by; 0 when unknown.
+    pub subnet: u64,
     /// [`HeaderFacts::fingerprint`] mixed with what the connection showed; 0 when unknown.
     pub fingerprint: u64,
     /// Class of the method.
@@ -31,6 +33,13 @@ pub struct VisitFacts {
     pub headers: HeaderFacts,
     /// Declared length of the body.
     pub body_bytes: Option<u64>,
+}
+
+impl VisitFacts {
+    /// A page, asked for as a browser does when somebody looks at it: the visits whose header orders can be compared.
+    pub(super) fn shows_order(&self) -> bool {
+        self.target == Target::Page && self.method == Method::Get && self.headers.order != 0
+    }
 }
 
 /// Class of a method.
@@ -133,7 +142,7 @@ pub enum Http {
 pub struct HeaderFacts {
     /// How many there are.
     pub count: Option<u16>,
-    /// Hash of their names in order; 0 when unknown.
+    /// Hash of the order of those that one client sends with every page; 0 when unknown.
     pub order: u64,
     /// Hash of what one client says in each of its requests, whatever it asks for (User-Agent, languages): the key of its
     /// group in the crowd, never an input; 0 when unknown.
@@ -252,6 +261,19 @@ fn words(first: u8) -> &'static [(&'static str, Agent)] {
     }
 }
 
+/// Headers, beside the client hints, that a client sends with every page or with none.
+const STEADY: [&str; 9] = [
+    "host",
+    "user-agent",
+    "accept",
+    "accept-language",
+    "accept-encoding",
+    "upgrade-insecure-requests",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "dnt",
+];
+
 impl HeaderFacts {
     /// Reads headers in the order they came. `host` is the visit's host (lower case, no port).
     pub fn read<'a>(host: &str, headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
@@ -272,9 +294,12 @@ impl HeaderFacts {
         let (mut count, yes) = (0u16, Some(true));
         for (name, value) in headers {
             count = count.saturating_add(1);
-            f.order = fnv(f.order, name.bytes().map(|b| b.to_ascii_lowercase()).chain([b'\n']));
             let is = |n: &str| name.eq_ignore_ascii_case(n);
             let starts = |n: &str| name.get(..n.len()).is_some_and(|s| s.eq_ignore_ascii_case(n));
+            // `Sec-Fetch-User` comes with a click, not with a reload.
+            if STEADY.iter().any(|n| is(n)) || starts("sec-ch-ua") {
+                f.order = fnv(f.order, name.bytes().map(|b| b.to_ascii_lowercase()).chain([b'\n']));
+            }
             match name.len() {
                 6 if is("accept") => f.accept = yes,
                 15 if is("accept-language") => {
@@ -343,6 +368,8 @@ mod tests {
         assert_eq!((f.accept, f.language, f.cookie), (Some(true), Some(false), Some(false)));
         let swapped = read("shop.test", &[("User-Agent", "curl/8.5.0"), ("host", "x"), ("Accept", "*/*")]);
         assert_ne!(f.order, swapped.order);
+        let with = [("Host", "x"), ("Cookie", "a=b"), ("User-Agent", "y"), ("Accept", "z"), ("Cache-Control", "max-age=0")];
+        assert_eq!(f.order, read("", &with).order, "what comes and goes does not count");
         assert_eq!(
             f.order,
             read("", &[("host", "1"), ("user-agent", ""), ("ACCEPT", "2")]).order,

@@ -25,6 +25,8 @@ pub enum ReasonCode {
     FingerprintBurst,
     /// Many new visitors of one network appear at once.
     NetworkBurst,
+    /// Visits of this network are unlike the site's.
+    NetworkHabits,
     /// Nothing is known yet about this visitor.
     VisitorNew,
     /// The kind of request itself.
@@ -33,7 +35,7 @@ pub enum ReasonCode {
 
 impl ReasonCode {
     /// All of them.
-    pub const ALL: [ReasonCode; 13] = [
+    pub const ALL: [ReasonCode; 14] = [
         ReasonCode::HeadersIncomplete,
         ReasonCode::HeadersContradict,
         ReasonCode::CadenceRegular,
@@ -45,6 +47,7 @@ impl ReasonCode {
         ReasonCode::PathsRepeated,
         ReasonCode::FingerprintBurst,
         ReasonCode::NetworkBurst,
+        ReasonCode::NetworkHabits,
         ReasonCode::VisitorNew,
         ReasonCode::VisitShape,
     ];
@@ -63,6 +66,7 @@ impl ReasonCode {
             ReasonCode::PathsRepeated => "PATHS_REPEATED",
             ReasonCode::FingerprintBurst => "FINGERPRINT_BURST",
             ReasonCode::NetworkBurst => "NETWORK_BURST",
+            ReasonCode::NetworkHabits => "NETWORK_HABITS",
             ReasonCode::VisitorNew => "VISITOR_NEW",
             ReasonCode::VisitShape => "VISIT_SHAPE",
         }
@@ -88,6 +92,7 @@ impl ReasonCode {
             ReasonCode::PathsRepeated => "The same page is asked for again and again.",
             ReasonCode::FingerprintBurst => "Very many programs exactly like yours appeared at once.",
             ReasonCode::NetworkBurst => "Very many new visitors of your network appeared at once.",
+            ReasonCode::NetworkHabits => "Visitors of your network use this shop unlike most others.",
             ReasonCode::VisitorNew => "We have not seen you before.",
             ReasonCode::VisitShape => "This kind of request is mostly made by programs.",
         }

@@ -17,6 +17,7 @@ fn browser(path: &str) -> VisitFacts {
         visitor: 11,
         by_cookie: yes,
         network: 5,
+        subnet: 5,
         fingerprint: 9,
         method: Method::Get,
         target: Target::of(path),
@@ -53,7 +54,7 @@ fn the_list_is_sound_and_its_hash_is_pinned() {
     assert_eq!(features_doc().lines().count(), N + 2);
 }
 
-const PINNED: &str = "d6675402530788f7d49e4ca513087e53067e0f46c25e67d2f818fb524ac3cee6";
+const PINNED: &str = "e8de7db162ba37257fbbce0f969b4b6e2c9a10c8261ed629b49ff2c9bba2544f";
 
 #[test]
 fn unknown_facts_are_neutral() {
@@ -117,6 +118,49 @@ fn one_visit_for_each_address_shows_in_the_fingerprint() {
 }
 
 #[test]
+fn a_forged_hello_and_a_forged_order_are_rare_among_those_they_pretend_to_be() {
+    let w = Windows::new(1_000);
+    let visit = |visitor, hello: u64, order| {
+        let mut f = browser("/");
+        f.headers.order = order;
+        w.observe_and_extract(&VisitFacts { visitor, fingerprint: f.headers.fingerprint(hello), ..f }, now(1_000))
+    };
+    let mut person = [0.0; N];
+    for i in 0..200 {
+        person = visit(1 + i, 7, 1);
+    }
+    let forger = visit(900, 8, 2);
+    for name in ["fingerprint_rarity", "header_order_rarity"] {
+        assert!(person[at(name)] < 1e-3 && forger[at(name)] > 4.0, "{name}: {} {}", person[at(name)], forger[at(name)]);
+    }
+    let order = VisitFacts { visitor: 900, method: Method::Change, fingerprint: 1, ..browser("/cart") };
+    let order = VisitFacts { headers: HeaderFacts { order: 99, ..order.headers }, ..order };
+    let later = w.observe_and_extract(&order, now(2_000));
+    assert!(later[at("header_order_rarity")] > 4.0, "a form is known by the page before it");
+}
+
+#[test]
+fn a_visitor_is_known_by_its_neighbours_but_not_by_itself() {
+    let w = Windows::new(1_000);
+    let visit = |visitor, subnet, path: &str, referer| {
+        let f = browser(path);
+        let headers = HeaderFacts { referer, ..f.headers };
+        w.observe_and_extract(&VisitFacts { visitor, subnet, headers, ..f }, now(1_000))
+    };
+    for i in 0..300 {
+        visit(1 + i % 60, 1 + i % 30, ["/", "/a.js", "/b.css"][i as usize % 3], Referer::Same);
+        visit(500 + i, 77, &format!("/p/{i}"), Referer::None);
+    }
+    let names = ["subnet_assets_against_site", "subnet_unreferred_against_site"];
+    let (neighbour, alone) = (visit(990, 77, "/", Referer::Same), visit(991, 78, "/p/1", Referer::None));
+    assert!(neighbour[at(names[0])] < -0.25 && neighbour[at(names[1])] > 0.4, "{:?}", names.map(|n| neighbour[at(n)]));
+    assert_eq!(names.map(|n| alone[at(n)]), [0.0; 2]);
+    let (popular, crawled) = (visit(992, 79, "/", Referer::Same), visit(993, 80, "/p/1", Referer::None));
+    assert!(popular[at("path_unreferred_against_site")] < -0.4, "{}", popular[at("path_unreferred_against_site")]);
+    assert!(crawled[at("path_new_against_site")] > 0.0 && popular[at("path_new_against_site")] < 0.0);
+}
+
+#[test]
 fn same_visits_same_features_bit_for_bit() {
     let run = || {
         let w = Windows::new(100);
@@ -142,6 +186,7 @@ fn every_value_is_finite_whatever_comes() {
         let facts = VisitFacts {
             visitor: pick(50, 8),
             network: pick(3, 9),
+            subnet: pick(5, 15),
             fingerprint: pick(3, 10),
             method,
             waiting: pick(4, 11) == 0,
@@ -159,7 +204,7 @@ fn every_value_is_finite_whatever_comes() {
 fn memory_is_taken_at_the_start() {
     let w = Windows::new(100_000);
     let bytes = w.bytes();
-    assert!(bytes <= 110_000 * Windows::BYTES_PER_VISITOR + (2 << 20), "{bytes}");
+    assert!(bytes <= 110_000 * Windows::BYTES_PER_VISITOR + (5 << 20), "{bytes}");
     for i in 1..300_000u64 {
         w.observe_and_extract(&VisitFacts { visitor: i, ..browser("/") }, now(i));
     }

@@ -1,6 +1,9 @@
 //! What is remembered about one visitor: decayed counters and a few moments, in a fixed number of bytes.
 
-use super::facts::{Method, Referer, Target, VisitFacts};
+use super::{
+    crowd::Own,
+    facts::{Method, Referer, Target, VisitFacts},
+};
 
 /// Time constants of the decayed visit counters, seconds.
 pub(super) const TAUS_S: [f32; 4] = [1.0, 10.0, 60.0, 600.0];
@@ -43,6 +46,9 @@ pub(super) struct Window {
     /// Seconds from the first visit to the first change; 0 when none yet.
     first_change_s: f32,
     flags: u32,
+    /// Order of the headers of its last page, with who it claims to be; 0 before the first.
+    pub(super) page_order: u64,
+    pub(super) own: Own,
 }
 
 const DEEP_LINK: u32 = 1;
@@ -53,6 +59,7 @@ impl Window {
     /// Takes one visit in.
     pub(super) fn observe(&mut self, f: &VisitFacts, now_ns: u64) {
         self.decay_to(now_ns);
+        self.own.observe(f, now_ns);
         if f.waiting {
             self.polls += 1.0;
             return;
@@ -60,6 +67,9 @@ impl Window {
         let first = self.visits == 0;
         self.visits = self.visits.saturating_add(1);
         self.rate.iter_mut().for_each(|r| *r += 1.0);
+        if f.shows_order() {
+            self.page_order = f.headers.order;
+        }
         match f.target {
             Target::Page => self.pages += 1.0,
             Target::Asset => self.assets += 1.0,

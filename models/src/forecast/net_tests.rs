@@ -87,7 +87,7 @@ fn what_breaks_the_contract_is_told() {
         vec![rows_of("out", 1)],
     );
     assert!(refused(&narrow, &card(&narrow, "[1]", "[0.5]")).contains("takes 7 inputs; this program computes 80"));
-    let bots = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts/bots-1.onnx");
+    let bots = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts/bots-2.onnx");
     assert!(ForecastNet::open(&bots, Runtime::Builtin).is_err(), "a bot model is no forecast");
     let missing = tempfile::tempdir().unwrap();
     let path = missing.path().join("m.onnx");

@@ -16,7 +16,7 @@ use crate::{
 /// What kind of model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
-    /// A small net: 48-40-1.
+    /// A small net with one hidden layer.
     Mlp,
     /// Boosted trees.
     Gbdt,
