@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bench_cli;
 pub mod capacity;
+pub mod capture;
 pub mod checkers;
 pub mod crowd;
 pub mod demo;

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tidegate_loadtest::{
-    bench_cli, capacity,
+    bench_cli, capacity, capture,
     crowd::Scenario,
     demo::{self, DemoOptions},
     goodput_cli,
@@ -88,6 +88,8 @@ enum Command {
     Goodput(Box<goodput_cli::GoodputArgs>),
     /// Whole sales in virtual time over the real filters, judged by the checkers: many seeds, and the one that fails again.
     Sim(sim_cli::SimArgs),
+    /// Labelled traffic: made-up people and scalpers and real programs at one gate; a journal and its labels to train bot models on.
+    Capture(capture::CaptureArgs),
     /// The same shop and the same crowd, without and with the gate: one table, one report. Fails when a promise is broken.
     #[command(after_help = "Example:\n  tidegate-loadtest demo --gate target/release/tidegate --out .demo")]
     Demo {
@@ -135,6 +137,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
             let found = capacity::measure(&target, Duration::from_secs(step_s.max(1))).await;
             say(&if json { serde_json::to_string_pretty(&found)? } else { demo::ramp(&found) });
         }
+        Command::Capture(args) => return capture::run(&args, say).await,
         // It measures with threads of its own.
         Command::Sim(args) => return tokio::task::spawn_blocking(move || sim_cli::run_seeds(&args)).await?,
         Command::Goodput(args) => return goodput_cli::run(&args).await,

@@ -40,7 +40,8 @@ impl Crowd {
         for n in 0..scenario.people.count {
             let manner = person(&scenario.people, &mut arrivals);
             let at = arrival(&scenario.people.arrivals, &mut arrivals);
-            visitors.push(Visitor::new(visitors.len() as u32, at, manner, vec![address(18, n)], rng(seed, visitors.len())));
+            let from = if scenario.spread { spread(18, n) } else { address(18, n) };
+            visitors.push(Visitor::new(visitors.len() as u32, at, manner, vec![from], rng(seed, visitors.len())));
         }
         let mut bot_address = 0;
         for bots in &scenario.bots {
@@ -66,6 +67,11 @@ fn rng(seed: u64, id: usize) -> ChaCha8Rng {
 /// The `n`-th address of 198.18.0.0/16 (people) or 198.19.0.0/16 (bots): a range set aside for load tests.
 fn address(second: u8, n: u32) -> Ipv4Addr {
     Ipv4Addr::new(198, second, (n / 250 % 256) as u8, (n % 250 + 1) as u8)
+}
+
+/// The `n`-th address when neighbours are as few as can be.
+fn spread(second: u8, n: u32) -> Ipv4Addr {
+    Ipv4Addr::new(198, second, (n % 256) as u8, (n / 256 % 250 + 1) as u8)
 }
 
 /// Picks a wave by its share, then an instant in it.

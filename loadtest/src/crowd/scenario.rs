@@ -11,8 +11,11 @@ pub const ENDS_AT_MAX: Span = Span::secs(3_600);
 /// Between freeze and opening a round of public randomness has to come.
 pub const FREEZE_BEFORE_MIN: Span = Span::secs(15);
 
-const BUILTIN: [(&str, &str); 2] =
-    [("drop-day", include_str!("../../scenarios/drop-day.yaml")), ("calm-day", include_str!("../../scenarios/calm-day.yaml"))];
+const BUILTIN: [(&str, &str); 3] = [
+    ("drop-day", include_str!("../../scenarios/drop-day.yaml")),
+    ("calm-day", include_str!("../../scenarios/calm-day.yaml")),
+    ("capture", include_str!("../../scenarios/capture.yaml")),
+];
 
 /// One scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct Scenario {
     pub freezes_at: Option<Span>,
     /// When whoever is still there is sent home.
     pub ends_at: Span,
+    /// People come from all over the range of addresses instead of side by side.
+    #[serde(default)]
+    pub spread: bool,
     /// Shoppers.
     pub people: People,
     /// Bots, one squad per entry.

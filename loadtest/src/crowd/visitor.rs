@@ -187,6 +187,11 @@ impl Visitor {
         })
     }
 
+    /// Where it comes from, in turn.
+    pub fn addresses(&self) -> &[Ipv4Addr] {
+        &self.addresses
+    }
+
     /// Units it got.
     pub fn units(&self) -> u32 {
         self.units

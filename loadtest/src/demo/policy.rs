@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::Path};
 
+use super::stage::utc;
+
 /// What differs from run to run.
 #[derive(Clone, Debug)]
 pub(super) struct PolicyFacts<'a> {
@@ -31,10 +33,6 @@ pub(super) struct DrawFacts<'a> {
 
 /// The policy as YAML.
 pub(super) fn policy(f: &PolicyFacts<'_>) -> String {
-    let time = |ms: u64| {
-        let at = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-    };
     let quoted = |p: &Path| serde_json::Value::from(p.display().to_string()).to_string();
     format!(
         "# Written by the demo: what an operator would write for this sale.
@@ -91,9 +89,9 @@ state: {{ directory: {state} }}
         found = f.capacity_per_s,
         floor = (f.capacity_per_s / 4.0).max(1.0),
         ceiling = (f.capacity_per_s * 1.25).max(2.0),
-        prequeue = time(f.opens_unix_ms.saturating_sub(600_000)),
-        opens = time(f.opens_unix_ms),
-        closes = time(f.opens_unix_ms + 3_600_000),
+        prequeue = utc(f.opens_unix_ms.saturating_sub(600_000)),
+        opens = utc(f.opens_unix_ms),
+        closes = utc(f.opens_unix_ms + 3_600_000),
         stock = f.stock,
         journal = quoted(&f.directory.join("journal")),
         keys = quoted(&f.directory.join("keys")),

@@ -30,15 +30,15 @@ const START_MS: u64 = 5_000;
 
 /// A gate that is ready.
 #[derive(Debug)]
-pub(super) struct Gate {
-    pub(super) process: Process,
-    pub(super) target: Target,
+pub(crate) struct Gate {
+    pub(crate) process: Process,
+    pub(crate) target: Target,
     pub(super) admin: Target,
     pub(super) token_file: PathBuf,
     pub(super) policy: PathBuf,
-    pub(super) journal: PathBuf,
+    pub(crate) journal: PathBuf,
     /// When the crowd has to start for the sale to open at the scenario's minute.
-    pub(super) crowd_starts: Instant,
+    pub(crate) crowd_starts: Instant,
 }
 
 /// Starts the shop on a free port; `own` is this program.
@@ -56,44 +56,74 @@ pub(super) async fn account(shop: &Target) -> Result<Stats, DemoError> {
     serde_json::from_slice(&body).map_err(|e| DemoError::Account(e.to_string()))
 }
 
-/// Writes the policy, starts the gate, waits until it is ready.
+/// Where a gate will be, and when its sale opens.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) token_file: PathBuf,
+    pub(crate) opens_unix_ms: u64,
+}
+
+/// Writes the demo's policy, starts the gate, waits until it is ready.
 pub(super) async fn gate(options: &DemoOptions, shop: &Target, capacity_per_s: f64, beacon: &Relay) -> Result<Gate, DemoError> {
     let directory = options.out.canonicalize().map_err(|e| DemoError::io(format!("opening {}", options.out.display()), e))?;
+    let shop: SocketAddr = shop.authority().parse().map_err(|_| DemoError::Silent { name: "shop" })?;
+    let written = |place: &Place| {
+        policy(&PolicyFacts {
+            listen: place.listen,
+            admin: place.admin,
+            token_file: &place.token_file,
+            directory: &directory,
+            shop,
+            stock: options.shop.stock,
+            capacity_per_s,
+            opens_unix_ms: place.opens_unix_ms,
+            draw: options.scenario.freezes_at.map(|freezes_at| DrawFacts {
+                freeze_before_s: (options.scenario.opens_at.ms() - freezes_at.ms()) / 1_000,
+                source: &beacon.source,
+                relay: beacon.address,
+            }),
+        })
+    };
+    launch(&options.gate, &directory, "drop-day.yaml", options.scenario.opens_at.ms(), written).await
+}
+
+/// Starts a gate with a policy whose sale opens so long after the crowd starts, waits until it is ready. What an earlier gate left
+/// in the directory is gone then.
+pub(crate) async fn launch(
+    program: &Path,
+    directory: &Path,
+    name: &str,
+    opens_ms: u64,
+    policy: impl Fn(&Place) -> String,
+) -> Result<Gate, DemoError> {
     for old in ["journal", "keys", "state", "draw"] {
         drop(std::fs::remove_dir_all(directory.join(old)));
     }
     let token_file = directory.join("admin.token");
     write_secret(&token_file).map_err(|e| DemoError::io(format!("writing {}", token_file.display()), e))?;
-    let shop_address: SocketAddr = shop.authority().parse().map_err(|_| DemoError::Silent { name: "shop" })?;
-    let (listen, admin) = (free_address()?, free_address()?);
     // Policies are written in whole seconds.
-    let opens_unix_ms = (crate::unix_ms() + options.scenario.opens_at.ms() + START_MS).div_ceil(1_000) * 1_000;
-    let crowd_starts_in = opens_unix_ms - options.scenario.opens_at.ms() - crate::unix_ms();
+    let opens_unix_ms = (crate::unix_ms() + opens_ms + START_MS).div_ceil(1_000) * 1_000;
+    let crowd_starts_in = opens_unix_ms - opens_ms - crate::unix_ms();
     let crowd_starts = Instant::now() + Duration::from_millis(crowd_starts_in);
-    let facts = PolicyFacts {
-        listen,
-        admin,
-        token_file: &token_file,
-        directory: &directory,
-        shop: shop_address,
-        stock: options.shop.stock,
-        capacity_per_s,
-        opens_unix_ms,
-        draw: options.scenario.freezes_at.map(|freezes_at| DrawFacts {
-            freeze_before_s: (options.scenario.opens_at.ms() - freezes_at.ms()) / 1_000,
-            source: &beacon.source,
-            relay: beacon.address,
-        }),
-    };
-    let file = directory.join("drop-day.yaml");
-    std::fs::write(&file, policy(&facts)).map_err(|e| DemoError::io(format!("writing {}", file.display()), e))?;
+    let place = Place { listen: free_address()?, admin: free_address()?, token_file, opens_unix_ms };
+    let file = directory.join(name);
+    std::fs::write(&file, policy(&place)).map_err(|e| DemoError::io(format!("writing {}", file.display()), e))?;
     let log = directory.join("gate.log");
     let args = ["serve".to_owned(), "--policy".to_owned(), file.display().to_string()];
-    let mut process = Process::start("gate", &options.gate, &args, &log)?;
-    let admin = Target::at(admin).map_err(|e| DemoError::Account(e.to_string()))?;
+    let mut process = Process::start("gate", program, &args, &log)?;
+    let admin = Target::at(place.admin).map_err(|e| DemoError::Account(e.to_string()))?;
     ready(&mut process, &admin, &log).await?;
-    let target = Target::at(listen).map_err(|e| DemoError::Account(e.to_string()))?;
-    Ok(Gate { process, target, admin, token_file, policy: file, journal: directory.join("journal"), crowd_starts })
+    let target = Target::at(place.listen).map_err(|e| DemoError::Account(e.to_string()))?;
+    let journal = directory.join("journal");
+    Ok(Gate { process, target, admin, token_file: place.token_file, policy: file, journal, crowd_starts })
+}
+
+/// As policies write instants.
+pub(crate) fn utc(unix_ms: u64) -> String {
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(unix_ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The admin API's token, for nobody else to read.

@@ -94,6 +94,7 @@ pub(super) fn shoppers(name: String, ends_at: Span, count: f64, arrivals: Vec<Wa
         opens_at: Span(0),
         freezes_at: None,
         ends_at,
+        spread: false,
         people: People {
             count: count.round() as u32,
             arrivals,

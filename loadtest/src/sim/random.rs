@@ -95,7 +95,7 @@ fn scenario(rng: &mut ChaCha8Rng) -> Scenario {
         Bots::SlowAndLow(squad(rng)),
     ];
     let (opens_at, ends_at) = (Span::secs(opens_s), Span::secs(ends_s));
-    Scenario { name: "random".into(), freezes_at: None, opens_at, ends_at, people, bots }
+    Scenario { name: "random".into(), freezes_at: None, opens_at, ends_at, spread: false, people, bots }
 }
 
 fn admission(rng: &mut ChaCha8Rng) -> Admission {

@@ -1,5 +1,5 @@
-//! Making the model that comes with the program: real logs and made-up sales, replayed through the one list of features, into
-//! a small network with a card that says how it was made and how it did on what it had never seen.
+//! Making the model that comes with the program: real logs, captured sales and made-up ones, replayed through the one list of
+//! features, into a small network with a card that says how it was made and how it did on what it had never seen.
 
 use std::{path::Path, sync::Arc};
 
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{
     Sample,
+    data::{self, Options},
     evaluate::figures,
     logs,
     mlp::{self, Mlp, NETS, WIDTH},
@@ -29,6 +30,13 @@ pub const SEED: u64 = 2026;
 /// The log whose visits train, and the one kept for the test.
 const LOGS: [&str; 2] = ["zanbil_shop_10k.log", "semicomplete_10k.log"];
 
+/// Captures, as `make capture` leaves them in folders: those that train, and the one kept for the test.
+const CAPTURES: [&str; 2] = ["1", "3"];
+const CAPTURE_TEST: &str = "2";
+
+/// Families of captured programs that are never trained on: a true browser in a script's hand, and a library with all its disguises.
+const CAPTURED_STRANGERS: [&str; 3] = ["chromium", "httpx", "httpx-disguised"];
+
 /// Made-up worlds to train on, to stop and calibrate by, and to test on.
 const WORLDS: [u64; 3] = [40, 10, 12];
 
@@ -37,13 +45,15 @@ const WORLDS: [u64; 3] = [40, 10, 12];
 const FPR_TARGETS: [f64; 2] = [0.004, 0.01];
 
 /// Share of each group in training, whatever its size. What is left is spread over nothing: sums need not be 1.
-const SHARES: [(&str, f64); 11] = [
-    ("people", 0.28),
-    ("people_who_reload", 0.10),
-    ("people_of_shared_networks", 0.12),
+const SHARES: [(&str, f64); 13] = [
+    ("people", 0.22),
+    ("people_who_reload", 0.08),
+    ("people_of_shared_networks", 0.10),
     ("people_without_cookies", 0.05),
     ("log_people", 0.18),
     ("log_programs", 0.08),
+    ("captured_people", 0.12),
+    ("captured_programs", 0.12),
     ("plain_script", 0.05),
     ("header_copier", 0.06),
     ("many_addresses", 0.05),
@@ -56,12 +66,14 @@ struct Sets {
     check: Vec<Sample>,
     test: Vec<Sample>,
     site: Vec<Sample>,
+    captured: Vec<Sample>,
     lines: [usize; 2],
 }
 
-/// Trains, evaluates and writes `bots-2.onnx` and its card. `data` holds `weblogs/`. Deterministic for a seed.
-pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, ModelError> {
-    let mut sets = gather(data, seed)?;
+/// Trains, evaluates and writes `bots-2.onnx` and its card. `data` holds `weblogs/`, `captures` the folders of captures.
+/// Deterministic for a seed.
+pub fn train_builtin(data: &Path, captures: &Path, out: &Path, seed: u64) -> Result<ModelCard, ModelError> {
+    let mut sets = gather(data, captures, seed)?;
     weigh(&mut sets.train);
     weigh(&mut sets.check);
     let (train, check) = (Part::of(sets.train.iter()), Part::of(sets.check.iter()));
@@ -80,7 +92,7 @@ pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, Mo
         baseline: baseline(sets.train.iter()),
         made_by: json!({
             "code": "models/src/bots/builtin.rs: train_builtin",
-            "command": "cargo run -p tidegate-models --example train_bots -- DATA models/artifacts",
+            "command": "cargo run -p tidegate-models --example train_bots -- DATA .capture models/artifacts",
             "seed": seed,
             "network": format!("{N}-{WIDTH}-1: dense, ReLU, sigmoid; the mean of {NETS} nets; standardisation and calibration folded into the weights"),
             "epochs": fit.epochs,
@@ -91,6 +103,8 @@ pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, Mo
                 "labels": "self-declared: crawlers and tools are programs, browsers people; User-Agent hidden from the features",
                 "source": "Zanbil.ir access log, Harvard Dataverse, CC0" }],
             "made_up": { "worlds": WORLDS[0], "families": Family::ALL.map(Family::name).iter().filter(|n| **n != Family::HELD_OUT.name()).collect::<Vec<_>>() },
+            "captured": { "command": "make capture", "use": "two captures of three train; the third and these families never do",
+                "families_never_trained_on": CAPTURED_STRANGERS },
             "visits": sets.train.len(),
             "missing_facts": "hidden at random, alike for people and programs, so that 0 argues for neither",
         }),
@@ -105,8 +119,8 @@ pub fn train_builtin(data: &Path, out: &Path, seed: u64) -> Result<ModelCard, Mo
     Ok(card)
 }
 
-fn gather(data: &Path, seed: u64) -> Result<Sets, ModelError> {
-    let load = |name: &str| logs::read(&data.join("weblogs").join(name)).map(|(lines, _)| lines);
+fn gather(data_folder: &Path, captures: &Path, seed: u64) -> Result<Sets, ModelError> {
+    let load = |name: &str| logs::read(&data_folder.join("weblogs").join(name)).map(|(lines, _)| lines);
     let (shop, site) = (load(LOGS[0])?, load(LOGS[1])?);
     let (mut train, mut check) = (vec![], vec![]);
     let (people, programs): (Arc<str>, Arc<str>) = ("log_people".into(), "log_programs".into());
@@ -115,6 +129,15 @@ fn gather(data: &Path, seed: u64) -> Result<Sets, ModelError> {
         let part = if sample.network.is_multiple_of(5) { &mut check } else { &mut train };
         part.push(Sample { family, ..sample });
     }
+    for name in CAPTURES {
+        let (people, programs): (Arc<str>, Arc<str>) = ("captured_people".into(), "captured_programs".into());
+        for sample in captured(captures, name)?.into_iter().filter(|s| !CAPTURED_STRANGERS.contains(&&*s.family)) {
+            let family = if sample.bot { &programs } else { &people }.clone();
+            let part = if sample.network.is_multiple_of(5) { &mut check } else { &mut train };
+            part.push(Sample { family, ..sample });
+        }
+    }
+    let captured = captured(captures, CAPTURE_TEST)?;
     let known: Vec<Family> = Family::ALL.into_iter().filter(|f| *f != Family::HELD_OUT).collect();
     let worlds = |from: u64, n: u64, families: &[Family]| -> Vec<Sample> {
         (from..from + n).flat_map(|i| traces::world(seed.wrapping_mul(1_000_003).wrapping_add(i), families, "world")).collect()
@@ -124,7 +147,15 @@ fn gather(data: &Path, seed: u64) -> Result<Sets, ModelError> {
     let test = worlds(2000, WORLDS[2], &Family::ALL);
     let lines = [shop.len(), site.len()];
     let site = logs::replay(&site, "other_site");
-    Ok(Sets { train, check, test, site, lines })
+    Ok(Sets { train, check, test, site, captured, lines })
+}
+
+fn captured(captures: &Path, name: &str) -> Result<Vec<Sample>, ModelError> {
+    let folder = captures.join(name);
+    let options = Options { labels: Some(folder.join("labels.csv")), ..Options::default() };
+    let journal = folder.join("journal");
+    let read = data::read(&[journal.display().to_string()], &options);
+    Ok(read.map_err(|e| ModelError::Unfit { path: journal, why: e.to_string() })?.samples)
 }
 
 fn weigh(samples: &mut [Sample]) {
@@ -174,7 +205,13 @@ fn metrics(mlp: &Mlp, sets: &Sets) -> serde_json::Value {
             of(&sets.test, &|s| &*s.family == *slice || (s.bot && &*s.family != Family::HELD_OUT.name())),
         );
     }
+    let captured = |family: &str| of(&sets.captured, &|s| !s.bot || &*s.family == family);
+    let strangers: serde_json::Map<_, _> = CAPTURED_STRANGERS.iter().map(|f| ((*f).into(), captured(f))).collect();
+    let trained_on = |s: &Sample| !CAPTURED_STRANGERS.contains(&&*s.family);
     json!({
+        "another_capture_known_families": of(&sets.captured, &trained_on),
+        "another_capture_first_visit_only": of(&sets.captured, &|s| trained_on(s) && s.visit == 1),
+        "another_capture_families_never_trained_on": strangers,
         "new_worlds_known_families": of(&sets.test, &|s| &*s.family != Family::HELD_OUT.name()),
         "new_worlds_first_visit_only": of(&sets.test, &|s| &*s.family != Family::HELD_OUT.name() && s.visit == 1),
         "new_worlds_from_fourth_visit": of(&sets.test, &|s| &*s.family != Family::HELD_OUT.name() && s.visit >= 4),

@@ -1,0 +1,213 @@
+//! A labelled crowd: made-up people and scalpers, and real programs, at one gate; its journal, and whose visits were whose.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitCode, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full};
+use serde::Deserialize;
+use tidegate_filters::Row;
+use tidegate_models::{
+    journal,
+    tune::{Label, Labels},
+};
+
+use crate::{
+    crowd::{Crowd, Kind, Scenario},
+    demo::stage::{self, Gate},
+    live::{self, Progress, Target},
+    shop::ShopSettings,
+};
+
+/// A request to this path, at the end, tells whose an address was.
+const MARK: &str = "/capture/was/";
+const PEOPLE: &str = "people";
+
+/// Arguments of `capture`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  tidegate-loadtest capture --gate target/release/tidegate --out .capture --seed 1\n  \
+    tidegate train bots --from .capture/journal --labels .capture/labels.csv --hold-out family --out bots.onnx")]
+pub struct CaptureArgs {
+    /// The gate's program.
+    #[arg(long)]
+    gate: PathBuf,
+    /// Directory for the journal, labels.csv and logs; a journal that is there makes room.
+    #[arg(long, default_value = ".capture")]
+    out: PathBuf,
+    /// Seed of everybody. Programs are real, so their times are only alike.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// capture, or the path of a scenario file.
+    #[arg(long, default_value = "capture")]
+    scenario: String,
+    /// What drives the real programs, and the Python it runs with.
+    #[arg(long, default_value = "loadtest/capture/clients.py")]
+    clients: PathBuf,
+    /// Python, with what it has of requests, httpx, aiohttp and selenium.
+    #[arg(long, default_value = "python3")]
+    python: PathBuf,
+}
+
+/// What the clients' program writes.
+#[derive(Debug, Default, Deserialize)]
+struct Clients {
+    families: BTreeMap<String, String>,
+    notes: Vec<String>,
+}
+
+/// Captures, labels, and tells what there is.
+pub async fn run(args: &CaptureArgs, say: fn(&str)) -> anyhow::Result<ExitCode> {
+    let gate = args.gate.canonicalize().with_context(|| format!("{} is not there; build it first", args.gate.display()))?;
+    let scenario = Scenario::load(&args.scenario)?;
+    std::fs::create_dir_all(&args.out).with_context(|| format!("making {}", args.out.display()))?;
+    let own = std::env::current_exe().context("finding this program")?;
+    // Stock, pool and work are not what is looked at here.
+    let settings = ShopSettings { pool: 32, work_ms: 5, checkout_ms: 10, stock: 1_000_000, ..ShopSettings::default() };
+    let (shop, shop_target) = stage::shop(&own, &settings).await?;
+    let gate = start(&gate, &args.out, &shop_target, &scenario).await?;
+    say(&format!(
+        "{} s of {}: {} people, {} squads of scalpers, and the programs that are installed",
+        scenario.ends_at.ms() / 1_000,
+        scenario.name,
+        scenario.people.count,
+        scenario.bots.len()
+    ));
+    let (_, clients) = tokio::join!(
+        live::run(&scenario, args.seed, &gate.target, Arc::new(Progress::default())),
+        real_programs(args, &gate.target, &scenario),
+    );
+    let clients = clients?;
+    let families = families(&Crowd::new(&scenario, args.seed), &clients);
+    mark(&gate.target, &families).await?;
+    gate.process.stop(Duration::from_secs(15)).await?;
+    shop.stop(Duration::from_secs(5)).await?;
+    let (labels, table) = label(&gate.journal, &families)?;
+    let file = args.out.join("labels.csv");
+    labels.write(&file)?;
+    clients.notes.iter().for_each(|n| say(&format!("note: {n}")));
+    say(&table);
+    say(&format!(
+        "{} visitors labelled in {}\ntidegate train bots --from {} --labels {} --hold-out family",
+        labels.len(),
+        file.display(),
+        gate.journal.display(),
+        file.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(program: &Path, out: &Path, shop: &Target, scenario: &Scenario) -> anyhow::Result<Gate> {
+    let out = out.canonicalize().with_context(|| format!("opening {}", out.display()))?;
+    let shop: SocketAddr = shop.authority().parse().context("the shop's address")?;
+    let quoted = |p: &Path| serde_json::Value::from(p.display().to_string()).to_string();
+    let policy = |place: &stage::Place| {
+        format!(
+            "version: 1
+listen: [ {{ address: {listen} }} ]
+admin: {{ address: {admin}, token_file: {token} }}
+trusted_proxies: [127.0.0.1/32]
+shop: {{ upstreams: [ {{ address: {shop} }} ], reports_sales_by: {{ header: Tidegate-Sold }} }}
+routes:
+  - {{ name: assets, match: {{ prefix: /static/ }}, filters: none }}
+  - {{ name: marks, match: {{ prefix: {MARK} }} }}
+  - {{ name: shop, match: {{ prefix: / }} }}
+filters:
+  - bot_gate: {{ model: builtin, to_the_back_at: 0.85, when_unscored: wait, shadow: true }}
+  - waiting_room: {{ room: drop, routes: [shop] }}
+rooms: [ {{ name: drop, seats: {{ max: 10000 }}, admission: {{ fixed: 200/s }} }} ]
+sales: [ {{ name: drop, room: drop, prequeue_opens_at: {prequeue}, opens_at: {opens}, closes_at: {closes} }} ]
+journal: {{ directory: {journal} }}
+keys: {{ directory: {keys} }}
+",
+            listen = place.listen,
+            admin = place.admin,
+            token = quoted(&place.token_file),
+            prequeue = stage::utc(place.opens_unix_ms.saturating_sub(600_000)),
+            opens = stage::utc(place.opens_unix_ms),
+            closes = stage::utc(place.opens_unix_ms + 3_600_000),
+            journal = quoted(&out.join("journal")),
+            keys = quoted(&out.join("keys")),
+        )
+    };
+    let gate = stage::launch(program, &out, "capture.yaml", scenario.opens_at.ms(), policy).await?;
+    tokio::time::sleep_until(gate.crowd_starts).await;
+    Ok(gate)
+}
+
+/// The real programs, as a program of their own.
+async fn real_programs(args: &CaptureArgs, target: &Target, scenario: &Scenario) -> anyhow::Result<Clients> {
+    let told = args.out.join("clients.json");
+    let mut command = tokio::process::Command::new(&args.python);
+    command.arg(&args.clients).arg(target.to_string());
+    command.args(["--seconds", &(scenario.ends_at.ms() / 1_000).to_string(), "--seed", &args.seed.to_string(), "--addresses"]);
+    command.arg(&told).stdin(Stdio::null()).kill_on_drop(true);
+    let status = command.status().await.with_context(|| format!("starting {}", args.python.display()))?;
+    if !status.success() {
+        bail!("{} ended with {status}; its words are above", args.clients.display());
+    }
+    let text = std::fs::read(&told).with_context(|| format!("reading {}", told.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("reading {}", told.display()))
+}
+
+/// Whose address is whose.
+fn families(crowd: &Crowd, clients: &Clients) -> BTreeMap<String, String> {
+    let mut all = clients.families.clone();
+    for visitor in &crowd.visitors {
+        let family = if visitor.kind() == Kind::Person { PEOPLE } else { visitor.kind().name() };
+        all.extend(visitor.addresses().iter().map(|a| (a.to_string(), family.to_owned())));
+    }
+    all
+}
+
+/// One request from each address says whose it was; the journal knows addresses only by their hashes.
+async fn mark(target: &Target, families: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let client = live::client();
+    for (address, family) in families {
+        let uri = format!("{target}{MARK}{family}");
+        let request = hyper::Request::get(&uri).header("x-forwarded-for", address).body(Full::new(Bytes::new()))?;
+        let answer = client.request(request).await.with_context(|| format!("telling {uri}"))?;
+        answer.into_body().collect().await.with_context(|| format!("telling {uri}"))?;
+    }
+    Ok(())
+}
+
+/// Labels by visitor, and a table of what there is of whom.
+fn label(directory: &Path, families: &BTreeMap<String, String>) -> anyhow::Result<(Labels, String)> {
+    let mut rows: Vec<Row> = vec![];
+    for file in journal::list(directory)? {
+        rows.extend(journal::read(&file)?);
+    }
+    let was = |row: &Row| row.path.strip_prefix(MARK).map(str::to_owned);
+    let networks: BTreeMap<u64, String> = rows.iter().filter_map(|r| Some((r.network, was(r)?))).collect();
+    let mut visitors: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, (BTreeSet<u64>, usize)> = BTreeMap::new();
+    for row in rows.iter().filter(|r| r.visitor != 0 && was(r).is_none()) {
+        let Some(family) = networks.get(&row.network) else { continue };
+        visitors.entry(row.visitor).or_default().insert(family);
+        let count = counts.entry(family).or_default();
+        count.0.insert(row.visitor);
+        count.1 += 1;
+    }
+    let mut labels = Labels::default();
+    // A visitor of two families would be a bug of the capture; it teaches nothing.
+    for (visitor, of) in visitors.iter().filter(|(_, of)| of.len() == 1) {
+        let family = of.first().copied().unwrap_or_default();
+        let label = if family == PEOPLE { Label::Person } else { Label::Program };
+        labels.set_with(*visitor, label, "captured", if family == PEOPLE { "" } else { family });
+    }
+    let known: BTreeSet<&String> = families.values().collect();
+    let mut table = format!("{:<22}{:>10}{:>10}\n", "", "visitors", "visits");
+    for family in known {
+        let (seen, visits) = counts.get(family.as_str()).map_or((0, 0), |(v, n)| (v.len(), *n));
+        table += &format!("{family:<22}{seen:>10}{visits:>10}\n");
+    }
+    Ok((labels, table))
+}
