@@ -61,6 +61,13 @@ fn who_is_refused_can_quote_a_reference_and_thresholds_are_tried_on_the_journal(
     let nobody = json(&run(&["bots", "what-if", "--from", &journal, "--refuse-at", "1", "--json"]));
     assert_eq!(nobody["what_if"]["would"]["refuse"], 0);
     assert_eq!(run(&["bots", "what-if", "--from", &journal]).status.code(), Some(2), "no threshold");
+    let file = dir.path().join("policy.yaml").display().to_string();
+    std::fs::write(&file, policy.replace("{shop}", "127.0.0.1:1")).unwrap();
+    let by_route = json(&run(&["bots", "what-if", "--from", &journal, "--policy", &file, "--json"]));
+    let would = &by_route["what_if"]["would"];
+    assert_eq!((&would["refuse"], &by_route["thresholds"][1]["routes"][0]), (&2.into(), &"unsure".into()), "{by_route}");
+    let words = text(&run(&["bots", "what-if", "--from", &journal, "--policy", &file, "--throttle-to", "7/min"]));
+    assert!(words.contains("with: challenge from 0.000001 on unsure"), "{words}");
 
     let labels = dir.path().join("labels.csv").display().to_string();
     let queue = json(&run(&["bots", "label", "--from", &journal, "--labels", &labels, "--json"]));
@@ -71,6 +78,11 @@ fn who_is_refused_can_quote_a_reference_and_thresholds_are_tried_on_the_journal(
     );
     let wrong = run(&["bots", "label", "--labels", &labels, "--set", "12=person"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong));
-    let curve = json(&run(&["bots", "curve", "--from", &journal, "--labels", &labels, "--json"]));
+    let page = dir.path().join("curve.html").display().to_string();
+    let curve =
+        json(&run(&["bots", "curve", "--from", &journal, "--labels", &labels, "--policy", &file, "--json", "--html", &page]));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert_eq!((page.matches("<svg").count(), page.contains("cannot be drawn")), (2, false), "{page}");
+    assert!(page.contains("class=\"best\"><td>0.99</td>"), "where the policy acts: {page}");
     assert_eq!((&curve["people"], &curve["programs"]), (&1.into(), &1.into()));
 }

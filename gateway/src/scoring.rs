@@ -100,7 +100,8 @@ fn gate(policy: &Policy) -> Option<&BotGateSettings> {
     gates(policy).next()
 }
 
-fn gates(policy: &Policy) -> impl Iterator<Item = &BotGateSettings> {
+/// All of a policy.
+pub(crate) fn gates(policy: &Policy) -> impl Iterator<Item = &BotGateSettings> {
     policy.filters.iter().filter_map(|f| match f {
         FilterSettings::BotGate(g) => Some(g),
         _ => None,

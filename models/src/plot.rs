@@ -16,6 +16,9 @@ const POINTS_MAX: usize = 2_000;
 /// Points of a scatter plot.
 const DOTS_MAX: usize = 3_000;
 
+/// What lines and bands have.
+pub type Colour = RGBColor;
+
 /// Blue.
 pub const BLUE: RGBColor = RGBColor(0, 114, 178);
 /// Orange.

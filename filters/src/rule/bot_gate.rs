@@ -73,12 +73,11 @@ pub struct ChallengeWork {
 impl BotGateSettings {
     /// What throttled visitors may do.
     fn quota(&self) -> VisitorRateSettings {
-        let in_five_s = u64::from(self.throttle_to.events) * 5_000 / u64::from(self.throttle_to.per_ms.max(1));
         VisitorRateSettings {
             name: format!("throttled:{}", self.routes.join(",")),
             key: RateKey::Visitor,
             rate: self.throttle_to,
-            burst: u32::try_from(in_five_s).unwrap_or(u32::MAX).max(2),
+            burst: throttle_burst(self.throttle_to),
             keys_max: THROTTLED_MAX,
             ipv6_prefix: 64,
             on_missing_key: OnMissingKey::Shared,
@@ -97,8 +96,17 @@ fn builtin() -> String {
     "builtin".into()
 }
 
+/// How fast a throttled visitor may go on where the policy does not say.
+pub const THROTTLE_TO: Rate = Rate { events: 10, per_ms: 60_000 };
+
 fn throttle_to() -> Rate {
-    Rate { events: 10, per_ms: 60_000 }
+    THROTTLE_TO
+}
+
+/// How many visits of a throttled visitor may come at once.
+pub fn throttle_burst(rate: Rate) -> u32 {
+    let in_five_s = u64::from(rate.events) * 5_000 / u64::from(rate.per_ms.max(1));
+    u32::try_from(in_five_s).unwrap_or(u32::MAX).max(2)
 }
 
 fn deadline() -> crate::units::Span {

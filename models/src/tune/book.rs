@@ -8,10 +8,10 @@ use tidegate_filters::{
     seats::queue::{Lane, Place},
 };
 
-use super::what_if::Act;
+use super::gates::{Act, Gates, Spent};
 use crate::features::FEATURES;
 
-/// Most visitors remembered, at about 250 bytes each; later ones are counted, not judged.
+/// Most visitors remembered, at about 280 bytes each; later ones are counted, not judged.
 pub const VISITORS_MAX: usize = 2_000_000;
 /// A network with so many visitors is shared: an office, a school, a mobile carrier.
 const SHARED_FROM: u32 = 8;
@@ -34,13 +34,19 @@ pub const SLICES: [&str; 9] = [
 pub struct Visitor {
     /// Keyed hash, as in the journal.
     pub id: u64,
-    /// Keyed hash of the network of its highest score.
+    /// Keyed hash of the network of the visit that tells most.
     pub network: u64,
     /// Scored visits.
     pub visits: u32,
     /// Highest score.
     pub score: f32,
-    /// The decision with that score.
+    /// What the gates would do to it: the strongest of all its visits.
+    pub would: Act,
+    /// They would send it to the back or away.
+    pub leaves: bool,
+    /// The score with which they would; the highest where there are several.
+    pub decisive: f32,
+    /// The decision with that one.
     pub reference: Reference,
     /// Its reasons, as in the journal.
     pub reasons: String,
@@ -51,6 +57,7 @@ pub struct Visitor {
     /// The strongest thing the score did to it when it happened.
     pub was: Act,
     seen: u16,
+    spent: Spent,
 }
 
 impl Visitor {
@@ -66,6 +73,7 @@ pub type Rescore<'a> = dyn Fn(&[f32]) -> Option<f32> + 'a;
 /// All visitors of a journal.
 #[derive(Debug, Default)]
 pub struct Book {
+    gates: Gates,
     by_id: HashMap<u64, Visitor>,
     /// Visits with a score.
     pub scored: u64,
@@ -76,6 +84,11 @@ pub struct Book {
 }
 
 impl Book {
+    /// Judges by these gates.
+    pub fn new(gates: Gates) -> Book {
+        Book { gates, ..Book::default() }
+    }
+
     /// Takes a row. `rescore` gives the score of another model; `None`: the row's own counts.
     pub fn take(&mut self, row: &Row, rescore: Option<&Rescore<'_>>) {
         if row.visitor == 0 || (row.class.is_empty() && row.features.is_empty()) {
@@ -100,17 +113,24 @@ impl Book {
             network: row.network,
             visits: 0,
             score: -1.0,
+            would: Act::Nothing,
+            leaves: false,
+            decisive: -1.0,
             reference: Reference::of(row),
             reasons: String::new(),
             sold: 0,
             joined: None,
             was: Act::Nothing,
             seen: 0,
+            spent: Spent::default(),
         });
         visitor.visits += 1;
         visitor.seen |= shown(&row.features);
-        if score > visitor.score {
-            visitor.score = score;
+        visitor.score = visitor.score.max(score);
+        let would = self.gates.act(&row.route, score, &mut visitor.spent, row.at_ms);
+        visitor.leaves |= matches!(would, Act::SlowLane | Act::Refuse);
+        if (would, score) > (visitor.would, visitor.decisive) {
+            (visitor.would, visitor.decisive) = (would, score);
             visitor.network = row.network;
             visitor.reference = Reference::of(row);
             visitor.reasons.clone_from(&row.score_reasons);
@@ -148,6 +168,7 @@ impl Book {
 fn acted(row: &Row) -> Act {
     match (row.reason, row.class) {
         (Some(Reason::ScoreRefuse), _) => Act::Refuse,
+        (Some(Reason::ScoreThrottle), _) => Act::Throttle,
         (Some(Reason::ScoreChallenge), _) => Act::Challenge,
         (_, "suspect") => Act::SlowLane,
         _ => Act::Nothing,

@@ -4,6 +4,7 @@
 mod book;
 mod curve;
 mod explain;
+mod gates;
 mod labels;
 mod queue;
 mod what_if;
@@ -12,9 +13,10 @@ pub use self::{
     book::{Book, Rescore, SLICES, VISITORS_MAX, Visitor, shown},
     curve::{Curve, Point, curve},
     explain::{Explained, Explainer, Reason},
+    gates::{Act, GateAt, Gates, Thresholds},
     labels::{LABELS_MAX, Label, LabelError, Labels, visitor},
     queue::{Candidate, queue},
-    what_if::{Act, Counts, Example, Slice, Thresholds, WhatIf, what_if},
+    what_if::{Counts, Example, Slice, WhatIf, what_if},
 };
 
 #[cfg(test)]

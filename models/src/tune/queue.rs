@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use super::{book::Visitor, labels::Labels, what_if::Thresholds};
+use super::{
+    book::Visitor,
+    gates::{Act, Gates},
+    labels::Labels,
+};
 
 /// A visitor worth a look.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -11,7 +15,7 @@ pub struct Candidate {
     pub visitor: String,
     /// For `tidegate bots explain`.
     pub reference: String,
-    /// Highest score.
+    /// The score that does most to it.
     pub score: f32,
     /// Scored visits.
     pub visits: u32,
@@ -24,9 +28,9 @@ pub struct Candidate {
 }
 
 /// The `n` most worth it, without a label, at most one of ten from the same network: one office must not be the whole list.
-pub fn queue(visitors: &[Visitor], labels: &Labels, thresholds: &Thresholds, n: usize) -> Vec<Candidate> {
+pub fn queue(visitors: &[Visitor], labels: &Labels, gates: &Gates, n: usize) -> Vec<Candidate> {
     let mut all: Vec<(f64, &Visitor, &'static str)> =
-        visitors.iter().filter(|v| labels.get(v.id).is_none()).map(|v| worth(v, thresholds)).collect();
+        visitors.iter().filter(|v| labels.get(v.id).is_none()).map(|v| worth(v, gates)).collect();
     all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
     let a_network_max = (n / 10).max(1);
     let mut networks = std::collections::HashMap::new();
@@ -40,15 +44,14 @@ pub fn queue(visitors: &[Visitor], labels: &Labels, thresholds: &Thresholds, n: 
 }
 
 /// Nats of distance to the nearest threshold count down; visits count up, slowly.
-fn worth<'a>(v: &'a Visitor, thresholds: &Thresholds) -> (f64, &'a Visitor, &'static str) {
+fn worth<'a>(v: &'a Visitor, gates: &Gates) -> (f64, &'a Visitor, &'static str) {
     let logit = |p: f32| {
         let p = f64::from(p).clamp(1e-6, 1.0 - 1e-6);
         (p / (1.0 - p)).ln()
     };
-    let near = thresholds.set().chain([0.5]).map(|t| (logit(v.score) - logit(t)).abs()).fold(f64::INFINITY, f64::min);
+    let near = gates.set().chain([0.5]).map(|t| (logit(v.decisive) - logit(t)).abs()).fold(f64::INFINITY, f64::min);
     let weight = (1.0 + f64::from(v.visits)).ln();
-    let touched = thresholds.set().any(|t| v.score >= t);
-    match (v.sold > 0, touched) {
+    match (v.sold > 0, v.would > Act::Nothing) {
         (true, true) => (10.0 + weight / (1.0 + near), v, "a buyer whom the score would touch"),
         _ => (weight / (1.0 + near), v, "its score is near a threshold"),
     }
@@ -58,7 +61,7 @@ fn candidate(v: &Visitor, why: &'static str) -> Candidate {
     Candidate {
         visitor: format!("{:016x}", v.id),
         reference: v.reference.to_string(),
-        score: v.score,
+        score: v.decisive,
         visits: v.visits,
         sold: v.sold,
         why,

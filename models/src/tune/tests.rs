@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use tidegate_filters::{
-    Reason as Why, Row, Score,
+    Rate, Reason as Why, Row, Score,
     reference::Reference,
     rule::bot_gate::Runtime,
     seats::queue::{Lane, Place},
@@ -21,12 +21,22 @@ fn row(visitor: u64, mono_ns: u64, score: f32) -> Row {
 }
 
 fn book(rows: &[Row]) -> Vec<Visitor> {
-    let mut book = Book::default();
+    judged(rows, &Gates::everywhere(AT))
+}
+
+fn judged(rows: &[Row], gates: &Gates) -> Vec<Visitor> {
+    let mut book = Book::new(gates.clone());
     rows.iter().for_each(|r| book.take(r, None));
     book.close()
 }
 
-const AT: Thresholds = Thresholds { challenge_at: Some(0.7), to_the_back_at: Some(0.85), refuse_at: Some(0.95) };
+const AT: Thresholds = Thresholds {
+    challenge_at: Some(0.7),
+    to_the_back_at: Some(0.85),
+    throttle_at: None,
+    throttle_to: Rate { events: 10, per_ms: 60_000 },
+    refuse_at: Some(0.95),
+};
 
 #[test]
 fn a_visitor_is_its_highest_score_and_what_became_of_it() {
@@ -49,15 +59,51 @@ fn what_if_counts_who_fares_worse_and_names_buyers_first() {
     let mut front = row(2, 2, 0.97);
     (front.class, front.joined, front.place) = ("human", true, 9);
     let refused = Row { reason: Some(Why::ScoreRefuse), ..row(3, 3, 0.99) };
-    let all = book(&[Row { class: "human", ..buyer }, front, refused, row(4, 4, 0.1), Row { class: "human", ..row(5, 5, 0.75) }]);
-    let answer = what_if(&all, &AT, 2);
+    let rows = [Row { class: "human", ..buyer }, front, refused, row(4, 4, 0.1), Row { class: "human", ..row(5, 5, 0.75) }];
+    let answer = what_if(&book(&rows), 2);
     assert_eq!(answer.was, Counts { nothing: 4, refuse: 1, ..Counts::default() });
-    assert_eq!(answer.would, Counts { nothing: 1, challenge: 1, slow_lane: 1, refuse: 2 });
+    assert_eq!(answer.would, Counts { nothing: 1, challenge: 1, slow_lane: 1, throttle: 0, refuse: 2 });
     assert_eq!((answer.worse, answer.worse_buyers, answer.milder, answer.front_places), (3, [1, 1], 0, [1, 1]));
     let named: Vec<_> = answer.examples.iter().map(|e| (e.visitor.as_str(), e.would)).collect();
     assert_eq!(named, [("0000000000000001", Act::SlowLane), ("0000000000000002", Act::Refuse)]);
-    let milder = what_if(&all, &Thresholds::default(), 0);
+    let milder = what_if(&judged(&rows, &Gates::default()), 0);
     assert_eq!((milder.worse, milder.milder, milder.would.nothing), (0, 1, 5));
+}
+
+#[test]
+fn what_a_score_does_is_told_by_route_and_a_quota_bites_who_comes_too_often() {
+    let on = |route: &'static str, at: Thresholds| GateAt { routes: vec![route.into()], at };
+    let gates = Gates::new(vec![
+        on("search", Thresholds { throttle_at: Some(0.6), ..Thresholds::default() }),
+        on("shop", Thresholds { to_the_back_at: Some(0.9), ..Thresholds::default() }),
+    ]);
+    let visit = |visitor: u64, at_s: u64, route: &'static str, score: f32| Row {
+        route: route.into(),
+        at_ms: at_s * 1_000,
+        class: "human",
+        joined: route == "shop",
+        place: 9,
+        ..row(visitor, at_s, score)
+    };
+    // Its highest score is where it does nothing; a lower one sends it to the back.
+    let mut rows = vec![visit(1, 1, "blog", 0.99), visit(1, 2, "shop", 0.92)];
+    // Two at once and then every six seconds are within 10/min, a third at once is not.
+    rows.extend([0, 0, 6, 12, 18].map(|s| visit(2, s, "search", 0.7)));
+    rows.extend([0, 0, 0].map(|s| visit(3, s, "search", 0.7)));
+    rows.extend([visit(3, 1, "shop", 0.7), visit(4, 1, "search", 0.5)]);
+    let was = Row { reason: Some(Why::ScoreThrottle), ..visit(5, 1, "search", 0.7) };
+    rows.push(was);
+    let all = judged(&rows, &gates);
+    let would: Vec<Act> = all.iter().map(|v| v.would).collect();
+    assert_eq!(would, [Act::SlowLane, Act::Nothing, Act::Throttle, Act::Nothing, Act::Nothing]);
+    assert_eq!((all[0].score, all[0].decisive, all[0].reference), (0.99, 0.92, Reference::of(&rows[1])));
+    assert_eq!(all[4].was, Act::Throttle);
+    let answer = what_if(&all, 9);
+    assert_eq!(answer.front_places, [2, 1], "a quota takes nobody's place");
+    assert_eq!((answer.worse, answer.milder), (2, 1));
+    let turned = Thresholds { to_the_back_at: Some(0.9), throttle_at: Some(0.8), ..Thresholds::default() };
+    let said = Gates::new(vec![on("search", turned)]).in_order().unwrap_err();
+    assert!(said.starts_with("to_the_back_at (0.9) is above throttle_at (0.8) for search"), "{said}");
 }
 
 #[test]
@@ -70,7 +116,7 @@ fn groups_come_from_features_and_from_the_whole_journal() {
             row
         })
         .collect();
-    let answer = what_if(&book(&rows), &AT, 0);
+    let answer = what_if(&book(&rows), 0);
     let of = |name: &str| answer.slices.iter().find(|s| s.name == name).map_or(0, |s| s.visitors);
     assert_eq!(
         (of("HTTP/2"), of("HTTP/1"), of("shared network"), of("one visit only"), of("bought something")),
@@ -133,11 +179,11 @@ fn the_queue_has_buyers_first_then_the_doubtful_and_nobody_twice() {
     let rows = [buyer, row(200, 2, 0.849), row(300, 3, 0.01), row(400, 4, 0.85)];
     let mut labels = Labels::default();
     labels.set(400, Label::Program, "");
-    let all = queue(&book(&rows), &labels, &AT, 10);
+    let all = queue(&book(&rows), &labels, &Gates::everywhere(AT), 10);
     let ids: Vec<_> = all.iter().map(|c| c.visitor.as_str()).collect();
     assert_eq!(ids, ["0000000000000064", "00000000000000c8", "000000000000012c"]);
     let office: Vec<Row> = (0..50).map(|i| Row { network: 5, ..row(1 + i, i, 0.85) }).collect();
-    assert_eq!(queue(&book(&office), &labels, &AT, 20).len(), 2, "one network is not the whole list");
+    assert_eq!(queue(&book(&office), &labels, &Gates::everywhere(AT), 20).len(), 2, "one network is not the whole list");
 }
 
 #[test]

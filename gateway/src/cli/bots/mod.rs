@@ -1,6 +1,7 @@
 //! `tidegate bots`: thresholds and models tried on the journal before they act.
 
 mod facts;
+mod page;
 mod print;
 
 use std::{
@@ -10,11 +11,11 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use tidegate_filters::{FilterSettings, Row, reference::Reference, rule::bot_gate::Runtime};
+use tidegate_filters::{Rate, Row, reference::Reference, rule::bot_gate::Runtime};
 use tidegate_models::{
     Scorer,
     scorer::BUILTIN,
-    tune::{self, Book, Explainer, Label, Labels, Thresholds, Visitor},
+    tune::{self, Book, Explainer, GateAt, Gates, Label, Labels, Thresholds, Visitor},
 };
 
 use crate::appeal::Appeal;
@@ -42,11 +43,12 @@ const EXAMPLES: &str = r#"Examples:
   tidegate bots explain 7K3M-2PQ7-XW0A --from /var/lib/tidegate/journal
   tidegate bots what-if --from JOURNAL --policy drop-day.yaml --refuse-at 0.95
   tidegate bots what-if --from JOURNAL --to-the-back-at 0.85 --model new.onnx --json
+  tidegate bots what-if --from JOURNAL --throttle-at 0.8 --throttle-to 20/min
   tidegate bots label --from JOURNAL --labels labels.csv
   tidegate bots label --from JOURNAL --labels labels.csv --facts
   tidegate bots label --labels labels.csv --set 09f3a1c2b4d5e6f7=person --note "wrote to us"
   curl -H "Authorization: Bearer $(cat admin.token)" http://127.0.0.1:9900/v1/appeals | tidegate bots label --labels labels.csv --appeals -
-  tidegate bots curve --from JOURNAL --labels labels.csv"#;
+  tidegate bots curve --from JOURNAL --labels labels.csv --policy drop-day.yaml --html curve.html"#;
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -88,6 +90,9 @@ enum Command {
         /// `visitor,label,note` lines, as `bots label` writes them
         #[arg(long)]
         labels: PathBuf,
+        /// A page with plots
+        #[arg(long)]
+        html: Option<PathBuf>,
         /// One JSON object
         #[arg(long)]
         json: bool,
@@ -126,7 +131,8 @@ enum Command {
 /// What a journal is judged by.
 #[derive(Debug, Args)]
 struct By {
-    /// Thresholds of this policy's bot gate, where the options below do not say others
+    /// Thresholds of this policy's bot gates, route by route, where the options below do not say others. A gate in shadow
+    /// counts as if it acted
     #[arg(long)]
     policy: Option<PathBuf>,
     /// Another model (its card beside it); the journal's own scores when left out
@@ -138,6 +144,12 @@ struct By {
     /// From this score on: the slow lane
     #[arg(long, value_parser = threshold)]
     to_the_back_at: Option<f32>,
+    /// From this score on: a quota
+    #[arg(long, value_parser = threshold)]
+    throttle_at: Option<f32>,
+    /// The quota, such as 10/min
+    #[arg(long, value_name = "RATE")]
+    throttle_to: Option<Rate>,
     /// From this score on: refused
     #[arg(long, value_parser = threshold)]
     refuse_at: Option<f32>,
@@ -155,7 +167,7 @@ impl Bots {
         match self.command {
             Command::Explain { reference, from, model, json } => explain(reference, &from, &model, json),
             Command::WhatIf { from, by, examples, json } => what_if(&from, &by, examples, json),
-            Command::Curve { from, by, labels, json } => curve(&from, &by, &labels, json),
+            Command::Curve { from, by, labels, html, json } => curve(&from, &by, &labels, html.as_deref(), json),
             Command::Label { from: Some(from), labels, facts: true, .. } => facts::label(&labels, &from),
             Command::Label { from: Some(from), by, labels, set, visitors, json, .. } if set.is_empty() => {
                 queue(&from, &by, &labels, visitors, json)
@@ -191,22 +203,23 @@ fn explain(reference: Reference, from: &Path, model: &str, json: bool) -> Outcom
 }
 
 fn what_if(from: &Path, by: &By, examples: usize, json: bool) -> Outcome {
-    let thresholds = by.thresholds()?;
-    if thresholds.set().next().is_none() {
-        let what = "no threshold: give --challenge-at, --to-the-back-at, --refuse-at, or --policy with a bot_gate that has some";
+    let gates = by.gates()?;
+    if gates.set().next().is_none() {
+        let what = "no threshold: give --challenge-at, --to-the-back-at, --throttle-at, --refuse-at, or --policy with a bot_gate that has some";
         return Err(fail(Failure::Usage, what));
     }
-    let (visitors, read) = by.visitors(from)?;
-    let answer = tune::what_if(&visitors, &thresholds, examples);
+    let (visitors, read) = by.visitors(from, &gates)?;
+    let answer = tune::what_if(&visitors, examples);
     if json {
-        return print::json(&serde_json::json!({ "thresholds": thresholds, "read": read, "what_if": answer }));
+        return print::json(&serde_json::json!({ "thresholds": gates, "read": read, "what_if": answer }));
     }
-    say(&print::what_if(&thresholds, &read, &answer))
+    say(&print::what_if(&gates, &read, &answer))
 }
 
-fn curve(from: &Path, by: &By, labels: &Path, json: bool) -> Outcome {
+fn curve(from: &Path, by: &By, labels: &Path, html: Option<&Path>, json: bool) -> Outcome {
     let labels = Labels::read(labels).map_err(|e| fail(Failure::Usage, &e.to_string()))?;
-    let (visitors, _) = by.visitors(from)?;
+    let gates = by.gates()?;
+    let (visitors, _) = by.visitors(from, &gates)?;
     let curve = tune::curve(&visitors, &labels);
     if curve.people == 0 || curve.programs == 0 {
         let what = format!(
@@ -215,14 +228,17 @@ fn curve(from: &Path, by: &By, labels: &Path, json: bool) -> Outcome {
         );
         return Err(fail(Failure::Check, &what));
     }
+    if let Some(html) = html {
+        super::data::write(html, &page::curve(&curve, &gates))?;
+    }
     if json { print::json(&curve) } else { say(&print::curve(&curve)) }
 }
 
 fn queue(from: &Path, by: &By, labels: &Path, n: usize, json: bool) -> Outcome {
     let labels = read_or_new(labels)?;
-    let thresholds = by.thresholds()?;
-    let (visitors, _) = by.visitors(from)?;
-    let all = tune::queue(&visitors, &labels, &thresholds, n);
+    let gates = by.gates()?;
+    let (visitors, _) = by.visitors(from, &gates)?;
+    let all = tune::queue(&visitors, &labels, &gates, n);
     if json { print::json(&all) } else { say(&print::queue(&all, &labels)) }
 }
 
@@ -300,24 +316,27 @@ struct Read {
 }
 
 impl By {
-    fn thresholds(&self) -> Result<Thresholds, Failure> {
-        let mut thresholds = Thresholds::default();
-        if let Some(file) = &self.policy {
-            let loaded = tidegate_config::load(file).map_err(|e| fail(Failure::Usage, &e.to_string()))?;
-            let gate = loaded.policy.filters.iter().find_map(|f| match f {
-                FilterSettings::BotGate(gate) => Some(Thresholds::of(gate)),
-                _ => None,
-            });
-            thresholds = gate.ok_or_else(|| fail(Failure::Usage, &format!("{} has no bot_gate", file.display())))?;
-        }
-        thresholds.challenge_at = self.challenge_at.or(thresholds.challenge_at);
-        thresholds.to_the_back_at = self.to_the_back_at.or(thresholds.to_the_back_at);
-        thresholds.refuse_at = self.refuse_at.or(thresholds.refuse_at);
-        thresholds.in_order().map_err(|why| fail(Failure::Usage, &why))?;
-        Ok(thresholds)
+    fn gates(&self) -> Result<Gates, Failure> {
+        let gates = match &self.policy {
+            Some(file) => gates(file)?,
+            None => Gates::everywhere(Thresholds::default()),
+        };
+        let with = |g: &GateAt| GateAt {
+            routes: g.routes.clone(),
+            at: Thresholds {
+                challenge_at: self.challenge_at.or(g.at.challenge_at),
+                to_the_back_at: self.to_the_back_at.or(g.at.to_the_back_at),
+                throttle_at: self.throttle_at.or(g.at.throttle_at),
+                throttle_to: self.throttle_to.unwrap_or(g.at.throttle_to),
+                refuse_at: self.refuse_at.or(g.at.refuse_at),
+            },
+        };
+        let gates = Gates::new(gates.each().iter().map(with).collect());
+        gates.in_order().map_err(|why| fail(Failure::Usage, &why))?;
+        Ok(gates)
     }
 
-    fn visitors(&self, from: &Path) -> Result<(Vec<Visitor>, Read), Failure> {
+    fn visitors(&self, from: &Path, gates: &Gates) -> Result<(Vec<Visitor>, Read), Failure> {
         let scorer = self.model.as_deref().map(|m| open(m, Runtime::Auto)).transpose()?;
         let rescore = scorer.as_ref().map(|scorer| {
             move |features: &[f32]| match scorer.score(features) {
@@ -326,7 +345,7 @@ impl By {
             }
         });
         let files = files(from)?;
-        let mut book = Book::default();
+        let mut book = Book::new(gates.clone());
         for (i, file) in files.iter().enumerate() {
             if files.len() > 10 && i % 10 == 0 {
                 note(&format!("reading file {} of {}", i + 1, files.len()));
@@ -340,5 +359,15 @@ impl By {
             return Err(fail(Failure::Check, &what));
         }
         Ok((visitors, read))
+    }
+}
+
+/// The gates of a policy.
+fn gates(file: &Path) -> Result<Gates, Failure> {
+    let loaded = tidegate_config::load(file).map_err(|e| fail(Failure::Usage, &e.to_string()))?;
+    let gates = Gates::of(crate::scoring::gates(&loaded.policy));
+    match gates.each() {
+        [] => Err(fail(Failure::Usage, &format!("{} has no bot_gate", file.display()))),
+        _ => Ok(gates),
     }
 }

@@ -1,7 +1,7 @@
 //! The same for people.
 
 use serde::Serialize;
-use tidegate_models::tune::{Act, Candidate, Counts, Curve, Explained, Labels, Point, Thresholds, WhatIf};
+use tidegate_models::tune::{Act, Candidate, Counts, Curve, Explained, GateAt, Gates, Labels, Point, WhatIf};
 
 use super::{Outcome, Read, say};
 
@@ -50,21 +50,20 @@ fn class(name: &str) -> &str {
     if name.is_empty() { "not classed" } else { name }
 }
 
-pub(super) fn what_if(t: &Thresholds, read: &Read, w: &WhatIf) -> String {
-    let at = |name, v: Option<f32>| v.map(|v| format!("{name} from {v}"));
-    let all = [at("challenge", t.challenge_at), at("slow lane", t.to_the_back_at), at("refused", t.refuse_at)];
+pub(super) fn what_if(gates: &Gates, read: &Read, w: &WhatIf) -> String {
     let mut text = format!(
-        "{} visitors, {} scored visits ({} without a score{})\nwith: {}\n\n",
+        "{} visitors, {} scored visits ({} without a score{})\n",
         w.visitors,
         read.scored,
         read.unscored,
         if read.over > 0 { format!(", {} of visitors too many to judge", read.over) } else { String::new() },
-        all.into_iter().flatten().collect::<Vec<_>>().join(", "),
     );
+    gates.each().iter().for_each(|g| text += &format!("with: {}\n", gate(g)));
+    text.push('\n');
     text += "                 was      would be\n";
-    let named =
-        |c: &Counts| [("nothing", c.nothing), ("challenge", c.challenge), ("slow lane", c.slow_lane), ("refused", c.refuse)];
-    for ((name, was), (_, would)) in named(&w.was).into_iter().zip(named(&w.would)) {
+    let all = |c: &Counts| [c.nothing, c.challenge, c.slow_lane, c.throttle, c.refuse];
+    let acts = [Act::Nothing, Act::Challenge, Act::SlowLane, Act::Throttle, Act::Refuse].map(act);
+    for (name, (was, would)) in acts.into_iter().zip(all(&w.was).into_iter().zip(all(&w.would))) {
         text += &format!("{name:<12} {was:>8}      {would:>8}\n");
     }
     text += &format!(
@@ -93,11 +92,25 @@ pub(super) fn what_if(t: &Thresholds, read: &Read, w: &WhatIf) -> String {
     text
 }
 
+fn gate(g: &GateAt) -> String {
+    let at = |name, v: Option<f32>| v.map(|v| format!("{name} from {v}"));
+    let throttle = format!("{} for who comes more often than {}", act(Act::Throttle), g.at.throttle_to);
+    let all = [
+        at(act(Act::Challenge), g.at.challenge_at),
+        at(act(Act::SlowLane), g.at.to_the_back_at),
+        at(&throttle, g.at.throttle_at),
+        at(act(Act::Refuse), g.at.refuse_at),
+    ];
+    let routes = if g.routes.is_empty() { String::new() } else { format!(" on {}", g.routes.join(", ")) };
+    format!("{}{routes}", all.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
 fn act(act: Act) -> &'static str {
     match act {
         Act::Nothing => "nothing",
         Act::Challenge => "challenge",
         Act::SlowLane => "slow lane",
+        Act::Throttle => "throttled",
         Act::Refuse => "refused",
     }
 }
@@ -110,20 +123,28 @@ pub(super) fn curve(c: &Curve) -> String {
          from    people hurt (95 %)       programs passed (95 %)    # people hurt   - programs passed\n",
         c.people, c.programs, c.unknown, f.auc, f.average_precision, f.recall_at_1pct_fpr
     );
-    for p in c.points.iter().filter(|p| ((p.at * 100.0).round() as u32).is_multiple_of(5) || p.at >= 0.9) {
+    for p in c.points.iter().filter(|p| is_told(p)) {
         text += &point(p);
     }
     text
 }
 
+/// Every fifth threshold, and the high ones.
+pub(super) fn is_told(p: &Point) -> bool {
+    ((p.at * 100.0).round() as u32).is_multiple_of(5) || p.at >= 0.9
+}
+
+pub(super) fn shares([v, low, high]: [f64; 3]) -> String {
+    format!("{:>5.1} % ({:>4.1} to {:>5.1})", v * 100.0, low * 100.0, high * 100.0)
+}
+
 fn point(p: &Point) -> String {
-    let share = |[v, low, high]: [f64; 3]| format!("{:>5.1} % ({:>4.1} to {:>5.1})", v * 100.0, low * 100.0, high * 100.0);
     let bar = |share: f64, c: &str| c.repeat((share * BAR as f64).round() as usize);
     format!(
         "{:.2}   {}   {}    {}{}\n",
         p.at,
-        share(p.people_hurt),
-        share(p.programs_passed),
+        shares(p.people_hurt),
+        shares(p.programs_passed),
         bar(p.people_hurt[0], "#"),
         bar(p.programs_passed[0], "-"),
     )
