@@ -19,6 +19,7 @@ mod learning;
 mod own_pages;
 mod page_script;
 mod program;
+mod promote;
 mod read_only;
 mod sale;
 mod stock;

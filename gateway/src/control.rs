@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::Serialize;
 use thiserror::Error;
 use tidegate_config::{Checks, Loaded, Policy, PolicyErrors, Problem, diff_needs_restart, load_with, parse_with};
@@ -208,6 +208,18 @@ impl Control {
             }
         }
         outcome
+    }
+
+    /// Holds other loads back.
+    pub(crate) fn one_load(&self) -> MutexGuard<'_, ()> {
+        self.loading.lock()
+    }
+
+    /// Takes the policy in force once more, with files that have changed under their names. Under [`Control::one_load`].
+    pub(crate) fn take_again(&self) -> Result<Applied, LoadError> {
+        let InForce { text, file, source, .. } = self.in_force();
+        let outcome = parse_with(&text, &file, &self.checks()).map_err(LoadError::from);
+        self.finish(outcome.and_then(|loaded| self.swap(loaded, source)))
     }
 
     /// Numbers of every room.

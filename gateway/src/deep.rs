@@ -67,14 +67,19 @@ impl DeepCheck for Deep {
     }
 
     fn model(&self, settings: &BotGateSettings) -> Result<(), String> {
-        match &self.trial {
-            Trial::Child(program) if settings.model != BUILTIN => try_in_child(program, &settings.model, settings.runtime),
-            _ => Ok(()),
-        }
+        self.try_bots(&settings.model, settings.runtime)
     }
 }
 
 impl Deep {
+    /// A trial of a bot model, where it is a file.
+    pub(crate) fn try_bots(&self, model: &str, runtime: Runtime) -> Result<(), String> {
+        match &self.trial {
+            Trial::Child(program) if model != BUILTIN => try_in_child(program, model, runtime),
+            _ => Ok(()),
+        }
+    }
+
     /// A trial of the forecast's model, where it is a file.
     pub(crate) fn try_forecast(&self, settings: &ForecastSettings) -> Result<(), String> {
         match &self.trial {

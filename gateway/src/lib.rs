@@ -42,6 +42,7 @@ pub mod operate;
 pub mod own;
 pub mod pages;
 pub mod planner;
+pub mod promote;
 pub mod proxy;
 pub mod reload;
 pub mod remembered;

@@ -43,6 +43,6 @@ pub struct Sample {
 }
 
 /// Which visits of one visitor are kept: the first ones, then ever fewer, so that nobody dominates.
-fn keep_visit(n: u32) -> bool {
+pub(crate) fn keep_visit(n: u32) -> bool {
     n <= 4 || (n <= 400 && (n.is_power_of_two() || n.is_multiple_of(12)))
 }

@@ -9,6 +9,7 @@ pub mod forecast;
 pub mod inspect;
 pub mod journal;
 pub mod onnx_write;
+pub mod place;
 pub mod plot;
 pub mod scorer;
 pub mod session;

@@ -293,15 +293,17 @@ async fn action_of(name: &str, body: Body) -> Answer<Action> {
                 let instead = "actions are: pause, resume, drain, close, open, as_written, slow, message";
                 Fault::new(StatusCode::NOT_FOUND, "NO_ACTION", "there is no such action", instead)
             })?;
-            // A value sent along was meant for something: `pause` with a duration would surprise by never ending.
-            match bytes(body).await?.trim_ascii() {
-                b"" | b"{}" => Ok(action),
-                _ => {
-                    let instead = "send it without a body; only slow and message take one";
-                    Err(Fault::new(StatusCode::BAD_REQUEST, "NO_VALUE", "this action takes no value", instead))
-                }
-            }
+            no_value(body, "send it without a body; only slow and message take one").await?;
+            Ok(action)
         }
+    }
+}
+
+/// A value sent along was meant for something: `pause` with a duration would surprise by never ending.
+pub(super) async fn no_value(body: Body, instead: &str) -> Answer<()> {
+    match bytes(body).await?.trim_ascii() {
+        b"" | b"{}" => Ok(()),
+        _ => Err(Fault::new(StatusCode::BAD_REQUEST, "NO_VALUE", "this action takes no value", instead)),
     }
 }
 
@@ -365,7 +367,7 @@ pub(super) async fn policy_reload(State(app): State<App>) -> Answer<Json<impl Se
 pub(super) async fn no_such_path() -> Fault {
     let instead = "GET /healthz /readyz /metrics /v1/status /v1/rooms /v1/sales /v1/appeals /v1/policy; POST /v1/rooms/NAME/ACTION, \
                    /v1/sales/NAME/ACTION (pause resume drain close open as_written slow message), \
-                   /v1/sales/NAME/sold restock holds/NUMBER, /v1/appeals/REFERENCE, /v1/bypass, /v1/beacon, /v1/policy/check apply reload";
+                   /v1/sales/NAME/sold restock holds/NUMBER, /v1/appeals/REFERENCE, /v1/bots/promote rollback, /v1/bypass, /v1/beacon, /v1/policy/check apply reload";
     Fault::new(StatusCode::NOT_FOUND, "NO_SUCH_PATH", "there is nothing at this path", instead)
 }
 

@@ -19,6 +19,7 @@ use crate::{control::Control, keys::KeyError};
 
 mod api;
 mod appeals;
+mod bots;
 mod listener;
 mod sales;
 mod token;
@@ -122,6 +123,8 @@ fn router(app: App) -> Router {
         .route("/v1/sales/{name}/holds/{hold}", post(sales::resolve))
         .route("/v1/appeals", get(appeals::list))
         .route("/v1/appeals/{reference}", post(appeals::decide))
+        .route("/v1/bots/promote", post(bots::promote))
+        .route("/v1/bots/rollback", post(bots::roll_back))
         .route("/v1/clock/accept", post(api::clock_accept))
         .route("/v1/beacon", post(api::beacon))
         .route("/v1/policy", get(api::policy))

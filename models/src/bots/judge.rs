@@ -9,7 +9,7 @@ use serde::Serialize;
 
 pub use self::{
     decide::{Band, Decided, band},
-    fair::{FAIR_RATIO_MAX, Fairness, SLICE_MIN, SliceMark},
+    fair::{FAIR_RATIO_MAX, Fairness, SLICE_MIN, SliceMark, fairness},
 };
 use super::{
     Sample,
@@ -149,7 +149,7 @@ pub fn judge(scored: &[Scored<'_>], at: f32) -> Judgement {
         by_visit: by_visit.collect(),
         families: families.collect(),
         sites: sites.collect(),
-        fairness: fair::fairness(scored, at),
+        fairness: fairness(scored, at),
         calibration,
         calibration_error,
         brier: round(mean(scored.iter().map(|s| (f64::from(s.score) - f64::from(u8::from(s.sample.bot))).powi(2)))),

@@ -122,8 +122,16 @@ impl Gates {
 
     /// What happens to a visit of a route; the quota is spent from `spent`.
     pub(super) fn act(&self, route: &str, score: f32, spent: &mut Spent, at_ms: u64) -> Act {
-        let gate = self.0.iter().find(|g| g.routes.is_empty() || g.routes.iter().any(|r| r == route));
-        gate.map_or(Act::Nothing, |g| g.at.act(score, |rate| spent.takes(rate, at_ms)))
+        self.of_route(route).map_or(Act::Nothing, |g| g.at.act(score, |rate| spent.takes(rate, at_ms)))
+    }
+
+    /// Whether a score does anything on a route; a quota counts as something.
+    pub(super) fn touches(&self, route: &str, score: f32) -> bool {
+        self.of_route(route).is_some_and(|g| g.at.named().any(|(_, at)| score >= at))
+    }
+
+    fn of_route(&self, route: &str) -> Option<&GateAt> {
+        self.0.iter().find(|g| g.routes.is_empty() || g.routes.iter().any(|r| r == route))
     }
 
     /// Every threshold that is set.

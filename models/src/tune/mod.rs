@@ -2,6 +2,7 @@
 //! visitor in it judged anew.
 
 mod book;
+mod compare;
 mod curve;
 mod explain;
 mod gates;
@@ -11,6 +12,7 @@ mod what_if;
 
 pub use self::{
     book::{Book, Rescore, SLICES, VISITORS_MAX, Visitor, shown},
+    compare::{Compared, Comparing, HURT_MAX},
     curve::{Curve, Point, curve},
     explain::{Explained, Explainer, Reason},
     gates::{Act, GateAt, Gates, Thresholds},

@@ -125,7 +125,7 @@ pub fn what_if(visitors: &[Visitor], examples_max: usize) -> WhatIf {
     out
 }
 
-fn example(v: &Visitor) -> Example {
+pub(super) fn example(v: &Visitor) -> Example {
     Example {
         reference: v.reference.to_string(),
         visitor: format!("{:016x}", v.id),

@@ -3,6 +3,7 @@
 mod facts;
 mod page;
 mod print;
+mod promote;
 
 use std::{
     fs::File,
@@ -48,7 +49,9 @@ const EXAMPLES: &str = r#"Examples:
   tidegate bots label --from JOURNAL --labels labels.csv --facts
   tidegate bots label --labels labels.csv --set 09f3a1c2b4d5e6f7=person --note "wrote to us"
   curl -H "Authorization: Bearer $(cat admin.token)" http://127.0.0.1:9900/v1/appeals | tidegate bots label --labels labels.csv --appeals -
-  tidegate bots curve --from JOURNAL --labels labels.csv --policy drop-day.yaml --html curve.html"#;
+  tidegate bots curve --from JOURNAL --labels labels.csv --policy drop-day.yaml --html curve.html
+  tidegate bots promote new.onnx --policy drop-day.yaml --labels labels.csv
+  tidegate bots rollback live.onnx"#;
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -93,6 +96,16 @@ enum Command {
         /// A page with plots
         #[arg(long)]
         html: Option<PathBuf>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Puts a model in the place of the live one when it has shown on the journal that it may.
+    Promote(promote::Promote),
+    /// Puts the model before back in place; once more puts the later one back.
+    Rollback {
+        /// The live model, as the policy names it
+        model: PathBuf,
         /// One JSON object
         #[arg(long)]
         json: bool,
@@ -168,6 +181,8 @@ impl Bots {
             Command::Explain { reference, from, model, json } => explain(reference, &from, &model, json),
             Command::WhatIf { from, by, examples, json } => what_if(&from, &by, examples, json),
             Command::Curve { from, by, labels, html, json } => curve(&from, &by, &labels, html.as_deref(), json),
+            Command::Promote(promote) => promote.run(),
+            Command::Rollback { model, json } => promote::roll_back(&model, json),
             Command::Label { from: Some(from), labels, facts: true, .. } => facts::label(&labels, &from),
             Command::Label { from: Some(from), by, labels, set, visitors, json, .. } if set.is_empty() => {
                 queue(&from, &by, &labels, visitors, json)

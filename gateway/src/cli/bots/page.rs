@@ -22,20 +22,30 @@ pub(super) fn curve(c: &Curve, gates: &Gates) -> String {
     plot::page("Thresholds: people hurt, programs passed", &parts)
 }
 
+/// One of the two curves.
+struct Side {
+    name: &'static str,
+    colour: plot::Colour,
+    of: fn(&Point) -> [f64; 3],
+}
+
+const SIDES: [Side; 2] = [
+    Side { name: "people hurt", colour: plot::RED, of: |p| p.people_hurt },
+    Side { name: "programs passed", colour: plot::BLUE, of: |p| p.programs_passed },
+];
+
 fn drawn(title: &str, points: &[Point]) -> String {
-    let sides: [(&str, plot::Colour, fn(&Point) -> [f64; 3]); 2] =
-        [("people hurt", plot::RED, |p| p.people_hurt), ("programs passed", plot::BLUE, |p| p.programs_passed)];
-    let line = |(name, colour, of): &(&str, plot::Colour, fn(&Point) -> [f64; 3])| Line {
-        name: (*name).into(),
-        colour: *colour,
-        points: points.iter().map(|p| (f64::from(p.at), Some(of(p)[0]))).collect(),
+    let line = |s: &Side| Line {
+        name: s.name.into(),
+        colour: s.colour,
+        points: points.iter().map(|p| (f64::from(p.at), Some((s.of)(p)[0]))).collect(),
     };
-    let band = |(name, colour, of): &(&str, plot::Colour, fn(&Point) -> [f64; 3])| Area {
-        name: format!("{name}, 95 %"),
-        colour: *colour,
-        points: points.iter().map(|p| (f64::from(p.at), of(p)[1], of(p)[2])).collect(),
+    let band = |s: &Side| Area {
+        name: format!("{}, 95 %", s.name),
+        colour: s.colour,
+        points: points.iter().map(|p| (f64::from(p.at), (s.of)(p)[1], (s.of)(p)[2])).collect(),
     };
-    plot::lines(title, "threshold", "share", &sides.each_ref().map(line), &sides.each_ref().map(band))
+    plot::lines(title, "threshold", "share", &SIDES.each_ref().map(line), &SIDES.each_ref().map(band))
 }
 
 /// Every fifth threshold, the high ones, and those nearest to the gates' own, which are set apart.

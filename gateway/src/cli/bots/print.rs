@@ -1,7 +1,7 @@
 //! The same for people.
 
 use serde::Serialize;
-use tidegate_models::tune::{Act, Candidate, Counts, Curve, Explained, GateAt, Gates, Labels, Point, WhatIf};
+use tidegate_models::tune::{Act, Candidate, Compared, Counts, Curve, Example, Explained, GateAt, Gates, Labels, Point, WhatIf};
 
 use super::{Outcome, Read, say};
 
@@ -82,13 +82,7 @@ pub(super) fn what_if(gates: &Gates, read: &Read, w: &WhatIf) -> String {
         let [share, low, high] = s.share.map(|v| v * 100.0);
         text += &format!("{:<22} {:>9} {:>9}    {share:>5.1} % ({low:.1} to {high:.1})\n", s.name, s.visitors, s.touched);
     }
-    if !w.examples.is_empty() {
-        text += "\nworse for, for example:\n";
-    }
-    for e in &w.examples {
-        let bought = if e.sold > 0 { format!(", bought {}", e.sold) } else { String::new() };
-        text += &format!("{}  {:.3}  {} -> {}{bought}  {}\n", e.reference, e.score, act(e.was), act(e.would), e.reasons);
-    }
+    examples(&mut text, &w.examples);
     text
 }
 
@@ -127,6 +121,40 @@ pub(super) fn curve(c: &Curve) -> String {
         text += &point(p);
     }
     text
+}
+
+pub(super) fn compared(c: &Compared) -> String {
+    let mut text = format!(
+        "{} visits, {} visitors that are not labelled as programs\nworse for {} ({} of them bought something): {}, milder for {} of all\n",
+        c.visits,
+        c.visitors,
+        c.worse,
+        c.worse_buyers,
+        shares(c.worse_share).trim_start(),
+        c.milder
+    );
+    if let Some([live, candidate]) = c.auc {
+        let [people, programs] = c.labelled;
+        text += &format!(
+            "AUC by the labels of {people} people and {programs} programs: {candidate:.3}, of the live model {live:.3}\n"
+        );
+    }
+    if let Some(f) = c.fairness.as_ref().filter(|f| f.slices.iter().any(|s| s.judged)) {
+        text += &format!("labelled people touched: {}, worst group {:.2} times that\n", shares(f.above).trim_start(), f.worst);
+    }
+    c.notes.iter().for_each(|n| text += &format!("note: {n}\n"));
+    examples(&mut text, &c.examples);
+    text
+}
+
+fn examples(text: &mut String, all: &[Example]) {
+    if !all.is_empty() {
+        *text += "\nworse for, for example:\n";
+    }
+    for e in all {
+        let bought = if e.sold > 0 { format!(", bought {}", e.sold) } else { String::new() };
+        *text += &format!("{}  {:.3}  {} -> {}{bought}  {}\n", e.reference, e.score, act(e.was), act(e.would), e.reasons);
+    }
 }
 
 /// Every fifth threshold, and the high ones.

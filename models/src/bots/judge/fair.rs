@@ -45,7 +45,8 @@ pub struct Fairness {
     pub slices: Vec<SliceMark>,
 }
 
-pub(super) fn fairness(scored: &[Scored<'_>], at: f32) -> Fairness {
+/// Judges people by whether their score is at the threshold or above.
+pub fn fairness(scored: &[Scored<'_>], at: f32) -> Fairness {
     let people: Vec<&Scored<'_>> = scored.iter().filter(|s| !s.sample.bot).collect();
     let mut visitors: HashMap<u64, HashSet<u64>> = HashMap::new();
     for s in &people {
