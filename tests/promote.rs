@@ -172,3 +172,45 @@ fn a_draw_that_people_have_entered_keeps_its_model() {
     );
     assert!(files(dir) == before && scorer(&gate, dir).contains(&old), "nothing has changed");
 }
+
+#[test]
+fn a_shadow_model_scores_the_same_visits_and_acts_on_none() {
+    let (shop, dir) = (Shop::start(), tempfile::tempdir().unwrap());
+    let dir = dir.path();
+    let ((live, old), (new, young)) = (train(dir, "live.onnx", "4"), train(dir, "new.onnx", "5"));
+    let beside = |model: &str| POLICY.replace("live.onnx\"", &format!("live.onnx\", shadow_model: \"{model}\""));
+    let running = gate(&beside(&new), shop.address, dir);
+    visits(&running);
+    let told = scorer(&running, dir);
+    assert!(told.contains(&old) && told.contains("in its shadow") && told.contains(&young), "{told}");
+    let metrics = || admin(&running, dir, "GET", "/metrics", "").body;
+    let counted = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        metrics().contains("tidegate_shadow_score_count 2")
+    });
+    assert!(counted, "{}", metrics());
+    let explained = text(&run(&["explain", &dir.join("policy.yaml").display().to_string()]));
+    assert!(explained.contains("new.onnx scores, which changes nothing"), "{explained}");
+    drop(running);
+    let tail = run(&["journal", "tail", "--json", &dir.join("journal").display().to_string()]);
+    let rows: Vec<Value> = text(&tail).lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    let scored: Vec<&Value> = rows.iter().filter(|r| r["kind"] == "visit").collect();
+    assert_eq!(scored.len(), 2);
+    for row in scored {
+        assert_eq!((&row["model"], &row["shadow_model"]), (&json!(old), &json!(young)), "{row}");
+        let [score, shadow] = ["score", "shadow_score"].map(|k| row[k].as_f64().unwrap_or_else(|| panic!("{k}: {row}")));
+        assert!(score != shadow && (0.0..=1.0).contains(&shadow), "each says its own: {row}");
+    }
+    // A file that cannot be used is refused like the live one's.
+    for (model, part) in
+        [(dir.join("none.onnx").display().to_string(), "shadow_model"), (live.replace("onnx", "json"), "shadow_model")]
+    {
+        fs::write(
+            dir.join("bad.yaml"),
+            beside(&model).replace("{shop}", "127.0.0.1:1").replace("{dir}", &dir.display().to_string()),
+        )
+        .unwrap();
+        let out = run(&["check", &dir.join("bad.yaml").display().to_string()]);
+        assert!(out.status.code() == Some(1) && text(&out).contains(part), "{}", text(&out));
+    }
+}

@@ -236,6 +236,7 @@ fn bots(s: &BotGateSettings) -> String {
     parts.extend(s.to_the_back_at.map(|t| format!("from {t} on the slow lane")));
     parts.extend(s.throttle_at.map(|t| format!("from {t} on at most {}, more get 429", per(s.throttle_to, "request"))));
     parts.push(s.refuse_at.map_or("nobody is refused for a score".into(), |t| format!("from {t} on refused")));
+    parts.extend(s.shadow_model.as_ref().map(|m| format!("beside it model {m} scores, which changes nothing")));
     parts.push(match s.when_unscored {
         WhenUnscored::Admit => "without a score: as a person".into(),
         WhenUnscored::Wait => "without a score: takes a place and waits".into(),

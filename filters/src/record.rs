@@ -80,6 +80,10 @@ pub struct Row {
     pub features: Vec<f32>,
     /// First 8 bytes of the model's SHA-256, hex; empty when not scored.
     pub model: Cow<'static, str>,
+    /// Score of the shadow model; NaN when there is none or it said nothing in time.
+    pub shadow_score: f32,
+    /// First 8 bytes of its SHA-256, hex; empty without one.
+    pub shadow_model: Cow<'static, str>,
     /// Room, when one was involved.
     pub room: Cow<'static, str>,
     /// Lane and number of the place: [`crate::seats::queue::Place::to_bits`]; `u64::MAX` when none.
@@ -115,6 +119,6 @@ pub struct Row {
 impl Row {
     /// Nothing is known yet: what stands for "none" in every field, where that is no zero.
     pub fn blank() -> Row {
-        Row { score: f32::NAN, place: u64::MAX, seat: u32::MAX, hold: u64::MAX, ..Row::default() }
+        Row { score: f32::NAN, shadow_score: f32::NAN, place: u64::MAX, seat: u32::MAX, hold: u64::MAX, ..Row::default() }
     }
 }

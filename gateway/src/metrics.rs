@@ -21,8 +21,9 @@ mod catalogue;
 
 use catalogue::{
     BOT_LOOKUPS, BOT_SIGNATURES, CHALLENGES, CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS,
-    REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORED, SHADOW, SHOP_RUBBISH, SHOP_SECONDS, SOLD, STORE_BATCHES,
-    STORE_BUSY_MS, STORE_BYTES, STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS, TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
+    REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORED, SHADOW, SHADOW_SCORE, SHADOW_UNSCORED, SHOP_RUBBISH,
+    SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES, STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS, TOKENS_REFUSED,
+    TOTAL_SECONDS, UNSCORED,
 };
 pub use catalogue::{CATALOGUE, Described, Type, gauges};
 
@@ -59,6 +60,7 @@ pub struct Metrics {
     shop_seconds: Histogram,
     queue_seconds: Histogram,
     score: Histogram,
+    shadow_score: Histogram,
     scored: [Counter; CLASSES.len()],
     shadows: DashMap<String, Counter>,
     rows: Counter,
@@ -84,6 +86,7 @@ impl Metrics {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)?
             .set_buckets_for_metric(Matcher::Full(SCORE.into()), SCORE_BUCKETS)?
+            .set_buckets_for_metric(Matcher::Full(SHADOW_SCORE.into()), SCORE_BUCKETS)?
             .build_recorder();
         for d in CATALOGUE {
             let name = KeyName::from_const_str(d.name);
@@ -107,6 +110,7 @@ impl Metrics {
             shop_seconds: histogram(SHOP_SECONDS),
             queue_seconds: histogram(QUEUE_SECONDS),
             score: histogram(SCORE),
+            shadow_score: histogram(SHADOW_SCORE),
             scored: CLASSES.map(|class| {
                 let labels = vec![Label::from_static_parts("outcome", class)];
                 recorder.register_counter(&Key::from_parts(SCORED, labels), &METADATA)
@@ -135,6 +139,12 @@ impl Metrics {
             self.scored[CLASSES.iter().position(|c| *c == class).unwrap_or(CLASSES.len() - 1)].increment(1);
             if known {
                 self.score.record(f64::from(row.score));
+            }
+        }
+        if !row.shadow_model.is_empty() {
+            match row.shadow_score.is_finite() {
+                true => self.shadow_score.record(f64::from(row.shadow_score)),
+                false => self.counter(SHADOW_UNSCORED, &[]).increment(1),
             }
         }
         if row.sold > 0 {
@@ -302,6 +312,10 @@ mod tests {
     fn everything_scraped_is_in_the_catalogue_and_the_other_way_round() {
         let m = Metrics::new().unwrap();
         m.request(&row());
+        let beside = Row { shadow_model: "89ab".into(), shadow_score: 0.5, ..row() };
+        m.request(&beside);
+        m.request(&Row { shadow_score: f32::NAN, ..beside });
+        assert!(m.render().contains("tidegate_shadow_unscored_total 1"), "{}", m.render());
         let counts = Counts::default();
         counts.token(TokenError::WrongTag);
         counts.each(|what, _, _| assert!(COUNTS.iter().any(|(w, _)| *w == what), "{what} has no metric"));

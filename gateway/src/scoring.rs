@@ -17,7 +17,7 @@ use tidegate_models::{
 
 use crate::{
     clock::Clock,
-    counts::ASecond,
+    counts::{ASecond, Count},
     state::{NoScores, ScoreFacts, ScoreSource, Scored, kept},
 };
 
@@ -28,6 +28,7 @@ pub const VISITORS_MAX: usize = 131_072;
 #[derive(Clone)]
 pub struct Scoring {
     scorer: Option<Arc<Scorer>>,
+    shadow: Option<Arc<Scorer>>,
     windows: Option<Arc<Windows>>,
     wanted: Option<(String, Runtime)>,
 }
@@ -35,22 +36,21 @@ pub struct Scoring {
 impl Scoring {
     /// Loads the model of the policy's bot gate; without one nothing is scored.
     pub fn build(policy: &Policy) -> Result<Scoring, String> {
-        Scoring { scorer: None, windows: None, wanted: None }.follow(policy)
+        Scoring { scorer: None, shadow: None, windows: None, wanted: None }.follow(policy)
     }
 
     /// For another policy: the same model stays loaded, unless its file may have changed under its name.
     pub fn follow(&self, policy: &Policy) -> Result<Scoring, String> {
         let Some(gate) = gate(policy) else {
-            return Ok(Scoring { scorer: None, windows: self.windows.clone(), wanted: None });
+            return Ok(Scoring { scorer: None, shadow: None, windows: self.windows.clone(), wanted: None });
         };
         let wanted = Some((gate.model.clone(), gate.runtime));
         let kept = self.scorer.clone().filter(|_| wanted == self.wanted && gate.model == BUILTIN);
-        let scorer = match kept {
-            Some(scorer) => scorer,
-            None => Arc::new(Scorer::open(&gate.model, gate.runtime, workers(policy)).map_err(|e| e.to_string())?),
-        };
+        let open = |model: &str| Scorer::open(model, gate.runtime, workers(policy)).map(Arc::new).map_err(|e| e.to_string());
+        let scorer = kept.map_or_else(|| open(&gate.model), Ok)?;
+        let shadow = gate.shadow_model.as_deref().map(open).transpose().map_err(|why| format!("shadow_model: {why}"))?;
         let windows = self.windows.clone().unwrap_or_else(|| Arc::new(Windows::new(VISITORS_MAX)));
-        Ok(Scoring { scorer: Some(scorer), windows: Some(windows), wanted })
+        Ok(Scoring { scorer: Some(scorer), shadow, windows: Some(windows), wanted })
     }
 
     /// What the data plane asks.
@@ -62,6 +62,7 @@ impl Scoring {
         Box::new(BotScore {
             model: kept(scorer.model()),
             scorer,
+            shadow: self.shadow.clone().map(Shadow::new),
             windows,
             clock: Clock::new(),
             roomed: roomed(policy),
@@ -77,7 +78,9 @@ impl Scoring {
 
     /// Which model on which runtime, for the log and the status.
     pub fn describe(&self) -> String {
-        self.scorer.as_ref().map_or_else(|| "bot score: none, the policy has no bot gate".into(), |s| s.describe())
+        let Some(scorer) = &self.scorer else { return "bot score: none, the policy has no bot gate".into() };
+        let shadow = self.shadow.as_ref().map_or_else(String::new, |s| format!("; in its shadow, {}", s.describe()));
+        scorer.describe() + &shadow
     }
 }
 
@@ -131,10 +134,45 @@ fn roomed(policy: &Policy) -> Vec<bool> {
 /// more of the gate's time than it has. Those over it have a score and no reasons.
 pub const REASONS_A_SECOND_MAX: u64 = 200;
 
+/// A shadow model that came too late so often is not asked any more: it must not cost visitors time.
+const SHADOW_LATE_MAX: u64 = 8;
+
+/// A model whose scores are only written down. It has what the live one leaves of the deadline.
+struct Shadow {
+    model: &'static str,
+    scorer: Arc<Scorer>,
+    late: Count,
+}
+
+impl Shadow {
+    fn new(scorer: Arc<Scorer>) -> Shadow {
+        Shadow { model: kept(scorer.model()), scorer, late: Count::default() }
+    }
+
+    fn score(&self, features: &[f32], clock: &Clock, until_ns: u64) -> Score {
+        if self.late.get() >= SHADOW_LATE_MAX || clock.mono_ns() >= until_ns {
+            return Score::Unknown;
+        }
+        let score = self.scorer.score(features);
+        if clock.mono_ns() <= until_ns {
+            return score;
+        }
+        self.late.add();
+        if self.late.get() == SHADOW_LATE_MAX {
+            tracing::error!(
+                model = self.model,
+                "the shadow model came too late {SHADOW_LATE_MAX} times and is not asked any more"
+            );
+        }
+        Score::Unknown
+    }
+}
+
 /// Scores inline, on the worker that asks: microseconds.
 struct BotScore {
     model: &'static str,
     scorer: Arc<Scorer>,
+    shadow: Option<Shadow>,
     windows: Arc<Windows>,
     clock: Clock,
     roomed: Vec<bool>,
@@ -180,7 +218,10 @@ impl ScoreSource for BotScore {
             }
             _ => {}
         }
-        Scored { score, features: features.to_vec(), reasons, model: self.model }
+        let until_ns = began_ns.saturating_add(deadline_ms.saturating_mul(1_000_000));
+        let shadow = self.shadow.as_ref().map_or(Score::Unknown, |s| s.score(&features, &self.clock, until_ns));
+        let shadow_model = self.shadow.as_ref().map_or("", |s| s.model);
+        Scored { score, features: features.to_vec(), reasons, model: self.model, shadow, shadow_model }
     }
 
     fn observe(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now) {
@@ -266,6 +307,20 @@ mod tests {
         assert!(bot > person, "{bot} {person}");
         assert_eq!(reasons.is_empty(), bot < 0.7, "reasons from the lowest threshold on: {bot} {reasons}");
         assert_eq!(source.score(&visit(1), &facts(&browser), at(5_000), 0).score, Score::Unknown, "nothing is ready in no time");
+    }
+
+    #[test]
+    fn a_shadow_has_the_rest_of_the_deadline_and_is_left_alone_when_it_comes_too_late() {
+        let shadow = Shadow::new(Arc::new(Scorer::open(BUILTIN, Runtime::Builtin, 1).unwrap()));
+        let (clock, features) = (Clock::new(), shadow.scorer.card().baseline.clone());
+        assert!(matches!(shadow.score(&features, &clock, u64::MAX), Score::Known(_)));
+        assert_eq!((shadow.score(&features, &clock, 0), shadow.late.get()), (Score::Unknown, 0), "nothing is left");
+        let mut tries = 0;
+        while shadow.late.get() < SHADOW_LATE_MAX && tries < 100_000 {
+            assert_eq!(shadow.score(&features, &clock, clock.mono_ns() + 500), Score::Unknown, "no run takes half a microsecond");
+            tries += 1;
+        }
+        assert_eq!(shadow.score(&features, &clock, u64::MAX), Score::Unknown);
     }
 
     #[test]

@@ -191,6 +191,10 @@ pub struct Scored {
     pub reasons: String,
     /// First 8 bytes of the model's SHA-256, hex.
     pub model: &'static str,
+    /// Score of the shadow model.
+    pub shadow: Score,
+    /// The same of the shadow model; empty without one.
+    pub shadow_model: &'static str,
 }
 
 /// Scores visits. Called on the request path: must return within about `deadline_ms`.

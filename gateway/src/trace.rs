@@ -123,6 +123,10 @@ impl Trace {
         self.row.features = scored.features;
         self.row.score_reasons = scored.reasons;
         self.row.model = scored.model.into();
+        if let tidegate_filters::Score::Known(p) = scored.shadow {
+            self.row.shadow_score = p;
+        }
+        self.row.shadow_model = scored.shadow_model.into();
     }
 
     /// What the filters decided.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use tidegate_filters::FilterSettings;
+use tidegate_filters::{FilterSettings, rule::bot_gate::BotGateSettings};
 
 use super::Checker;
 use crate::error::Problem;
@@ -53,6 +53,7 @@ impl Checker<'_> {
                 self.error(at, why, "write `builtin`, or the path of a model with the documented input");
             }
         }
+        self.shadow_models();
         self.forecast_model();
         for (i, room) in policy.rooms.iter().enumerate() {
             if let Some(Err(why)) = self.checks.deep.map(|d| d.page(&room.page)) {
@@ -190,6 +191,19 @@ impl Checker<'_> {
         if fs::metadata(file).is_ok_and(|m| rights_of(&m, 0o077)) {
             let what = format!("{} is open to others on this machine: the gate will not start with it", file.display());
             self.error(at, what, format!("chmod 600 {}", file.display()));
+        }
+    }
+
+    fn shadow_models(&mut self) {
+        for (i, filter) in self.policy.filters.iter().enumerate() {
+            let FilterSettings::BotGate(s) = filter else { continue };
+            let Some(model) = &s.shadow_model else { continue };
+            let at = format!("filters[{i}].bot_gate.shadow_model");
+            let alone = BotGateSettings { model: model.clone(), ..s.clone() };
+            let there = model == "builtin" || self.model(&at, model, MODEL);
+            if there && let Some(Err(why)) = self.checks.deep.map(|d| d.model(&alone)) {
+                self.error(at, why, "remove it, or write the path of a model with the documented input");
+            }
         }
     }
 

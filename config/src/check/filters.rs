@@ -246,9 +246,12 @@ impl Checker<'_> {
         });
         let gates: Vec<(usize, &BotGateSettings)> = gates.collect();
         if let Some((first, with)) = gates.first() {
-            let other = gates.iter().find(|(_, s)| (&s.model, s.runtime) != (&with.model, with.runtime));
+            let other = gates
+                .iter()
+                .find(|(_, s)| (&s.model, s.runtime, &s.shadow_model) != (&with.model, with.runtime, &with.shadow_model));
             if let Some((i, _)) = other {
-                let what = format!("another model or runtime than filters[{first}] has: one model scores every route");
+                let what =
+                    format!("another model, runtime or shadow model than filters[{first}] has: one model scores every route");
                 self.error(format!("filters[{i}].bot_gate.model"), what, "name the same; thresholds may differ");
             }
         }

@@ -45,6 +45,7 @@ impl Policy {
                 FilterSettings::BotGate(BotGateSettings {
                     model: "builtin".into(),
                     runtime: Runtime::Auto,
+                    shadow_model: None,
                     challenge_at: Some(0.70),
                     challenge_work: ChallengeWork::default(),
                     to_the_back_at: Some(0.85),

@@ -28,6 +28,9 @@ pub struct BotGateSettings {
     /// What runs the model.
     #[serde(default)]
     pub runtime: Runtime,
+    /// A model beside it: its scores go to the journal and the metrics, and do nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_model: Option<String>,
     /// From this score on a visit is *unsure* and must pass the challenge. Left out: nobody is challenged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge_at: Option<f32>,
@@ -277,6 +280,7 @@ mod tests {
         let settings = BotGateSettings {
             model: builtin(),
             runtime: Runtime::Auto,
+            shadow_model: None,
             challenge_at: Some(0.7),
             challenge_work: ChallengeWork { bits: 10, bits_max: 16 },
             to_the_back_at: Some(0.85),

@@ -46,6 +46,8 @@ pub(super) const CLAIMS_REFUSED: &str = "tidegate_claims_refused_total";
 pub(super) const SHOP_RUBBISH: &str = "tidegate_shop_rubbish_total";
 pub(super) const SCORED: &str = "tidegate_scored_total";
 pub(super) const SCORE: &str = "tidegate_score";
+pub(super) const SHADOW_SCORE: &str = "tidegate_shadow_score";
+pub(super) const SHADOW_UNSCORED: &str = "tidegate_shadow_unscored_total";
 pub(super) const UNSCORED: &str = "tidegate_unscored_total";
 pub(super) const ROWS: &str = "tidegate_journal_rows_total";
 pub(super) const ROWS_DROPPED: &str = "tidegate_journal_rows_dropped_total";
@@ -151,6 +153,8 @@ pub const CATALOGUE: &[Described] = &[
     ),
     counter(UNSCORED, &["reason"], "Model runs that gave no score, by reason."),
     histogram(SCORE, &[], "Bot scores given, 0 to 1."),
+    histogram(SHADOW_SCORE, &[], "Scores of the shadow model, which do nothing."),
+    counter(SHADOW_UNSCORED, &[], "Visits that the shadow model gave no score to in time."),
     counter(ROWS, &[], "Rows written to the journal."),
     counter(
         ROWS_DROPPED,

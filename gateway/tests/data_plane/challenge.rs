@@ -16,6 +16,7 @@ async fn challenging(shop: &Shop, challenge_work: ChallengeWork) -> Gate {
     policy.filters.push(FilterSettings::BotGate(BotGateSettings {
         model: "builtin".into(),
         runtime: Runtime::Auto,
+        shadow_model: None,
         challenge_at: Some(0.5),
         challenge_work,
         to_the_back_at: None,

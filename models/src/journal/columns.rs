@@ -58,7 +58,7 @@ const fn column(name: &'static str, unit: &'static str, cell: Cell, doc: &'stati
 }
 
 /// Every column, in file order.
-pub static COLUMNS: [Column; 35] = [
+pub static COLUMNS: [Column; 37] = [
     column("at_ms", "unix ms", Cell::U64(|r| r.at_ms, |r, v| r.at_ms = v, None), "arrival, wall clock"),
     column(
         "mono_ns",
@@ -119,6 +119,18 @@ pub static COLUMNS: [Column; 35] = [
         "what the score was computed from, in the order of the feature list; empty when not scored",
     ),
     column("model", "hex", Cell::Text(|r| &r.model, |r, v| keep(&mut r.model, v)), "first 8 bytes of the model's SHA-256"),
+    column(
+        "shadow_score",
+        "probability",
+        Cell::F32(|r| r.shadow_score, |r, v| r.shadow_score = v),
+        "by the shadow model; null without one, or when it said nothing in time",
+    ),
+    column(
+        "shadow_model",
+        "-",
+        Cell::Text(|r| &r.shadow_model, |r, v| keep(&mut r.shadow_model, v)),
+        "first 8 bytes of the shadow model's SHA-256, hex; empty without one",
+    ),
     column("room", "-", Cell::Text(|r| &r.room, |r, v| keep(&mut r.room, v)), "room, when one was involved"),
     column(
         "place",

@@ -23,6 +23,8 @@ fn extremes() -> Vec<Row> {
         filter: "bots".into(),
         shadow: "bots:wait:QUEUED".into(),
         score: 1.0,
+        shadow_score: 0.25,
+        shadow_model: "89abcdef01234567".into(),
         class: "suspect",
         score_reasons: "CADENCE_REGULAR=0.310,NO_ASSETS=0.120".into(),
         features: vec![f32::MIN, -0.0, f32::INFINITY, 3.5],
