@@ -19,6 +19,7 @@ use tidegate_models::{
     journal,
     tune::{Label, Labels},
 };
+use tokio::process::{Child, Command};
 
 use crate::{
     crowd::{Crowd, Kind, Scenario},
@@ -30,6 +31,8 @@ use crate::{
 /// A request to this path, at the end, tells whose an address was.
 const MARK: &str = "/capture/was/";
 const PEOPLE: &str = "people";
+/// Where the real programs say whose address was whose.
+const TOLD: &str = "clients.json";
 
 /// Arguments of `capture`.
 #[derive(Clone, Debug, Args)]
@@ -80,16 +83,24 @@ pub async fn run(args: &CaptureArgs, say: fn(&str)) -> anyhow::Result<ExitCode> 
         scenario.people.count,
         scenario.bots.len()
     ));
-    let (_, clients) = tokio::join!(
-        live::run(&scenario, args.seed, &gate.target, Arc::new(Progress::default())),
-        real_programs(args, &gate.target, &scenario),
-    );
-    let clients = clients?;
+    let mut programs = start_programs(args, &gate.target, &scenario)?;
+    live::run(&scenario, args.seed, &gate.target, Arc::new(Progress::default())).await;
+    let status = programs.wait().await.context("waiting for the real programs")?;
+    if !status.success() {
+        bail!("{} ended with {status}; its words are above", args.clients.display());
+    }
+    let told = args.out.join(TOLD);
+    let text = std::fs::read(&told).with_context(|| format!("reading {}", told.display()))?;
+    let clients: Clients = serde_json::from_slice(&text).with_context(|| format!("reading {}", told.display()))?;
     let families = families(&Crowd::new(&scenario, args.seed), &clients);
     mark(&gate.target, &families).await?;
     gate.process.stop(Duration::from_secs(15)).await?;
     shop.stop(Duration::from_secs(5)).await?;
-    let (labels, table) = label(&gate.journal, &families)?;
+    let mut rows: Vec<Row> = vec![];
+    for file in journal::list(&gate.journal)? {
+        rows.extend(journal::read(&file)?);
+    }
+    let (labels, table) = label(&rows, &families);
     let file = args.out.join("labels.csv");
     labels.write(&file)?;
     clients.notes.iter().for_each(|n| say(&format!("note: {n}")));
@@ -143,18 +154,12 @@ keys: {{ directory: {keys} }}
 }
 
 /// The real programs, as a program of their own.
-async fn real_programs(args: &CaptureArgs, target: &Target, scenario: &Scenario) -> anyhow::Result<Clients> {
-    let told = args.out.join("clients.json");
-    let mut command = tokio::process::Command::new(&args.python);
+fn start_programs(args: &CaptureArgs, target: &Target, scenario: &Scenario) -> anyhow::Result<Child> {
+    let mut command = Command::new(&args.python);
     command.arg(&args.clients).arg(target.to_string());
     command.args(["--seconds", &(scenario.ends_at.ms() / 1_000).to_string(), "--seed", &args.seed.to_string(), "--addresses"]);
-    command.arg(&told).stdin(Stdio::null()).kill_on_drop(true);
-    let status = command.status().await.with_context(|| format!("starting {}", args.python.display()))?;
-    if !status.success() {
-        bail!("{} ended with {status}; its words are above", args.clients.display());
-    }
-    let text = std::fs::read(&told).with_context(|| format!("reading {}", told.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("reading {}", told.display()))
+    command.arg(args.out.join(TOLD)).stdin(Stdio::null()).kill_on_drop(true);
+    command.spawn().with_context(|| format!("starting {}", args.python.display()))
 }
 
 /// Whose address is whose.
@@ -180,11 +185,7 @@ async fn mark(target: &Target, families: &BTreeMap<String, String>) -> anyhow::R
 }
 
 /// Labels by visitor, and a table of what there is of whom.
-fn label(directory: &Path, families: &BTreeMap<String, String>) -> anyhow::Result<(Labels, String)> {
-    let mut rows: Vec<Row> = vec![];
-    for file in journal::list(directory)? {
-        rows.extend(journal::read(&file)?);
-    }
+fn label(rows: &[Row], families: &BTreeMap<String, String>) -> (Labels, String) {
     let was = |row: &Row| row.path.strip_prefix(MARK).map(str::to_owned);
     let networks: BTreeMap<u64, String> = rows.iter().filter_map(|r| Some((r.network, was(r)?))).collect();
     let mut visitors: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
@@ -209,5 +210,42 @@ fn label(directory: &Path, families: &BTreeMap<String, String>) -> anyhow::Resul
         let (seen, visits) = counts.get(family.as_str()).map_or((0, 0), |(v, n)| (v.len(), *n));
         table += &format!("{family:<22}{seen:>10}{visits:>10}\n");
     }
-    Ok((labels, table))
+    (labels, table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(visitor: u64, network: u64, path: &str) -> Row {
+        Row { visitor, network, path: path.into(), ..Row::default() }
+    }
+
+    #[test]
+    fn a_mark_from_an_address_labels_who_came_from_there() {
+        let rows = [
+            row(1, 10, "/"),
+            row(1, 10, "/product/1"),
+            row(2, 20, "/"),
+            row(3, 30, "/"),
+            row(4, 10, "/"),
+            row(4, 20, "/"),
+            row(0, 20, "/"),
+            row(91, 10, "/capture/was/people"),
+            row(92, 20, "/capture/was/curl"),
+        ];
+        let families = [("198.18.0.1", "people"), ("198.21.0.1", "curl"), ("198.21.0.2", "wget")];
+        let families = families.map(|(a, f)| (a.to_owned(), f.to_owned())).into();
+        let (labels, table) = label(&rows, &families);
+        assert_eq!((labels.get(1), labels.get(2), labels.family(2)), (Some(Label::Person), Some(Label::Program), "curl"));
+        assert_eq!(labels.get(3), None, "nobody said whose it was");
+        assert_eq!(labels.get(4), None, "two families");
+        assert_eq!(labels.len(), 2, "marks are no visits");
+        let counted = |line: &str| line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>();
+        let of = |family: &str| table.lines().find(|l| l.starts_with(family)).map(counted).unwrap_or_default();
+        assert_eq!(
+            (of("people"), of("curl"), of("wget")),
+            (vec!["2".into(), "3".into()], vec!["2".into(), "2".into()], vec!["0".into(), "0".into()])
+        );
+    }
 }
