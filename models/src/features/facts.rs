@@ -213,6 +213,10 @@ impl Agent {
                 if text.get(i..i + word.len()).is_none_or(|t| !t.eq_ignore_ascii_case(word.as_bytes())) {
                     continue;
                 }
+                // CUBOT makes telephones.
+                if *word == "bot" && i >= 2 && text[i - 2..i].eq_ignore_ascii_case(b"cu") {
+                    continue;
+                }
                 match means {
                     Agent::Crawler => return Agent::Crawler,
                     Agent::Tool => claim = Agent::Tool,
@@ -405,6 +409,7 @@ mod tests {
         let google = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
         assert_eq!(Agent::of(chrome), Agent::Chromium);
         assert_eq!(Agent::of(firefox), Agent::Browser);
+        assert_eq!(Agent::of(&chrome.replace("X11; Linux x86_64", "Linux; Android 12; CUBOT X50")), Agent::Chromium);
         assert_eq!(Agent::of(google), Agent::Crawler);
         assert_eq!(Agent::of("python-requests/2.32"), Agent::Tool);
         assert_eq!(Agent::of("MyShopApp/3.1 (iOS)"), Agent::Other);
