@@ -63,10 +63,11 @@ pub fn is_probe(fields: &Fields<'_>) -> bool {
 pub fn came_by_itself(fields: &Fields<'_>, authority: &str) -> bool {
     let looks = fields.text("sec-fetch-dest").is_none_or(|d| matches!(d, "document" | "empty"));
     match (fields.text("sec-fetch-site"), fields.text("referer")) {
-        (Some(site), _) => site == "same-origin" && looks,
+        // Words that no browser says exempt nobody.
+        (Some(site), _) => !matches!(site, "cross-site" | "same-site" | "none") && looks,
         (None, Some(referrer)) => {
-            let host = referrer.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-            host.eq_ignore_ascii_case(authority) && looks
+            let host = referrer.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+            host.is_none_or(|h| h.is_empty() || h.eq_ignore_ascii_case(authority)) && looks
         }
         (None, None) => looks,
     }
@@ -111,6 +112,9 @@ mod tests {
         assert!(by_itself(&[]), "a program");
         assert!(by_itself(&[(site, "same-origin"), (dest, "document")]), "a driven browser that follows every link");
         assert!(by_itself(&[(referrer, "https://shop.example:8443/a")]));
+        for junk in ["", "zzz", "about:client"] {
+            assert!(by_itself(&[(referrer, junk)]) && by_itself(&[(site, "zzz"), (referrer, junk)]), "{junk}");
+        }
         for made in [
             &[(site, "cross-site"), (dest, "document")][..],
             &[(site, "none"), (dest, "document")],

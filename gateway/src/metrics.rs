@@ -166,7 +166,7 @@ impl Metrics {
 
     /// Takes over the counts of the scorer.
     pub fn scorer(&self, counts: &ScorerCounts) {
-        let ScorerCounts { scored: _, wrong_width, failed, panicked, out_of_range, busy, switched_off } = *counts;
+        let ScorerCounts { scored: _, wrong_width, failed, panicked, out_of_range, busy, switched_off, late } = *counts;
         let reasons = [
             ("wrong_width", wrong_width),
             ("failed", failed),
@@ -174,6 +174,7 @@ impl Metrics {
             ("out_of_range", out_of_range),
             ("busy", busy),
             ("switched_off", switched_off),
+            ("late", late),
         ];
         for (reason, count) in reasons {
             self.counter(UNSCORED, &[("reason", reason)]).absolute(count);

@@ -1,6 +1,12 @@
 //! The bot model behind the data plane's [`ScoreSource`]: a visit's facts become features, features a score with reasons.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
 
 use tidegate_config::Policy;
 use tidegate_filters::{
@@ -68,6 +74,7 @@ impl Scoring {
             roomed: roomed(policy),
             explain_from,
             budget: ASecond::default(),
+            punctual: Punctual::default(),
         })
     }
 
@@ -134,6 +141,37 @@ fn roomed(policy: &Policy) -> Vec<bool> {
 /// more of the gate's time than it has. Those over it have a score and no reasons.
 pub const REASONS_A_SECOND_MAX: u64 = 200;
 
+/// A model that came too late so often in a row is not asked for this long: visitors must not wait for what does not count.
+const LATE_IN_A_ROW_MAX: u32 = 8;
+const LATE_PAUSE_NS: u64 = 10_000_000_000;
+
+/// Whether the model comes in time.
+#[derive(Default)]
+struct Punctual {
+    late_in_a_row: AtomicU32,
+    not_before_ns: AtomicU64,
+}
+
+impl Punctual {
+    fn is_asked(&self, now_ns: u64) -> bool {
+        now_ns >= self.not_before_ns.load(Ordering::Relaxed)
+    }
+
+    fn came(&self, late: bool, now_ns: u64, model: &str) {
+        if !late {
+            self.late_in_a_row.store(0, Ordering::Relaxed);
+        } else if self.late_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= LATE_IN_A_ROW_MAX
+            && self.is_asked(now_ns)
+            && self.not_before_ns.fetch_max(now_ns + LATE_PAUSE_NS, Ordering::Relaxed) <= now_ns
+        {
+            tracing::error!(
+                model,
+                "the model is slower than its deadline and is not asked for 10 s; visits have no score meanwhile"
+            );
+        }
+    }
+}
+
 /// A shadow model that came too late so often is not asked any more: it must not cost visitors time.
 const SHADOW_LATE_MAX: u64 = 8;
 
@@ -178,6 +216,7 @@ struct BotScore {
     roomed: Vec<bool>,
     explain_from: f32,
     budget: ASecond,
+    punctual: Punctual,
 }
 
 impl BotScore {
@@ -206,12 +245,20 @@ impl ScoreSource for BotScore {
     fn score(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Scored {
         let began_ns = self.clock.mono_ns();
         let features = self.windows.observe_and_extract(&self.facts(visit, facts), now);
-        let mut score = self.scorer.score(&features);
-        let took_ns = self.clock.mono_ns().saturating_sub(began_ns);
+        let asked = self.punctual.is_asked(began_ns);
+        let mut score = if asked { self.scorer.score(&features) } else { Score::Unknown };
+        let ended_ns = self.clock.mono_ns();
+        let late = ended_ns.saturating_sub(began_ns) > deadline_ms.saturating_mul(1_000_000);
+        if asked {
+            self.punctual.came(late, ended_ns, self.model);
+        }
+        if late || !asked {
+            self.scorer.late();
+        }
         let mut reasons = String::new();
         match score {
             // Nobody can stop a run half way; what came too late does not count, as promised.
-            Score::Known(_) if took_ns > deadline_ms.saturating_mul(1_000_000) => score = Score::Unknown,
+            Score::Known(_) if late => score = Score::Unknown,
             Score::Known(p) if p >= self.explain_from && self.budget.take(now, REASONS_A_SECOND_MAX) => {
                 let found = self.scorer.reasons(&features);
                 reasons = found.iter().map(|(code, nats)| format!("{}={nats:.2}", code.code())).collect::<Vec<_>>().join(",");
@@ -321,6 +368,22 @@ mod tests {
             tries += 1;
         }
         assert_eq!(shadow.score(&features, &clock, u64::MAX), Score::Unknown);
+    }
+
+    #[test]
+    fn a_model_that_is_always_late_is_not_waited_for() {
+        let policy = zero();
+        let scoring = Scoring::build(&policy).unwrap();
+        let source = scoring.source(&policy);
+        let fields = Fields::new([("user-agent", &b"curl/8"[..])]);
+        let score = |deadline_ms| source.score(&visit(1), &facts(&fields), Now::at(1_000_000, 5), deadline_ms).score;
+        (1..LATE_IN_A_ROW_MAX).for_each(|_| assert_eq!(score(0), Score::Unknown));
+        assert!(matches!(score(10_000), Score::Known(_)), "one in time is forgiven much");
+        (0..LATE_IN_A_ROW_MAX).for_each(|_| assert_eq!(score(0), Score::Unknown));
+        let ran = scoring.counts().scored;
+        assert_eq!(score(10_000), Score::Unknown, "not asked for a while");
+        let late = u64::from(2 * LATE_IN_A_ROW_MAX);
+        assert_eq!((scoring.counts().scored, scoring.counts().late), (ran, late));
     }
 
     #[test]

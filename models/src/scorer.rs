@@ -67,6 +67,7 @@ struct Counters {
     out_of_range: AtomicU64,
     busy: AtomicU64,
     switched_off: AtomicU64,
+    late: AtomicU64,
 }
 
 /// How often a scorer answered, and why it did not.
@@ -86,6 +87,8 @@ pub struct ScorerCounts {
     pub busy: u64,
     /// Not run: the model panicked too often.
     pub switched_off: u64,
+    /// Came later than the policy's deadline, or not asked because it lately did.
+    pub late: u64,
 }
 
 impl Scorer {
@@ -205,7 +208,13 @@ impl Scorer {
             out_of_range: c.out_of_range.load(Relaxed),
             busy: c.busy.load(Relaxed),
             switched_off: c.switched_off.load(Relaxed),
+            late: c.late.load(Relaxed),
         }
+    }
+
+    /// Counts a visit without a score because the model came too late, or was not asked since it did.
+    pub fn late(&self) {
+        self.counts.late.fetch_add(1, Relaxed);
     }
 
     fn run(&self, features: &[f32]) -> Option<f32> {

@@ -14,6 +14,8 @@ use super::{Checker, routes::canonical};
 
 /// Most paths of a honeypot: each visit is compared with them.
 const PATHS_MAX: usize = 32;
+/// What browsers and crawlers ask for unseen.
+const ASKED_BY_ALL: [&str; 5] = ["/favicon.ico", "/robots.txt", "/sitemap.xml", "/.well-known", "/index.html"];
 /// Most welcome programs of a policy, and domains of one.
 const BOTS_MAX: usize = 64;
 const DOMAINS_MAX: usize = 16;
@@ -70,6 +72,12 @@ impl Checker<'_> {
                     at,
                     "every visitor of the shop asks for it",
                     "write a path that no person finds, such as /all-offers/",
+                );
+            } else if ASKED_BY_ALL.iter().any(|p| path.trim_end_matches('/') == *p) {
+                self.error(
+                    at,
+                    format!("browsers and honest crawlers ask for {path} by themselves"),
+                    "choose a path that no person finds",
                 );
             } else if let Err((what, instead)) = canonical(path) {
                 self.error(at, format!("`{path}` {what}"), instead);

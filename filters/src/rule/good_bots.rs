@@ -12,7 +12,7 @@ use crate::visit::{Bot, Visit};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GoodBotsSettings {
-    /// Those that are welcome. The first whose `user_agent` fits counts.
+    /// Those that are welcome. Of several whose `user_agent` fits, the one that is named first in the `User-Agent` counts.
     pub bots: Vec<BotSettings>,
     /// What somebody gets who says to be one of them and is not.
     #[serde(default)]

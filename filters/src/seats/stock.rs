@@ -217,14 +217,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_moves_the_stock_and_never_below_what_is_taken() {
+    fn a_reload_moves_the_stock_by_the_difference_and_there_and_back_is_nothing() {
         let stock = Stock::new(Some(10), 1);
         stock.with(|l| l.ask(8)).expect("free");
         assert_eq!(stock.with(|l| l.restock(5)), Ok(()));
         stock.with(|l| l.rewrite(Some(12), 1));
         assert_eq!(stock.units().stock, Some(17), "10 + 5 of an operator + 2 of the policy");
         stock.with(|l| l.rewrite(Some(1), 1));
-        assert_eq!((stock.units().stock, stock.is_gone()), (Some(8), true));
+        assert_eq!((stock.units().stock, stock.units().over, stock.is_gone()), (Some(6), 2, true));
+        stock.with(|l| l.rewrite(Some(12), 1));
+        assert_eq!((stock.units().stock, stock.units().free), (Some(17), Some(9)), "as if nobody had written 1");
+        assert_eq!(stock.with(|l| l.restock(-9)), Ok(()));
+        for written in [2, 3, 12] {
+            stock.with(|l| l.rewrite(Some(written), 1));
+            assert!(stock.is_gone(), "{written}");
+        }
+        assert_eq!(stock.units().stock, Some(8), "more could not be taken away, so no more came back");
         stock.with(|l| l.rewrite(None, 1));
         assert!(!stock.is_gone() && stock.free() == u32::MAX);
     }

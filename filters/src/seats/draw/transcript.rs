@@ -218,9 +218,10 @@ impl Promise {
 }
 
 impl Transcript {
-    /// Why the sale was called off; `None`: it took place.
+    /// Why the sale was called off, as the gate signed; `None`: it took place, for all that anybody signed.
     pub fn cancelled(&self) -> Option<&str> {
-        self.amendments.iter().find_map(Amendment::cancels)
+        let signed = |a: &&Amendment| a.is_signed(&self.public_key, &self.sale_id, &self.commitment);
+        self.amendments.iter().filter(signed).find_map(Amendment::cancels)
     }
 
     /// The name entries, statements and seed carry.

@@ -134,6 +134,15 @@ fn a_substituted_round_or_beacon_is_named() {
         t.amendments = vec![right.clone(), Amendment { text: "opens two hours later".into(), ..right }];
     });
     assert!(amendment.contains("amendment 1") && !amendment.contains("amendment 0"), "{amendment}");
+    let mut forged = None;
+    said(|t, _, s| {
+        let right = Amendment::sign(&s.signer, &t.sale_id, &t.commitment, 5, "cancelled: fire");
+        t.amendments = vec![Amendment { text: "cancelled: flood".into(), ..right.clone() }];
+        let not_signed = t.cancelled().map(str::to_owned);
+        t.amendments = vec![right];
+        forged = Some((not_signed, t.cancelled().map(str::to_owned)));
+    });
+    assert_eq!(forged, Some((None, Some("fire".into()))), "words that the gate did not sign cancel nothing");
 }
 
 /// The key of the local beacon of an invented sale.

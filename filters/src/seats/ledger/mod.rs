@@ -26,7 +26,7 @@ struct Tally {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     stock: Option<u64>,
-    /// The policy's number: a reload moves the stock by the difference to it.
+    /// The policy's number, as far as the stock could follow it: a reload moves the stock by the difference to it.
     written: Option<u64>,
     /// The least units a hold takes: with fewer free nothing can be sold.
     lot: u32,
@@ -160,19 +160,24 @@ impl Ledger {
         Ok(())
     }
 
-    /// The policy's number changed: the stock moves by the difference, but never below what is committed.
+    /// The policy's number changed: the stock moves by the difference, so that a number that is taken back leaves no trace. With
+    /// fewer units than are committed none is free, holds not at the shop are taken back, and the rest is over.
     pub fn rewrite(&mut self, written: Option<u64>, lot: u32) {
         self.lot = lot.max(1);
         if written == self.written {
             return;
         }
-        let new = match (written, self.written, self.stock) {
-            (Some(new), Some(old), Some(stock)) => Some((stock + new).saturating_sub(old).max(self.committed())),
-            (Some(new), _, _) => Some(new.max(self.committed())),
-            (None, ..) => None,
+        let (new, reached) = match (written, self.written, self.stock) {
+            (Some(new), Some(old), Some(stock)) => {
+                let moved = (stock + new).saturating_sub(old);
+                // Where there was less to take away than was asked for, no more is given back later.
+                (Some(moved), Some(old + moved - stock))
+            }
+            _ => (written, written),
         };
-        self.written = written;
+        self.written = reached;
         self.step(Change::Stock(new));
+        self.make_room();
     }
 
     /// Frees holds that ran out, or whose holder is gone. Once a second.

@@ -79,7 +79,8 @@ pub fn fairness(scored: &[Scored<'_>], at: f32) -> Fairness {
         .filter(|(_, [n, _])| *n < all[0])
         .map(|(name, [n, high])| {
             let above = share(high, n);
-            let ratio = (overall[0] > 0.0).then(|| round(above[0] / overall[0]));
+            let rate = |high: usize, n: usize| high as f64 / n.max(1) as f64;
+            let ratio = (all[1] > 0).then(|| round(rate(high, n) / rate(all[1], all[0])));
             SliceMark { name, people: n, above, ratio, judged: n >= SLICE_MIN }
         })
         .collect();
