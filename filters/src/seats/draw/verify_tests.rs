@@ -46,7 +46,7 @@ fn check(t: &Transcript, listed: &Listed) -> Report {
 }
 
 /// What `verify` says about a sale bent in one way.
-fn said(bend: impl Fn(&mut Transcript, &mut Listed, &Invented)) -> String {
+fn said(mut bend: impl FnMut(&mut Transcript, &mut Listed, &Invented)) -> String {
     let sale = invented(3, 300, RehearsalBeacon::Local, None);
     let (mut t, mut listed) = (sale.transcript.clone(), sale.listed.clone());
     bend(&mut t, &mut listed, &sale);
