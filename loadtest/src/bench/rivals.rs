@@ -87,7 +87,7 @@ pub fn nginx(program: &Path, upstream: SocketAddr, dir: &Path, rate: Option<u32>
 }
 
 /// HAProxy as a proxy with kept connections on both sides; `maxconn`: no more requests at the shop than this, the others wait in
-/// line for up to [`QUEUE_S`], files excepted.
+/// line for up to `QUEUE_S` seconds, files excepted.
 pub fn haproxy(program: &Path, upstream: SocketAddr, dir: &Path, maxconn: Option<u32>) -> anyhow::Result<Server> {
     let address = free_address()?;
     let limit = maxconn.map_or_else(String::new, |n| format!(" maxconn {n}"));
