@@ -24,10 +24,7 @@ journal: { directory: "{dir}/journal" }
 "#;
 
 pub fn rows(dir: &Path) -> Vec<Row> {
-    let mut files: Vec<_> = std::fs::read_dir(dir.join("journal")).unwrap().map(|e| e.unwrap().path()).collect();
-    files.sort();
-    let whole = files.iter().filter(|f| f.extension().is_some_and(|e| e == "parquet"));
-    whole.flat_map(|f| journal::read(f).unwrap()).collect()
+    journal::list(&dir.join("journal")).unwrap().iter().flat_map(|f| journal::read(f).unwrap()).collect()
 }
 
 fn lane(client: &mut Client) -> i64 {

@@ -1,10 +1,11 @@
 //! A visitor's way through a gate, from the first page to the journal.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
-use tidegate_models::journal;
-
-use crate::support::{Client, Shop, gate, raw};
+use crate::{
+    facts::rows,
+    support::{Client, Shop, gate, raw},
+};
 
 const POLICY: &str = r#"
 version: 1
@@ -23,13 +24,6 @@ rooms:
 journal: { directory: "{dir}/journal" }
 keys: { directory: "{dir}/keys" }
 "#;
-
-fn rows(dir: &Path) -> Vec<tidegate_filters::Row> {
-    let mut files: Vec<_> = std::fs::read_dir(dir.join("journal")).unwrap().map(|e| e.unwrap().path()).collect();
-    files.sort();
-    let whole = files.iter().filter(|f| f.extension().is_some_and(|e| e == "parquet"));
-    whole.flat_map(|f| journal::read(f).unwrap()).collect()
-}
 
 #[test]
 fn a_visit_from_the_first_page_to_the_journal() {

@@ -63,6 +63,16 @@ pub enum Score {
     Unknown,
 }
 
+impl Score {
+    /// The probability, of a visit that has one.
+    pub const fn known(self) -> Option<f32> {
+        match self {
+            Self::Known(p) => Some(p),
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// What is known for sure about a visit, whatever its score. The shell finds it out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Known {

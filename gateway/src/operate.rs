@@ -206,20 +206,26 @@ impl Control {
         };
         tracing::info!(by = by.name(), what, name, %action, "operator");
         let path: String = format!("{what} {name}: {action}").chars().take(128).collect();
+        self.note_operator(by, path, room.name());
+        Ok(room.stats(now))
+    }
+
+    /// A row of what an operator did, in `room` if it was in one.
+    pub(crate) fn note_operator(&self, by: By, done: String, room: &str) {
+        let now = self.shared.clock.now();
         self.shared.rows.row(Row {
             at_ms: now.wall_ms,
             mono_ns: now.mono_ns,
             kind: Kind::Operator,
             method: by.name().into(),
-            path,
+            path: done,
             verdict: "own",
             reason: Some(Reason::Operator),
-            room: room.name().to_owned().into(),
+            room: room.to_owned().into(),
             status: 200,
-            policy: active.names.policy.into(),
+            policy: self.shared.active.load().names.policy.into(),
             ..Row::blank()
         });
-        Ok(room.stats(now))
     }
 
     /// Stops calling and seating in a room, or goes on.

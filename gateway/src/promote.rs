@@ -5,11 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 use tidegate_config::Policy;
-use tidegate_filters::{
-    Reason, Row, Score,
-    record::Kind,
-    rule::bot_gate::{BotGateSettings, Runtime},
-};
+use tidegate_filters::rule::bot_gate::{BotGateSettings, Runtime};
 use tidegate_models::{
     ModelError, Scorer,
     journal::{JournalReader, list},
@@ -21,6 +17,7 @@ use tidegate_models::{
 use crate::{
     control::{Control, LoadError},
     deep::Deep,
+    operate::By,
     scoring,
 };
 
@@ -102,7 +99,18 @@ impl From<ModelError> for PromoteError {
 }
 
 impl Seat {
-    /// Of a policy.
+    /// A file that may be another than the policy's.
+    pub(crate) fn at(file: PathBuf, policy: &Policy) -> Seat {
+        let gate = scoring::gates(policy).next();
+        Seat {
+            file,
+            live: gate.map_or(BUILTIN.into(), |g| g.model.clone()),
+            runtime: gate.map_or(Runtime::Auto, |g| g.runtime),
+            gates: Gates::of(scoring::gates(policy)),
+        }
+    }
+
+    /// The file of a policy.
     pub(crate) fn of(policy: &Policy) -> Result<Seat, PromoteError> {
         let none = |why: &str| PromoteError::NoSeat(why.into());
         let gate: &BotGateSettings = scoring::gates(policy).next().ok_or_else(|| none("the policy has no bot_gate"))?;
@@ -111,12 +119,7 @@ impl Seat {
                 "the policy runs the shipped model, which has no file: `tidegate bots promote MODEL --to FILE` puts one in place, then write `model: FILE`",
             ));
         }
-        Ok(Seat {
-            file: gate.model.clone().into(),
-            live: gate.model.clone(),
-            runtime: gate.runtime,
-            gates: Gates::of(scoring::gates(policy)),
-        })
+        Ok(Seat::at(gate.model.clone().into(), policy))
     }
 }
 
@@ -205,12 +208,7 @@ fn compare(
             },
         }
     }
-    let [live, candidate] = models.map(|scorer| {
-        move |features: &[f32]| match scorer.score(features) {
-            Score::Known(p) => Some(p),
-            Score::Unknown => None,
-        }
-    });
+    let [live, candidate] = models.map(|scorer| move |features: &[f32]| scorer.score(features).known());
     for row in readers.into_iter().rev().flatten() {
         match row {
             Ok(row) => comparing.take(&row, &live, &candidate),
@@ -257,20 +255,9 @@ impl Control {
             return Err(error.into());
         }
         let (was, model) = (&promoted.was, &promoted.model);
-        let now = self.shared.clock.now();
         tracing::info!(%was, %model, forced, "operator: bots {what}");
-        self.shared.rows.row(Row {
-            at_ms: now.wall_ms,
-            mono_ns: now.mono_ns,
-            kind: Kind::Operator,
-            method: "ADMIN".into(),
-            path: format!("bots {what}: {was} -> {model}{}", if forced { ", forced" } else { "" }),
-            verdict: "own",
-            reason: Some(Reason::Operator),
-            status: 200,
-            policy: self.shared.active.load().names.policy.into(),
-            ..Row::blank()
-        });
+        let done = format!("bots {what}: {was} -> {model}{}", if forced { ", forced" } else { "" });
+        self.note_operator(By::Admin, done, "");
         Ok(promoted)
     }
 }

@@ -117,13 +117,13 @@ impl Trace {
 
     /// Its score.
     pub fn scored(&mut self, scored: Scored) {
-        if let tidegate_filters::Score::Known(p) = scored.score {
+        if let Some(p) = scored.score.known() {
             self.row.score = p;
         }
         self.row.features = scored.features;
         self.row.score_reasons = scored.reasons;
         self.row.model = scored.model.into();
-        if let tidegate_filters::Score::Known(p) = scored.shadow {
+        if let Some(p) = scored.shadow.known() {
             self.row.shadow_score = p;
         }
         self.row.shadow_model = scored.shadow_model.into();

@@ -7,7 +7,7 @@ Each client is one program with an address of its own in X-Forwarded-For, a way 
 do, slow and low, several addresses in turn), headers of its own library or copied from a browser, cookies kept or dropped: a seed
 fixes all of it. What is not installed is left out and named. Writes which address was whose.
 """
-import argparse, asyncio, http.cookiejar, json, math, os, random, shutil, subprocess, sys, tempfile, threading, time
+import argparse, asyncio, http.cookiejar, json, math, random, shutil, subprocess, tempfile, threading, time
 import urllib.error, urllib.parse, urllib.request
 
 TIMEOUT_S = 10
@@ -30,10 +30,12 @@ class Refused(Exception):
     """No answer: the client goes on, as scripts do."""
 
 
-class Curl:
+class Commanded:
     def __init__(self, cookies):
         self.jar = tempfile.NamedTemporaryFile(prefix="capture-cookies-") if cookies else None
 
+
+class Curl(Commanded):
     def ask(self, method, url, headers, form):
         command = ["curl", "-sS", "--max-time", str(TIMEOUT_S), "-X", method, url]
         if self.jar:
@@ -45,10 +47,7 @@ class Curl:
         return run(command)
 
 
-class Wget:
-    def __init__(self, cookies):
-        self.jar = tempfile.NamedTemporaryFile(prefix="capture-cookies-") if cookies else None
-
+class Wget(Commanded):
     def ask(self, method, url, headers, form):
         command = ["wget", "-q", "-O", "-", f"--timeout={TIMEOUT_S}", "--tries=1", "--content-on-error", url]
         if self.jar:

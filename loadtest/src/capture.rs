@@ -118,7 +118,6 @@ pub async fn run(args: &CaptureArgs, say: fn(&str)) -> anyhow::Result<ExitCode> 
 async fn start(program: &Path, out: &Path, shop: &Target, scenario: &Scenario) -> anyhow::Result<Gate> {
     let out = out.canonicalize().with_context(|| format!("opening {}", out.display()))?;
     let shop: SocketAddr = shop.authority().parse().context("the shop's address")?;
-    let quoted = |p: &Path| serde_json::Value::from(p.display().to_string()).to_string();
     let policy = |place: &stage::Place| {
         format!(
             "version: 1
@@ -140,12 +139,12 @@ keys: {{ directory: {keys} }}
 ",
             listen = place.listen,
             admin = place.admin,
-            token = quoted(&place.token_file),
+            token = stage::quoted(&place.token_file),
             prequeue = stage::utc(place.opens_unix_ms.saturating_sub(600_000)),
             opens = stage::utc(place.opens_unix_ms),
             closes = stage::utc(place.opens_unix_ms + 3_600_000),
-            journal = quoted(&out.join("journal")),
-            keys = quoted(&out.join("keys")),
+            journal = stage::quoted(&out.join("journal")),
+            keys = stage::quoted(&out.join("keys")),
         )
     };
     let gate = stage::launch(program, &out, "capture.yaml", scenario.opens_at.ms(), policy).await?;
@@ -186,12 +185,11 @@ async fn mark(target: &Target, families: &BTreeMap<String, String>) -> anyhow::R
 
 /// Labels by visitor, and a table of what there is of whom.
 fn label(rows: &[Row], families: &BTreeMap<String, String>) -> (Labels, String) {
-    let was = |row: &Row| row.path.strip_prefix(MARK).map(str::to_owned);
-    let networks: BTreeMap<u64, String> = rows.iter().filter_map(|r| Some((r.network, was(r)?))).collect();
+    let networks: BTreeMap<u64, &str> = rows.iter().filter_map(|r| Some((r.network, r.path.strip_prefix(MARK)?))).collect();
     let mut visitors: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
     let mut counts: BTreeMap<&str, (BTreeSet<u64>, usize)> = BTreeMap::new();
-    for row in rows.iter().filter(|r| r.visitor != 0 && was(r).is_none()) {
-        let Some(family) = networks.get(&row.network) else { continue };
+    for row in rows.iter().filter(|r| r.visitor != 0 && !r.path.starts_with(MARK)) {
+        let Some(&family) = networks.get(&row.network) else { continue };
         visitors.entry(row.visitor).or_default().insert(family);
         let count = counts.entry(family).or_default();
         count.0.insert(row.visitor);

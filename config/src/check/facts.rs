@@ -28,28 +28,23 @@ const REMEMBER_MAX: Span = Span::secs(30 * 86_400);
 impl Checker<'_> {
     pub(super) fn facts(&mut self) {
         let policy = self.policy;
-        let (mut pot, mut bots): (Option<usize>, Option<usize>) = (None, None);
+        let (mut pot, mut bots) = (None, None);
         for (i, filter) in policy.filters.iter().enumerate() {
             if let FilterSettings::Honeypot(s) = filter {
-                match pot {
-                    Some(first) => {
-                        let what = format!("there is one already: filters[{first}]");
-                        self.error(format!("filters[{i}].honeypot"), what, "list all paths in one of them");
-                    }
-                    None => pot = Some(i),
-                }
+                self.the_only(&mut pot, i, "honeypot", "list all paths in one of them");
                 self.honeypot(i, s);
             }
             if let FilterSettings::GoodBots(s) = filter {
-                match bots {
-                    Some(first) => {
-                        let what = format!("there is one already: filters[{first}]");
-                        self.error(format!("filters[{i}].good_bots"), what, "list all bots in one of them");
-                    }
-                    None => bots = Some(i),
-                }
+                self.the_only(&mut bots, i, "good_bots", "list all bots in one of them");
                 self.good_bots(i, s);
             }
+        }
+    }
+
+    fn the_only(&mut self, first: &mut Option<usize>, i: usize, kind: &str, instead: &str) {
+        match *first {
+            Some(first) => self.error(format!("filters[{i}].{kind}"), format!("there is one already: filters[{first}]"), instead),
+            None => *first = Some(i),
         }
     }
 

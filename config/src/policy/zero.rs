@@ -6,7 +6,7 @@ use tidegate_filters::{
     FilterSettings, Rate, Span,
     plan::Admission,
     rule::{
-        bot_gate::{BotGateSettings, ChallengeWork, Runtime, WhenUnscored},
+        bot_gate::{BotGateSettings, ChallengeWork, Runtime, THROTTLE_TO, WhenUnscored},
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
         waiting_room::WaitingRoomSettings,
     },
@@ -50,7 +50,7 @@ impl Policy {
                     challenge_work: ChallengeWork::default(),
                     to_the_back_at: Some(0.85),
                     throttle_at: None,
-                    throttle_to: tidegate_filters::Rate { events: 10, per_ms: 60_000 },
+                    throttle_to: THROTTLE_TO,
                     refuse_at: None,
                     when_unscored: WhenUnscored::Admit,
                     deadline: Span(5),

@@ -341,13 +341,13 @@ struct Checked {
 
 pub(super) async fn policy_check(State(app): State<App>, body: Body) -> Answer<Json<impl Serialize>> {
     let text = text(body).await?;
-    let outcome = aside(app.control, move |c| c.check(&text)).await?;
+    let outcome = load(app.control, move |c| c.check(&text)).await?;
     Ok(Json(Checked { applied: false, outcome, note: None }))
 }
 
 pub(super) async fn policy_apply(State(app): State<App>, body: Body) -> Answer<Json<impl Serialize>> {
     let text = text(body).await?;
-    let outcome = aside(app.control, move |c| c.apply(&text)).await?;
+    let outcome = load(app.control, move |c| c.apply(&text)).await?;
     let note = match outcome.kept {
         true => {
             "in force, over a restart as well: the policy file is as it was, and counts again once it is changed or loaded again; write this text to it"
@@ -360,7 +360,7 @@ pub(super) async fn policy_apply(State(app): State<App>, body: Body) -> Answer<J
 }
 
 pub(super) async fn policy_reload(State(app): State<App>) -> Answer<Json<impl Serialize>> {
-    let outcome = aside(app.control, |c| c.reload()).await?;
+    let outcome = load(app.control, |c| c.reload()).await?;
     Ok(Json(Checked { applied: true, outcome, note: None }))
 }
 
@@ -389,15 +389,23 @@ pub(super) async fn no_such_method() -> Fault {
     Fault::new(StatusCode::METHOD_NOT_ALLOWED, "NO_SUCH_METHOD", "this path has another method", "GET reads, POST acts")
 }
 
-/// A load reads files and may try a model: not on the thread that answers health checks.
-async fn aside(
+async fn load(
     control: Arc<Control>,
     act: impl FnOnce(&Control) -> Result<Applied, LoadError> + Send + 'static,
 ) -> Answer<Applied> {
+    aside(control, act, "the load broke off", "see the log; the old policy stays").await
+}
+
+/// What reads files and tries models is not done on the thread that answers health checks.
+pub(super) async fn aside<T: Send + 'static, E: Into<Fault> + Send + 'static>(
+    control: Arc<Control>,
+    act: impl FnOnce(&Control) -> Result<T, E> + Send + 'static,
+    broken: &'static str,
+    instead: &'static str,
+) -> Answer<T> {
     let done = tokio::task::spawn_blocking(move || act(&control)).await;
-    let gone =
-        |_| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "FAILED", "the load broke off", "see the log; the old policy stays");
-    Ok(done.map_err(gone)??)
+    let gone = |_| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "FAILED", broken, instead);
+    done.map_err(gone)?.map_err(Into::into)
 }
 
 async fn bytes(body: Body) -> Answer<Vec<u8>> {

@@ -8,7 +8,7 @@ use tidegate_models::tune::HURT_MAX;
 
 use super::{
     App,
-    api::{Answer, Fault, json, no_value},
+    api::{Answer, Fault, aside, json, no_value},
 };
 use crate::{
     control::Control,
@@ -63,23 +63,18 @@ pub(super) async fn promote(State(app): State<App>, body: Body) -> Answer<Json<P
         return Err(Fault::new(StatusCode::BAD_REQUEST, "HURT_MAX", "hurt_max is a share from 0 to 1", PROMOTE));
     }
     let wish = Wish { model, labels, hurt_max, force };
-    aside(app.control, move |c| c.promote(&wish)).await
+    replace(app.control, move |c| c.promote(&wish)).await
 }
 
 pub(super) async fn roll_back(State(app): State<App>, body: Body) -> Answer<Json<Promoted>> {
     no_value(body, "send it without a body").await?;
-    aside(app.control, |c| c.roll_back()).await
+    replace(app.control, |c| c.roll_back()).await
 }
 
-/// Models are tried and compared: not on the thread that answers health checks.
-async fn aside(
+async fn replace(
     control: Arc<Control>,
     act: impl FnOnce(&Control) -> Result<Promoted, PromoteError> + Send + 'static,
 ) -> Answer<Json<Promoted>> {
-    let done = tokio::task::spawn_blocking(move || act(&control)).await;
-    let gone = |_| {
-        let instead = "see the log; GET /v1/status says which model is live";
-        Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "FAILED", "the promotion broke off", instead)
-    };
-    Ok(Json(done.map_err(gone)??))
+    let instead = "see the log; GET /v1/status says which model is live";
+    aside(control, act, "the promotion broke off", instead).await.map(Json)
 }

@@ -11,10 +11,11 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tidegate_filters::{Reason, Row, VisitorId, record::Kind};
+use tidegate_filters::VisitorId;
 
 use crate::{
     control::Control,
+    operate::By,
     store::{Batch, Commit, Store, StoreError, Table},
 };
 
@@ -181,18 +182,7 @@ impl Control {
         let outcome = Outcome { granted, say, at_unix_ms: now.wall_ms };
         let (appeal, commit) = self.shared.appeals.decide(reference, outcome, &*self.shared.store)?;
         tracing::info!(reference, granted, "operator decided an appeal");
-        self.shared.rows.row(Row {
-            at_ms: now.wall_ms,
-            mono_ns: now.mono_ns,
-            kind: Kind::Operator,
-            method: "ADMIN".into(),
-            path: format!("appeal {reference}: {}", if granted { "granted" } else { "rejected" }),
-            verdict: "own",
-            reason: Some(Reason::Operator),
-            status: 200,
-            policy: self.shared.active.load().names.policy.into(),
-            ..Row::blank()
-        });
+        self.note_operator(By::Admin, format!("appeal {reference}: {}", if granted { "granted" } else { "rejected" }), "");
         Ok(commit.durable().await.map(|()| appeal))
     }
 }

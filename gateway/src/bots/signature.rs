@@ -169,10 +169,12 @@ fn in_time(input: &InnerList, has_nonce: bool, now: Now) -> Result<i64, Fault> {
     let now_s = (now.wall_ms / 1_000) as i64;
     let age_max = if has_nonce { AGE_S_MAX } else { AGE_WITHOUT_NONCE_S_MAX };
     let until = expires.min(created.saturating_add(age_max));
-    match () {
-        () if created > now_s + SKEW_S => Err(Fault::Early),
-        () if until <= now_s => Err(Fault::Expired),
-        () => Ok(until - now_s),
+    if created > now_s + SKEW_S {
+        Err(Fault::Early)
+    } else if until <= now_s {
+        Err(Fault::Expired)
+    } else {
+        Ok(until - now_s)
     }
 }
 

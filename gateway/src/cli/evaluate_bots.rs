@@ -4,7 +4,6 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use tidegate_filters::Score;
 use tidegate_models::{
     Scorer,
     bots::{
@@ -126,7 +125,7 @@ fn scores<'a>(scorer: &Scorer, samples: &'a [Sample]) -> (Vec<(&'a Sample, f32)>
     let bar = progress("scoring");
     let mut all = Vec::with_capacity(samples.len());
     for (i, s) in samples.iter().enumerate() {
-        if let Score::Known(p) = scorer.score(&s.features) {
+        if let Some(p) = scorer.score(&s.features).known() {
             all.push((s, p));
         }
         if i % STEP == 0 {

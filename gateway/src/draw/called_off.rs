@@ -83,19 +83,24 @@ impl Draws {
         for (sale, said) in new {
             kept::put_called_off(batch, sale, said);
         }
-        let known = self.called_off.lock();
-        let mut oldest: Vec<_> = known.iter().map(|(sale, said)| (said.closes_ms, sale)).collect();
-        oldest.sort_unstable();
-        let too_many = (known.len() + new.len()).saturating_sub(REMEMBERED_MAX);
-        oldest.iter().take(too_many).for_each(|(_, sale)| kept::take_back_called_off(batch, sale));
+        for sale in over(&self.called_off.lock(), new.len()) {
+            kept::take_back_called_off(batch, &sale);
+        }
     }
 
     pub(super) fn remember(&self, new: Vec<(String, Said)>) {
         let mut known = self.called_off.lock();
-        known.extend(new);
-        while known.len() > REMEMBERED_MAX {
-            let oldest = known.iter().min_by_key(|(_, said)| said.closes_ms).map(|(sale, _)| sale.clone());
-            oldest.map(|sale| known.remove(&sale));
+        for sale in over(&known, new.len()) {
+            known.remove(&sale);
         }
+        known.extend(new);
     }
+}
+
+/// Who makes room for so many: what ended first.
+fn over(known: &BTreeMap<String, Said>, new: usize) -> Vec<String> {
+    let mut oldest: Vec<_> = known.iter().map(|(sale, said)| (said.closes_ms, sale)).collect();
+    oldest.sort_unstable();
+    let too_many = (known.len() + new).saturating_sub(REMEMBERED_MAX);
+    oldest.into_iter().take(too_many).map(|(_, sale)| sale.clone()).collect()
 }

@@ -2,7 +2,7 @@
 
 use tidegate_filters::{
     FilterSettings,
-    rule::bot_gate::{BotGateSettings, ChallengeWork, Runtime, WhenUnscored},
+    rule::bot_gate::{BotGateSettings, ChallengeWork, Runtime, THROTTLE_TO, WhenUnscored},
     seats::draw::{digest::unhex, work::Work},
 };
 
@@ -21,7 +21,7 @@ async fn challenging(shop: &Shop, challenge_work: ChallengeWork) -> Gate {
         challenge_work,
         to_the_back_at: None,
         throttle_at: None,
-        throttle_to: tidegate_filters::Rate { events: 10, per_ms: 60_000 },
+        throttle_to: THROTTLE_TO,
         refuse_at: None,
         when_unscored: WhenUnscored::Challenge,
         deadline: tidegate_filters::Span(5),

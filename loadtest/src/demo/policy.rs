@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use super::stage::utc;
+use super::stage::{quoted, utc};
 
 /// What differs from run to run.
 #[derive(Clone, Debug)]
@@ -33,7 +33,6 @@ pub(super) struct DrawFacts<'a> {
 
 /// The policy as YAML.
 pub(super) fn policy(f: &PolicyFacts<'_>) -> String {
-    let quoted = |p: &Path| serde_json::Value::from(p.display().to_string()).to_string();
     format!(
         "# Written by the demo: what an operator would write for this sale.
 version: 1

@@ -126,6 +126,11 @@ pub(crate) fn utc(unix_ms: u64) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A path as policies write it.
+pub(crate) fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.display().to_string()).to_string()
+}
+
 /// The admin API's token, for nobody else to read.
 pub(crate) fn write_secret(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Sample,
-    data::{self, Options},
+    data::{Options, read},
     evaluate::figures,
     logs,
     mlp::{self, Mlp, NETS, WIDTH},
@@ -119,23 +119,22 @@ pub fn train_builtin(data: &Path, captures: &Path, out: &Path, seed: u64) -> Res
     Ok(card)
 }
 
-fn gather(data_folder: &Path, captures: &Path, seed: u64) -> Result<Sets, ModelError> {
-    let load = |name: &str| logs::read(&data_folder.join("weblogs").join(name)).map(|(lines, _)| lines);
+fn gather(data: &Path, captures: &Path, seed: u64) -> Result<Sets, ModelError> {
+    let load = |name: &str| logs::read(&data.join("weblogs").join(name)).map(|(lines, _)| lines);
     let (shop, site) = (load(LOGS[0])?, load(LOGS[1])?);
     let (mut train, mut check) = (vec![], vec![]);
-    let (people, programs): (Arc<str>, Arc<str>) = ("log_people".into(), "log_programs".into());
-    for sample in logs::replay(&shop, "log") {
-        let family = if sample.bot { &programs } else { &people }.clone();
-        let part = if sample.network.is_multiple_of(5) { &mut check } else { &mut train };
-        part.push(Sample { family, ..sample });
-    }
-    for name in CAPTURES {
-        let (people, programs): (Arc<str>, Arc<str>) = ("captured_people".into(), "captured_programs".into());
-        for sample in captured(captures, name)?.into_iter().filter(|s| !CAPTURED_STRANGERS.contains(&&*s.family)) {
+    let mut deal = |samples: Vec<Sample>, groups: [&str; 2]| {
+        let [people, programs]: [Arc<str>; 2] = groups.map(Into::into);
+        for sample in samples {
             let family = if sample.bot { &programs } else { &people }.clone();
             let part = if sample.network.is_multiple_of(5) { &mut check } else { &mut train };
             part.push(Sample { family, ..sample });
         }
+    };
+    deal(logs::replay(&shop, "log"), ["log_people", "log_programs"]);
+    for name in CAPTURES {
+        let known = captured(captures, name)?.into_iter().filter(|s| !CAPTURED_STRANGERS.contains(&&*s.family));
+        deal(known.collect(), ["captured_people", "captured_programs"]);
     }
     let captured = captured(captures, CAPTURE_TEST)?;
     let known: Vec<Family> = Family::ALL.into_iter().filter(|f| *f != Family::HELD_OUT).collect();
@@ -154,8 +153,8 @@ fn captured(captures: &Path, name: &str) -> Result<Vec<Sample>, ModelError> {
     let folder = captures.join(name);
     let options = Options { labels: Some(folder.join("labels.csv")), ..Options::default() };
     let journal = folder.join("journal");
-    let read = data::read(&[journal.display().to_string()], &options);
-    Ok(read.map_err(|e| ModelError::Unfit { path: journal, why: e.to_string() })?.samples)
+    let visits = read(&[journal.display().to_string()], &options);
+    Ok(visits.map_err(|e| ModelError::Unfit { path: journal, why: e.to_string() })?.samples)
 }
 
 fn weigh(samples: &mut [Sample]) {

@@ -121,6 +121,12 @@ pub fn wilson(k: usize, n: usize) -> (f64, f64) {
     (end(middle - half), end(middle + half))
 }
 
+/// `k` of `n` as a share, and the ends of its 95 % interval.
+pub fn share(k: usize, n: usize) -> [f64; 3] {
+    let (low, high) = wilson(k, n);
+    [k as f64 / n.max(1) as f64, low, high]
+}
+
 pub(super) fn round(v: f64) -> f64 {
     (v * 1e4).round() / 1e4
 }

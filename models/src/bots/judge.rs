@@ -13,7 +13,7 @@ pub use self::{
 };
 use super::{
     Sample,
-    evaluate::{Point, Sweep, round, sort, sweep, wilson},
+    evaluate::{Point, Sweep, round, share, sort, sweep},
 };
 
 mod decide;
@@ -224,9 +224,8 @@ fn calibration(scored: &[Scored<'_>]) -> (Vec<Bin>, f64) {
         .filter(|b| !b.is_empty())
         .map(|b| {
             let bots = b.iter().filter(|s| s.sample.bot).count();
-            let (low, high) = wilson(bots, b.len());
             let said = round(mean(b.iter().map(|s| f64::from(s.score))));
-            Bin { said, was: [bots as f64 / b.len() as f64, low, high].map(round), visits: b.len() }
+            Bin { said, was: share(bots, b.len()).map(round), visits: b.len() }
         })
         .collect();
     let off: f64 = bins.iter().map(|b| b.visits as f64 * (b.said - b.was[0]).abs()).sum();

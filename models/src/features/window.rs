@@ -46,7 +46,7 @@ pub(super) struct Window {
     /// Seconds from the first visit to the first change; 0 when none yet.
     first_change_s: f32,
     flags: u32,
-    /// Order of the headers of its last page, with who it claims to be; 0 before the first.
+    /// Order of the headers of its last page; 0 before the first.
     pub(super) page_order: u64,
     pub(super) own: Own,
 }

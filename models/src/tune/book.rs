@@ -61,6 +61,12 @@ pub struct Visitor {
 }
 
 impl Visitor {
+    /// Who is told of first: who bought, then who was closest to a program, then in the order of their hashes.
+    pub(super) fn told_before(&self, other: &Visitor) -> std::cmp::Ordering {
+        let by_sale = (other.sold > 0).cmp(&(self.sold > 0));
+        by_sale.then(other.decisive.total_cmp(&self.decisive)).then(self.id.cmp(&other.id))
+    }
+
     /// Belongs to a group, by its index in [`SLICES`].
     pub fn is_in(&self, slice: usize) -> bool {
         self.seen >> slice & 1 == 1

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bots::{
         Sample,
-        evaluate::wilson,
+        evaluate::share,
         judge::{Band, Fairness, SLICE_MIN, Scored, fairness},
         keep_visit,
     },
@@ -125,17 +125,14 @@ impl<'a> Comparing<'a> {
         let program = |v: &Visitor| labels.and_then(|l| l.get(v.id)) == Some(Label::Program);
         let visitors = pairs().filter(|(_, c)| !program(c)).count();
         let mut worse: Vec<(&Visitor, &Visitor)> = pairs().filter(|(l, c)| !program(c) && c.would > l.would).collect();
-        worse.sort_by(|(_, a), (_, b)| {
-            (b.sold > 0).cmp(&(a.sold > 0)).then(b.decisive.total_cmp(&a.decisive)).then(a.id.cmp(&b.id))
-        });
-        let share = wilson(worse.len(), visitors);
+        worse.sort_by(|(_, a), (_, b)| a.told_before(b));
         let curves = labels.map(|labels| [curve(&live, labels), curve(&candidate, labels)]);
         let mut out = Compared {
             visits,
             unscored,
             visitors: visitors as u64,
             worse: worse.len() as u64,
-            worse_share: [worse.len() as f64 / visitors.max(1) as f64, share.0, share.1],
+            worse_share: share(worse.len(), visitors),
             worse_buyers: worse.iter().filter(|(_, c)| c.sold > 0).count() as u64,
             milder: pairs().filter(|(l, c)| c.would < l.would).count() as u64,
             labelled: curves.as_ref().map_or([0, 0], |[_, c]| [c.people, c.programs]),

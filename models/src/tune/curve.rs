@@ -6,7 +6,7 @@ use super::{
     book::Visitor,
     labels::{Label, Labels},
 };
-use crate::bots::evaluate::{Figures, figures, wilson};
+use crate::bots::evaluate::{Figures, figures, share};
 
 /// Thresholds looked at: 0.01, 0.02, … 0.99.
 const STEPS: u8 = 99;
@@ -47,10 +47,6 @@ pub fn curve(visitors: &[Visitor], labels: &Labels) -> Curve {
         scores
     };
     let (people, programs) = (of(false), of(true));
-    let share = |k: usize, n: usize| {
-        let (low, high) = wilson(k, n);
-        [k as f64 / n.max(1) as f64, low, high]
-    };
     let point = |step: u8| {
         let at = f32::from(step) / 100.0;
         let below = |scores: &[f32]| scores.partition_point(|s| *s < at);

@@ -1,7 +1,7 @@
 //! One decision again, bit for bit, from its row.
 
 use serde::Serialize;
-use tidegate_filters::{Row, Score, reference::Reference};
+use tidegate_filters::{Row, reference::Reference};
 
 use crate::{
     features::{FEATURES, N},
@@ -68,10 +68,7 @@ impl Explainer<'_> {
     /// Explains a row.
     pub fn explain(&self, row: &Row) -> Explained {
         let fits = row.model == self.scorer.model() && row.features.len() == N;
-        let again = match self.scorer.score(&row.features) {
-            Score::Known(p) if fits => Some(p),
-            _ => None,
-        };
+        let again = self.scorer.score(&row.features).known().filter(|_| fits);
         let score = row.score.is_finite().then_some(row.score);
         Explained {
             reference: Reference::of(row).to_string(),

@@ -6,7 +6,7 @@ use super::{
     book::{SLICES, Visitor},
     gates::Act,
 };
-use crate::bots::evaluate::wilson;
+use crate::bots::evaluate::share;
 
 /// Visitors by what happens to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -119,7 +119,7 @@ pub fn what_if(visitors: &[Visitor], examples_max: usize) -> WhatIf {
         }
     }
     out.worse = worse.len() as u64;
-    worse.sort_by(|a, b| (b.sold > 0).cmp(&(a.sold > 0)).then(b.decisive.total_cmp(&a.decisive)).then(a.id.cmp(&b.id)));
+    worse.sort_by(|a, b| a.told_before(b));
     out.examples = worse.iter().take(examples_max).map(|v| example(v)).collect();
     out.slices = SLICES.iter().enumerate().filter_map(|(i, name)| slice(visitors, i, name)).collect();
     out
@@ -140,7 +140,6 @@ pub(super) fn example(v: &Visitor) -> Example {
 fn slice(visitors: &[Visitor], i: usize, name: &'static str) -> Option<Slice> {
     let of: Vec<&Visitor> = visitors.iter().filter(|v| v.is_in(i)).collect();
     let touched = of.iter().filter(|v| v.would > Act::Nothing).count();
-    let (low, high) = wilson(touched, of.len());
-    let share = touched as f64 / of.len().max(1) as f64;
-    (!of.is_empty()).then_some(Slice { name, visitors: of.len() as u64, touched: touched as u64, share: [share, low, high] })
+    let share = share(touched, of.len());
+    (!of.is_empty()).then_some(Slice { name, visitors: of.len() as u64, touched: touched as u64, share })
 }

@@ -353,12 +353,7 @@ impl By {
 
     fn visitors(&self, from: &Path, gates: &Gates) -> Result<(Vec<Visitor>, Read), Failure> {
         let scorer = self.model.as_deref().map(|m| open(m, Runtime::Auto)).transpose()?;
-        let rescore = scorer.as_ref().map(|scorer| {
-            move |features: &[f32]| match scorer.score(features) {
-                tidegate_filters::Score::Known(p) => Some(p),
-                tidegate_filters::Score::Unknown => None,
-            }
-        });
+        let rescore = scorer.as_ref().map(|scorer| move |features: &[f32]| scorer.score(features).known());
         let files = files(from)?;
         let mut book = Book::new(gates.clone());
         for (i, file) in files.iter().enumerate() {

@@ -4,16 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tidegate_filters::rule::bot_gate::Runtime;
-use tidegate_models::{
-    scorer::BUILTIN,
-    tune::{Gates, HURT_MAX},
-};
+use tidegate_models::tune::{Gates, HURT_MAX};
 
 use super::print;
 use crate::{
     cli::{Failure, Outcome, fail, say, upstream},
     promote::{self, PromoteError, Promoted, Ready, Seat, Wish},
-    scoring,
 };
 
 /// Arguments of `bots promote`.
@@ -49,15 +45,7 @@ impl Promote {
         let policy = tidegate_config::load(&self.policy).map_err(|e| fail(Failure::Usage, &e.to_string()))?.policy;
         let seat = match &self.to {
             None => Seat::of(&policy).map_err(|e| refused(e, self.json))?,
-            Some(file) => {
-                let gate = scoring::gates(&policy).next();
-                Seat {
-                    file: file.clone(),
-                    live: gate.map_or(BUILTIN.into(), |g| g.model.clone()),
-                    runtime: gate.map_or(Runtime::Auto, |g| g.runtime),
-                    gates: Gates::of(scoring::gates(&policy)),
-                }
-            }
+            Some(file) => Seat::at(file.clone(), &policy),
         };
         let journal = self.from.or(policy.journal.map(|j| j.directory));
         let wish = Wish { model: self.model, labels: self.labels, hurt_max: self.hurt_max, force: self.force };

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Scored, round};
 use crate::{
-    bots::evaluate::wilson,
+    bots::evaluate::share,
     tune::{SLICES, shown},
 };
 
@@ -73,12 +73,12 @@ pub fn fairness(scored: &[Scored<'_>], at: f32) -> Fairness {
         }
         all = [all[0] + 1, all[1] + above];
     }
-    let overall = share(all[1], all[0]);
+    let overall = share(all[1], all[0]).map(round);
     let mut slices: Vec<SliceMark> = slices
         .into_iter()
         .filter(|(_, [n, _])| *n < all[0])
         .map(|(name, [n, high])| {
-            let above = share(high, n);
+            let above = share(high, n).map(round);
             let rate = |high: usize, n: usize| high as f64 / n.max(1) as f64;
             let ratio = (all[1] > 0).then(|| round(rate(high, n) / rate(all[1], all[0])));
             SliceMark { name, people: n, above, ratio, judged: n >= SLICE_MIN }
@@ -87,9 +87,4 @@ pub fn fairness(scored: &[Scored<'_>], at: f32) -> Fairness {
     slices.sort_by(|a, b| b.ratio.unwrap_or(0.0).total_cmp(&a.ratio.unwrap_or(0.0)));
     let worst = slices.iter().filter(|s| s.judged).filter_map(|s| s.ratio).fold(1.0, f64::max);
     Fairness { above: overall, worst, fair: worst <= FAIR_RATIO_MAX, slices }
-}
-
-fn share(k: usize, n: usize) -> [f64; 3] {
-    let (low, high) = wilson(k, n);
-    [k as f64 / n.max(1) as f64, low, high].map(round)
 }
