@@ -78,6 +78,7 @@ fn told_that_it_is_off(gate: &Gate, person: &mut Client) {
         assert_eq!(json["cancelled"]["reason"], "the shop is closed today", "{json}");
         assert_eq!(json["cancelled"]["message"], "we are sorry");
         assert_eq!(json["waitingRoom"]["inWaitingRoom"], false);
+        assert_eq!(json["poll_after_s"], 60, "people enter the next one by now: {json}");
         let again = &json["cancelled"]["again"];
         assert!(again["sale"] == "boots" && again["prequeue_opens_at"].is_string() && again["opens_at"].is_string(), "{json}");
     }
@@ -98,6 +99,9 @@ fn told_that_it_is_off(gate: &Gate, person: &mut Client) {
     let form = receipt_form(&mine);
     let checked = browser.post("/.tidegate/draw/proof?sale=sneaker", &form).body;
     assert!(checked.contains("does not take place"), "{checked}");
+    let mut app = Client { cookies: person.cookies.clone(), ..Client::app(address(gate)) };
+    let left = app.post("/.tidegate/leave", "room=drop");
+    assert_eq!((left.status, &left.json()["state"]), (200, &"left".into()), "what `leave_url` names: {left:?}");
     // The button leads on: the old ticket is gone, and the sale that is on is entered.
     assert_eq!(browser.post("/.tidegate/leave", "room=drop&to=/").status, 303);
     browser.cookies.retain(|_, value| !value.is_empty());

@@ -10,6 +10,7 @@ mod draw;
 mod draw_cancelled;
 mod draw_kill;
 mod draw_live;
+mod draw_people;
 mod draw_promise;
 mod facts;
 mod good_bots;

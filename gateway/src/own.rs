@@ -23,7 +23,7 @@ use crate::{
     claims::CLAIM_WAIT,
     credentials::{COOKIE_PREFIX, HOST_PREFIX},
     draw, events, intake,
-    reply::{self, Answer},
+    reply::{self, Answer, claimable},
     standing::State,
     state::Shared,
     trace::Trace,
@@ -35,6 +35,13 @@ const FORM_BYTES_MAX: usize = 8 << 10;
 const TO_BYTES_MAX: usize = 2_048;
 /// A visitor is remembered this long, milliseconds.
 const VISITOR_MS: u64 = 30 * 86_400_000;
+/// To somebody who leaves before the draw.
+const ENTRY_STAYS: &str = "the list of a draw is never made shorter: your entry is drawn like any other, and its place is passed over; \
+                           come back as the same visitor and it is yours";
+/// To somebody called whose time cannot grow.
+const NO_MORE_TIME: &str =
+    "no more time can be given: it grows ten times, and only while it runs; claim the place now, it is yours";
+
 /// Answers a request below the prefix (`path` is what follows it), unless that takes a form or the disk: `None`.
 pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer> {
     trace.own(RowKind::Own, "own", Reason::Own);
@@ -246,6 +253,12 @@ async fn claim(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
     match html {
         // The waiting page says why.
         true => Answer::see(303, "own", Reason::Own.code(), to),
+        false if room.is_failing() && room.place_of(&trace.intake.visit(None), shared.clock.now()).is_some() => {
+            let why = "nothing can be written down at the moment, so no pass is given; the place stays yours: claim it again";
+            trace.own(RowKind::Claim, "refuse", Reason::NotKept);
+            Answer::problem(503, "refuse", Reason::NotKept.code(), why)
+                .with("retry-after", reply::retry_after(2, trace.intake.visitor))
+        }
         false => {
             let answer = state_answer(shared, trace, index, 409);
             // Nothing to claim with: a conflict as well, not a missing page.
@@ -301,10 +314,12 @@ fn extend(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answ
     let active = trace.active.clone();
     let index = room_index(trace, get(form, "room"));
     let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else { return no_room(trace) };
-    room.extend(&trace.intake.visit(None), shared.clock.now());
-    match trace.intake.wants {
-        Wants::Html => Answer::see(303, "own", Reason::Own.code(), destination(get(form, "to"))),
-        _ => state_answer(shared, trace, index, 200),
+    let (granted, status) = room.extend(&trace.intake.visit(None), shared.clock.now());
+    match (trace.intake.wants, granted, status) {
+        // The waiting page shows how long is left.
+        (Wants::Html, ..) => Answer::see(303, "own", Reason::Own.code(), destination(get(form, "to"))),
+        (_, false, RoomStatus::Waiting(w)) if claimable(w.stage).is_some() => problem(409, NO_MORE_TIME),
+        (_, granted, _) => state_answer(shared, trace, index, if granted { 200 } else { 409 }),
     }
 }
 
@@ -316,21 +331,27 @@ async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
     trace.room(index);
     let now = shared.clock.now();
     let visit = trace.intake.visit(None);
+    let was_called_off = room.called_off(&visit, now).is_some();
     let left = room.leave(&visit, now);
     match left {
         Some(GivenBack::Seat(seat)) => trace.seat(index, seat, false),
         Some(GivenBack::Place(place)) => trace.place(place, false),
-        None => {}
+        Some(GivenBack::Entry(_)) | None => {}
     }
     shared.keep_left(room, left.is_some()).await;
+    let had_some = left.is_some() || was_called_off;
     for name in ["ticket", "pass"] {
         let gone = cookie_text(trace.intake.https, &format!("{name}-{}", room.name()), "", 0);
         trace.cookies.push(gone);
     }
-    match (trace.intake.wants, left.is_some()) {
-        (Wants::Html, _) => Answer::see(303, "own", Reason::Own.code(), "/".into()),
-        (_, true) => Answer::json(200, "own", Reason::Own.code(), &json!({ "state": "left" })),
-        (_, false) => none(),
+    let ok = |value| Answer::json(200, "own", Reason::Own.code(), &value);
+    match (trace.intake.wants, left, had_some) {
+        (Wants::Html, ..) => Answer::see(303, "own", Reason::Own.code(), "/".into()),
+        (_, Some(GivenBack::Entry(entry)), _) => {
+            ok(json!({ "state": "left", "entry": { "number": entry.index }, "means": ENTRY_STAYS }))
+        }
+        (_, _, true) => ok(json!({ "state": "left" })),
+        (_, _, false) => none(),
     }
 }
 

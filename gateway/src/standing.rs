@@ -13,6 +13,11 @@ use crate::{own::url, pages, reply::claimable, trace::Trace};
 /// Rooms one visitor may wait in at the same time: a ticket and a pass each are what is looked at.
 pub const ROOMS_AT_ONCE_MAX: usize = TOKENS_MAX / 2;
 
+/// Who waits for a sale to be drawn again asks at most this often, seconds.
+const AGAIN_POLL_S_MIN: u32 = 60;
+/// And at least this often, seconds: an operator may move it.
+const AGAIN_POLL_S_MAX: u32 = 720;
+
 /// Where somebody stands in a room, for page and JSON.
 pub struct State<'a> {
     /// The request.
@@ -206,11 +211,14 @@ impl<'a> State<'a> {
             wait_s: w.and_then(|w| w.wait_s),
             stock_percent: w.and_then(|w| w.stock_percent),
             because: w.and_then(|w| w.because).map(|c| c.name()),
-            poll_after_s: w.map(|w| w.poll_after_s.max(1)),
+            poll_after_s: match self.off {
+                Some(sale) => again_in_s(self.trace, sale),
+                None => w.map(|w| w.poll_after_s.max(1)),
+            },
             opens_in_s: w.and_then(|w| opens_in_s(w.stage)),
             claim,
             draw: w.and_then(|_| self.room.draw_state(self.trace.started)),
-            entry: w.and_then(|w| w.entry).map(|e| Entry {
+            entry: w.and_then(Waiting::undrawn).map(|e| Entry {
                 number: e.entry.index,
                 receipt_url: url(self.trace, "receipt"),
                 draw: self.room.draw_state(self.trace.started),
@@ -304,6 +312,14 @@ pub fn called_off(trace: &Trace, room: &Room, sale: &str) -> CalledOff {
         }),
         leave_url: url(trace, "leave"),
     }
+}
+
+/// When somebody whose sale is drawn again looks in again, seconds: once people enter there, and now and then before.
+fn again_in_s(trace: &Trace, sale: &str) -> Option<u32> {
+    let again = trace.active.policy.drawn_again(sale)?;
+    let enter_ms = again.prequeue_opens_at.as_ref().unwrap_or(&again.opens_at).unix_ms();
+    let left_s = enter_ms.saturating_sub(trace.started.wall_ms).div_ceil(1_000);
+    Some(left_s.clamp(u64::from(AGAIN_POLL_S_MIN), u64::from(AGAIN_POLL_S_MAX)) as u32)
 }
 
 /// Seconds until the sale opens, before it does.

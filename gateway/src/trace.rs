@@ -153,7 +153,7 @@ impl Trace {
             Verdict::Wait(w) => {
                 self.room(w.room);
                 if let Some(place) = w.place {
-                    self.place(place, w.fresh);
+                    self.place(place, w.fresh && !w.again);
                 }
             }
             _ => {}

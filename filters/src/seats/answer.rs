@@ -43,12 +43,15 @@ pub struct Waiting {
     pub room: usize,
     /// The place; `None` when none was given.
     pub place: Option<Place>,
-    /// Its entry in a draw that has not given it a place yet; with `fresh` the answer must carry it, once it is durable.
+    /// Its entry in a draw that has not given it a place yet, or whose ticket is given `again`; with `fresh` the answer must
+    /// carry it, once it is durable.
     pub entry: Option<Entered>,
     /// It came above a quota: an entry takes work ([`super::room::Room::work`]).
     pub needs_work: bool,
     /// The ticket is new: the answer must carry it.
     pub fresh: bool,
+    /// The place or entry is known by who the visitor is; the ticket went missing and is given again.
+    pub again: bool,
     /// The visit carried a ticket of an older epoch: the room was restarted and the place is a new one.
     pub restarted: bool,
     /// What stage the visitor is in.
@@ -63,6 +66,13 @@ pub struct Waiting {
     pub stock_percent: Option<u8>,
     /// When to ask again, seconds, ≥ 1.
     pub poll_after_s: u32,
+}
+
+impl Waiting {
+    /// The entry that stands in the place of a place: it has drawn none yet.
+    pub fn undrawn(&self) -> Option<Entered> {
+        self.entry.filter(|_| self.place.is_none())
+    }
 }
 
 /// An entry of a draw, on its way to the visitor.
@@ -275,4 +285,6 @@ pub enum GivenBack {
     Seat(SeatRef),
     /// A place.
     Place(Place),
+    /// An entry of a draw: it stays in the list, and its place is passed over until its holder returns.
+    Entry(EntryRef),
 }

@@ -1,5 +1,6 @@
 //! A waiting room: its settings, and the state that outlives a reload.
 
+mod entrant;
 mod holder;
 mod selling;
 
@@ -124,7 +125,7 @@ impl Room {
             let w = self.waiting(place, false, false, now);
             return (Verdict::Wait(w), w.stage.reason());
         }
-        let failing = self.failing();
+        let failing = self.is_failing();
         if failing && self.settings.on_failure == OnFailure::Closed && self.entry_of(visit, now).is_none() {
             return self.down();
         }
@@ -176,7 +177,7 @@ impl Room {
         }
         let place = self.place_of(visit, now).filter(|_| self.called_off(visit, now).is_none());
         let Some(place) = place else { return Claim::NoTicket };
-        if self.failing() && matches!(self.state.line.told(place), State::Called { .. } | State::Claiming) {
+        if self.is_failing() && matches!(self.state.line.told(place), State::Called { .. } | State::Claiming) {
             return Claim::NotYet(self.waiting(place, false, false, now));
         }
         match self.state.line.claim(place) {
@@ -202,7 +203,8 @@ impl Room {
         if let Some(seat) = pass.map(seat_of).filter(|s| self.revoke(*s)) {
             return Some(GivenBack::Seat(seat));
         }
-        self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place)
+        let place = self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place);
+        place.or_else(|| self.leave_entry(visit, now).map(GivenBack::Entry))
     }
 
     /// Serves claims, calls people, expires seats, opens an idle room. Ten times a second.
@@ -221,7 +223,7 @@ impl Room {
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
             refill_per_s: s.bucket.rate_per_s(),
             slow_lane_percent: self.settings.slow_lane_percent,
-            closed: self.closed(now) || self.failing(),
+            closed: self.closed(now) || self.is_failing(),
             keeps: s.keeps,
         };
         let answers = s.line.tick(now_s, now, terms, &s.seats, &s.bucket);
@@ -338,7 +340,7 @@ impl Room {
     }
 
     /// Nothing can be written down, and the room must not go on without.
-    pub(super) fn failing(&self) -> bool {
+    pub fn is_failing(&self) -> bool {
         self.state.failing.load(Ordering::Acquire) && self.settings.on_failure != OnFailure::OpenBounded
     }
 
@@ -363,14 +365,19 @@ impl Room {
         self.place_of_number(self.token_of(visit, Kind::Ticket, now)?, now)
     }
 
-    /// The place of a ticket that still waits, and whether the visit carries a ticket of an earlier life of the room.
-    fn ticket(&self, visit: &Visit<'_>, now: Now) -> (Option<Place>, bool) {
-        let place = self.place_of(visit, now).filter(|p| match self.state.line.state(*p) {
+    /// Whether the holder of a place has something to wait for.
+    pub(super) fn is_held(&self, place: Place, now: Now) -> bool {
+        match self.state.line.state(place) {
             State::Waiting { .. } | State::Called { .. } | State::Claiming => true,
             // Seated, but the pass did not come back: the claim gives the same one again.
-            State::Seated => self.state.seats.of(*p, self.clock_s(now)).is_some(),
+            State::Seated => self.state.seats.of(place, self.clock_s(now)).is_some(),
             State::Left | State::Unwritten => false,
-        });
+        }
+    }
+
+    /// The place of a ticket that still waits, and whether the visit carries a ticket of an earlier life of the room.
+    fn ticket(&self, visit: &Visit<'_>, now: Now) -> (Option<Place>, bool) {
+        let place = self.place_of(visit, now).filter(|p| self.is_held(*p, now));
         let earlier = |t: &&Token| t.kind == Kind::Ticket && *t.room == *self.settings.name && t.epoch != self.state.epoch;
         (place, place.is_none() && visit.tokens.iter().any(|t| earlier(&t)))
     }
@@ -414,6 +421,7 @@ impl Room {
             entry: None,
             needs_work: false,
             fresh: false,
+            again: false,
             restarted: false,
             stage,
             ahead: 0,

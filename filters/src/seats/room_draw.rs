@@ -71,6 +71,9 @@ impl Room {
         if let Some(entry) = self.entry_of(visit, now) {
             return Some(self.entered(draw, entry, Some(class), now));
         }
+        if let Some(waiting) = self.entered_before(draw, visit, class, now) {
+            return Some(waiting);
+        }
         let Some((number, window)) = draw.open_window(now) else {
             // After the window, until its places are reserved: whoever took a number now would stand before the drawn.
             return (!self.late_may_come(draw, now)).then(|| self.moment(restarted, now));
@@ -86,7 +89,7 @@ impl Room {
     pub fn enter_with_work(&self, visit: &Visit<'_>, answer: u64, now: Now) -> Option<Waiting> {
         let draw = self.current_draw(now)?;
         let (number, window) = draw.open_window(now)?;
-        let closed = self.doors() != Doors::Open || self.failing() && self.settings.on_failure == OnFailure::Closed;
+        let closed = self.doors() != Doors::Open || self.is_failing() && self.settings.on_failure == OnFailure::Closed;
         let who = self.person(visit).filter(|_| !closed)?;
         self.work(visit, now).filter(|work| work.is_done(answer))?;
         // A form is not scored; the page it leads back to is.
@@ -102,7 +105,7 @@ impl Room {
     }
 
     /// Who asks for an entry; `None` when nothing that came back names them.
-    fn person(&self, visit: &Visit<'_>) -> Option<Person> {
+    pub(super) fn person(&self, visit: &Visit<'_>) -> Option<Person> {
         let key = match visit.identity.filter(|_| self.settings.visitor.key.is_some()) {
             Some(key) => key,
             None if visit.visitor_by_cookie => visit.visitor?.0,

@@ -124,14 +124,15 @@ fn reveal(room: &Room, window: u64, now: Now) -> Vec<Option<u32>> {
 }
 
 fn freeze(room: &Room, window: u64, now: Now) {
-    let list = room.draws().next().unwrap().window_or_new(window).unwrap();
+    let sale = room.draws().next().unwrap();
+    let list = sale.window_or_new(window).unwrap();
     assert!(list.register.close());
     let (weights, census) = (list.register.weights(&room.settings().weights), list.register.census());
     let count = weights.iter().flatten().count() as u32;
     let base = room.reserve_places(count).unwrap();
     let (statement, tree) =
         promise(room, window).freeze(&list.entries(&weights), now.wall_ms / 1_000, "", 0, &Signer::new(&[3; 32]));
-    list.freeze(Frozen { list: statement, weights, tree, base, count, census });
+    sale.freeze(list, Frozen { list: statement, weights, tree, base, count, census });
 }
 
 fn place(room: &Room, person: u64, ticket: &Token, now: Now) -> Option<u32> {
@@ -219,11 +220,58 @@ fn windows_are_drawn_one_after_the_other() {
     assert!(later.iter().all(|p| (6..10).contains(p)), "{later:?}");
     places.sort_unstable();
     assert_eq!(places, [0, 1, 2, 3, 4, 5]);
+    let again = knock(&room, 0, at(20_300));
+    assert_eq!((again.entry.map(|e| e.entry), again.again), (Some(first[0].0.entry), true), "no second entry in a later window");
+    assert_eq!(again.place.map(|p| p.number), place(&room, 0, &first[0].1, at(20_400)));
+    let third = enter(&room, 30, at(20_500)).0;
     assert_eq!(
-        knock(&room, 0, at(20_300)).entry.map(|e| e.entry.window),
-        Some(2),
-        "without its ticket a person enters the window that is open"
+        (third.entry.window, knock(&room, 30, at(30_100)).entry.map(|e| e.entry)),
+        (2, Some(third.entry)),
+        "closed, not frozen"
     );
+}
+
+#[test]
+fn one_person_has_one_place_whatever_browser_it_comes_with() {
+    let room = room(Order::DrawThenFifo);
+    let mine = enter(&room, 1, at(100));
+    enter(&room, 2, at(110));
+    let found = |ms| {
+        let w = knock(&room, 1, at(ms));
+        (w.entry.map(|e| (e.entry, e.fresh)), w.fresh && w.again, w.place)
+    };
+    assert_eq!(found(40_050), (Some((mine.0.entry, false)), true, None), "closed");
+    freeze(&room, 0, at(40_100));
+    assert_eq!(found(40_200), (Some((mine.0.entry, false)), true, None), "frozen: the ticket again, no number after the drawn");
+    let places = reveal(&room, 0, at(40_300));
+    let drawn = super::queue::Place { lane: Lane::Main, number: places[0].unwrap() };
+    assert_eq!(found(40_400), (Some((mine.0.entry, false)), true, Some(drawn)));
+    assert_eq!(room.stats(at(40_400)).arrived, 2);
+    let used = Visit { method: "POST", ..visit(1, std::slice::from_ref(&mine.1)) };
+    assert_eq!(room.leave(&used, at(40_500)), Some(GivenBack::Place(drawn)));
+    let anew = knock(&room, 1, at(40_600));
+    assert_eq!((anew.place.map(|p| p.number), anew.entry, anew.again), (Some(2), None, false), "it was given back: at the end");
+}
+
+#[test]
+fn who_leaves_before_the_draw_is_passed_over_and_may_return() {
+    let room = room(Order::DrawThenFifo);
+    let people: Vec<_> = (0..3).map(|p| enter(&room, p, at(100 + p))).collect();
+    let bye = Visit { method: "POST", ..visit(1, std::slice::from_ref(&people[1].1)) };
+    assert_eq!(room.leave(&bye, at(30_000)), Some(GivenBack::Entry(people[1].0.entry)));
+    assert_eq!(room.leave(&visit(9, &[]), at(30_000)), None);
+    let sale = room.draws().next().unwrap();
+    assert_eq!(sale.window(0).unwrap().register.census().void, 0, "who has a receipt stays in the list");
+    let places = draw(&room, 0, at(40_100));
+    let lane = room.state.line.lane(Lane::Main);
+    let present_until_s = |person: usize| match lane.state(places[person].unwrap()) {
+        State::Waiting { present_until_s } => present_until_s,
+        other => panic!("{other:?}"),
+    };
+    let now_s = room.clock_s(at(40_100));
+    assert!(present_until_s(0) > now_s && present_until_s(1) <= now_s, "nobody waits for who went away");
+    assert_eq!(knock(&room, 1, at(40_200)).place.map(|p| p.number), places[1], "and it is theirs when they come back");
+    assert!(present_until_s(1) > now_s);
 }
 
 #[test]

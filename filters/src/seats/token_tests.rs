@@ -87,7 +87,7 @@ fn opens(room: &Room, v: &Visit<'_>, now: Now) -> Vec<&'static str> {
     let waits = |w: Waiting| !w.fresh && w.place.is_some();
     see("place", matches!(room.visit(v, Class::Human, now).0, Verdict::Wait(w) if waits(w)));
     see("status", room.status(v, now) != RoomStatus::None);
-    see("extend", room.extend(&post, now) != RoomStatus::None);
+    see("extend", room.extend(&post, now).1 != RoomStatus::None);
     see("claim", room.claim(&post, now) != Claim::NoTicket);
     see("leave", room.leave(&post, now).is_some());
     opened

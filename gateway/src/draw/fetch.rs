@@ -47,7 +47,8 @@ pub(super) fn fetch(from: &str, source: &str, round: u64) -> Result<BeaconRound,
 pub fn read(text: &str, source: &str) -> Option<BeaconRound> {
     let value: Value = serde_json::from_str(text).ok()?;
     if let Some(randomness) = value.get("randomness").and_then(Value::as_str) {
-        let source = if source.is_empty() { QUICKNET } else { source };
+        let named = value.get("source").and_then(Value::as_str);
+        let source = if source.is_empty() { named.unwrap_or(QUICKNET) } else { source };
         let signature = value.get("signature")?.as_str()?.to_owned();
         return Some(BeaconRound {
             source: source.into(),

@@ -123,7 +123,11 @@ impl Unwanted {
                     .into()
             }
             Unwanted::Useless { waiting, .. } => format!("bring what is waited for: {}", waiting.join("; ")),
-            Unwanted::Wrong(_) => "send the round as drand answers it: {\"round\", \"randomness\", \"signature\"}".into(),
+            Unwanted::Wrong(_) => {
+                "send the round as drand answers it: {\"round\", \"randomness\", \"signature\"}, with \"source\" when it is another \
+                 beacon's than drand quicknet's"
+                    .into()
+            }
         }
     }
 }

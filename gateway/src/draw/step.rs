@@ -184,7 +184,7 @@ impl Step<'_> {
             if !self.draw.is_cancelled() {
                 self.room.reserve_places_at(listed.base, listed.count);
             }
-            list.freeze(Frozen::of(list, listed.list, weights, listed.base, listed.count, listed.census));
+            self.draw.freeze(list, Frozen::of(list, listed.list, weights, listed.base, listed.count, listed.census));
         }
         let mut amended = kept::amendments(store, id)?;
         let known = amended.len();
@@ -267,7 +267,7 @@ impl Step<'_> {
                 round = freezing.frozen.list.round,
                 "list frozen"
             );
-            window.freeze(freezing.frozen);
+            self.draw.freeze(window, freezing.frozen);
         }
         Ok(Some(window))
     }

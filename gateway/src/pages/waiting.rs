@@ -112,7 +112,7 @@ impl Shown {
             prefix: url(trace, ""),
             to: trace.intake.target(),
             place: w.place.map(|p| (p.number, p.lane as u8)),
-            entry: w.entry.map(|e| e.entry.index),
+            entry: w.undrawn().map(|e| e.entry.index),
             draw: room.draw_frame(trace.started).map(|d| (d.state, d.n)),
             work: state.work().map(|work| Asked {
                 challenge: hex(&work.challenge),

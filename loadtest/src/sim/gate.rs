@@ -227,7 +227,8 @@ impl Gate {
         match self.pipeline.rooms()[room].leave(&visit_of(r, None), self.now(at_us)) {
             Some(GivenBack::Place(p)) => self.add(at_us, room, What::Left(p)),
             Some(GivenBack::Seat(s)) => self.add(at_us, room, What::Released(s)),
-            None => {}
+            // Nobody enters a draw here.
+            Some(GivenBack::Entry(_)) | None => {}
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     commit::window_id,
     digest::Hash,
     entry::{Entry, EntryNames, Leaves},
+    people::People,
     register::{Census, Register, entries},
     transcript::{FrozenList, Promise},
     tree::Tree,
@@ -22,6 +23,8 @@ use crate::{rule::sale_window::Sale, time::Now};
 pub const WINDOWS_MAX: u64 = 100_000;
 /// Bit 63 of a ticket's number says that it is an entry, not a place.
 const ENTRY: u64 = 1 << 63;
+/// So many lists of a chain may be closed and not frozen yet: a list of ten seconds waits twenty for what is on its way.
+const FREEZING_MAX: u64 = 8;
 /// In the table of places: none.
 const NO_PLACE: u32 = u32::MAX;
 
@@ -64,6 +67,8 @@ pub struct SaleDraw {
     /// Another promise takes the place of this one: nobody enters.
     retired: AtomicBool,
     windows: Box<[OnceLock<Box<Window>>]>,
+    /// Who entered lists that are frozen; of several entries the latest.
+    people: People<EntryRef>,
 }
 
 /// When people may enter, Unix milliseconds, and how long a list is open.
@@ -145,6 +150,7 @@ impl SaleDraw {
             cancelled: AtomicBool::new(sale.cancelled),
             retired: AtomicBool::new(false),
             windows: (0..count).map(|_| OnceLock::new()).collect(),
+            people: People::default(),
         }
     }
 
@@ -267,6 +273,25 @@ impl SaleDraw {
         self.window_or_new(number).map(|w| (number as u32, w))
     }
 
+    /// The entry of a person, open, frozen or drawn: one person has one, whatever browser it comes with.
+    pub fn entry_of(&self, person: u64, now: Now) -> Option<EntryRef> {
+        let Span { opens_ms, window_ms, .. } = self.span();
+        let number = now.wall_ms.checked_sub(opens_ms)? / window_ms;
+        let number = number.min(self.window_count().checked_sub(1)?);
+        let fresh = (number.saturating_sub(FREEZING_MAX)..=number).rev().filter_map(|n| self.window(n));
+        let open = fresh.take_while(|w| w.frozen.get().is_none()).find_map(|w| {
+            let index = w.register.index_of(person)?;
+            Some(EntryRef { window: w.number as u32, index })
+        });
+        open.or_else(|| self.people.get(person))
+    }
+
+    /// A list is frozen and its statement durable.
+    pub fn freeze(&self, window: &Window, frozen: Frozen) {
+        let _ = window.frozen.set(frozen);
+        window.register.hand_over(&self.people, window.number as u32);
+    }
+
     /// A list, made when it is not there yet. `None` before the promise is made, and beyond the last window.
     pub fn window_or_new(&self, number: u64) -> Option<&Window> {
         let pledge = self.pledge.get()?;
@@ -339,12 +364,6 @@ impl Window {
     pub fn entry(&self, index: u32) -> Option<Entry> {
         let weight = self.frozen.get()?.weights.get(index as usize)?;
         Some(weight.map_or(Entry::VOID, |weight| Entry { id: self.entry_id(index), weight }))
-    }
-
-    /// The list is frozen and its statement durable.
-    pub fn freeze(&self, frozen: Frozen) {
-        let _ = self.frozen.set(frozen);
-        self.register.forget_people();
     }
 
     /// The frozen list; `None` before.

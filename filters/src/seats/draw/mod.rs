@@ -26,6 +26,7 @@ mod fairness_tests;
 pub mod grind;
 pub mod live;
 pub mod mass;
+pub mod people;
 pub mod register;
 pub mod rehearse;
 pub mod rules;

@@ -3,23 +3,19 @@
 //! Looking up an index touches one atomic word. Entering takes the lock of one of 64 small maps: it happens once a visitor,
 //! and the entry then waits for the disk anyway.
 
-use std::{
-    collections::BTreeMap,
-    num::NonZeroU64,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
 pub use super::slots::{REGISTER_MAX, Standing};
 use super::{
     entry::{Entry, EntryNames},
+    live::EntryRef,
+    people::{People, Shards},
     slots::{NoIndex, Slots},
     weights::Weights,
 };
 use crate::rule::bot_gate::Class;
-
-const SHARDS: usize = 64;
 
 /// What came of asking for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,30 +80,18 @@ pub struct Census {
 }
 
 /// The list.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Register {
     slots: Slots,
-    people: Box<[Mutex<BTreeMap<u64, u32>>]>,
+    people: People<u32>,
     /// By network, and by fingerprint within one; fingerprint 0 is the network as a whole.
-    crowds: Box<[Mutex<Crowds>]>,
-}
-
-type Crowds = BTreeMap<(u64, u64), u32>;
-
-impl Default for Register {
-    fn default() -> Self {
-        Register {
-            slots: Slots::default(),
-            people: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            crowds: (0..SHARDS).map(|_| Mutex::default()).collect(),
-        }
-    }
+    crowds: Shards<BTreeMap<(u64, u64), u32>>,
 }
 
 impl Register {
     /// Asks for an entry. `worked`: with a proof of work that was checked.
     pub fn enter(&self, who: Person, limits: Limits, worked: bool) -> Entering {
-        let mut people = lock(&self.people, who.key);
+        let mut people = self.people.lock(who.key);
         if let Some(index) = people.get(&who.key) {
             return Entering::Known { index: *index };
         }
@@ -131,7 +115,7 @@ impl Register {
     /// it is no entry, or was given up before ([`Register::give_up`]).
     pub fn settle(&self, index: u32, who: Person, as_entry: Option<Standing>) -> bool {
         if as_entry.is_none() {
-            lock(&self.people, who.key).remove(&who.key);
+            self.people.lock(who.key).remove(&who.key);
             self.one_less(who);
         }
         self.slots.settle(index, as_entry.unwrap_or(Standing::Void)) && as_entry.is_some()
@@ -151,7 +135,7 @@ impl Register {
         self.count(who, u32::saturating_add);
         self.slots.restore(index, Standing::Written { class, crowded, present_until_s: 0 });
         // A write that came too late to be answered may be on the disk beside the one that was: the later one has the receipt.
-        if let Some(unanswered) = lock(&self.people, who.key).insert(who.key, index) {
+        if let Some(unanswered) = self.people.lock(who.key).insert(who.key, index) {
             self.slots.restore(unanswered, Standing::Void);
         }
     }
@@ -164,6 +148,11 @@ impl Register {
     /// Somebody with this entry was here: present until then, and at least as suspicious as seen now.
     pub fn seen(&self, index: u32, class: Option<Class>, until_s: u32) {
         self.slots.seen(index, class, until_s);
+    }
+
+    /// Whoever holds this entry went away: it is drawn like any other, and its place is passed over until they return.
+    pub fn away(&self, index: u32) {
+        self.slots.away(index);
     }
 
     /// What stands at an index.
@@ -216,10 +205,21 @@ impl Register {
         census
     }
 
-    /// Forgets who entered: after the freeze only indices count.
-    pub fn forget_people(&self) {
-        self.people.iter().for_each(|s| s.lock().unwrap_or_else(PoisonError::into_inner).clear());
-        self.crowds.iter().for_each(|s| s.lock().unwrap_or_else(PoisonError::into_inner).clear());
+    /// The index of a person's entry, written or on its way.
+    pub fn index_of(&self, key: u64) -> Option<u32> {
+        self.people.get(key)
+    }
+
+    /// The list is frozen: who entered goes where all lists of the sale keep it, and nobody is counted any more.
+    pub fn hand_over(&self, to: &People<EntryRef>, window: u32) {
+        for mut people in self.people.each() {
+            // First there, then gone here: whoever asks in between finds one of them.
+            for (key, index) in people.iter() {
+                to.lock(*key).insert(*key, EntryRef { window, index: *index });
+            }
+            people.clear();
+        }
+        self.crowds.each().for_each(|mut c| c.clear());
     }
 
     /// Counts one more; whether it is one too many.
@@ -236,7 +236,7 @@ impl Register {
     /// Entries of its network, and of those that look like it, after one step. Unknown networks are not counted.
     fn count(&self, who: Person, step: fn(u32, u32) -> u32) -> [u32; 2] {
         let Some(network) = who.network.map(NonZeroU64::get) else { return [0; 2] };
-        let mut crowds = lock(&self.crowds, network);
+        let mut crowds = self.crowds.lock(network);
         let mut of = |fingerprint: u64| {
             let key = (network, fingerprint);
             let n = step(crowds.get(&key).copied().unwrap_or(0), 1);
@@ -256,11 +256,6 @@ impl Register {
 pub fn entries(weights: &[Option<u8>], names: &EntryNames) -> Vec<Entry> {
     let entry = |(i, w): (u64, &Option<u8>)| w.map_or(Entry::VOID, |weight| Entry { id: names.id(i), weight });
     (0u64..).zip(weights).map(entry).collect()
-}
-
-fn lock<T>(shards: &[Mutex<T>], key: u64) -> std::sync::MutexGuard<'_, T> {
-    // Keys are hashes or networks: the low bits are spread well enough.
-    shards[key as usize % shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -303,7 +298,7 @@ mod tests {
         let r = Register::default();
         let limits = Limits { max: 2, per_network: Some(1), per_fingerprint: Some(1), work: true };
         assert!(matches!(r.enter(person(1, 7), limits, false), Entering::New { .. }));
-        let kept = || r.crowds.iter().map(|s| s.lock().map_or(0, |s| s.len())).sum::<usize>();
+        let kept = || r.crowds.each().map(|c| c.len()).sum::<usize>();
         let one = kept();
         for n in 2..500 {
             let who = Person { fingerprint: n, ..person(n, 7) };

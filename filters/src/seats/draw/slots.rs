@@ -124,6 +124,16 @@ impl Slots {
         let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
     }
 
+    /// Nobody with this entry is here any more.
+    pub fn away(&self, index: u32) {
+        let Some(word) = self.slot(index) else { return };
+        let gone = |w: u64| match unpack(w) {
+            Standing::Written { class, crowded, .. } => Some(pack(Standing::Written { class, crowded, present_until_s: 0 })),
+            _ => None,
+        };
+        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, gone);
+    }
+
     /// What stands at an index.
     pub fn standing(&self, index: u32) -> Standing {
         self.slot(index).map_or(Standing::Free, |w| unpack(w.load(Ordering::Acquire)))

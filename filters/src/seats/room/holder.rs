@@ -1,6 +1,6 @@
 //! What else the holder of a ticket or pass may ask, and to whom it belongs.
 
-use super::{Binding, Room, RoomStatus};
+use super::{Binding, Room, RoomStatus, State};
 use crate::{
     rule::pass::{cleared, token_for},
     sabotage::{self, Bug},
@@ -13,13 +13,19 @@ use crate::{
 };
 
 impl Room {
-    /// A called visitor asks for more time, as one who reads slowly or cannot see may: a whole claim window from now.
-    pub fn extend(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
-        if let Some(place) = self.place_of(visit, now) {
+    /// A called visitor asks for more time, as one who reads slowly or cannot see may: a whole claim window from now. `true`:
+    /// it is theirs; else nobody called them, the window is over, or they have had [`EXTENSIONS_MAX`].
+    ///
+    /// [`EXTENSIONS_MAX`]: crate::seats::line::EXTENSIONS_MAX
+    pub fn extend(&self, visit: &Visit<'_>, now: Now) -> (bool, RoomStatus) {
+        let granted = self.place_of(visit, now).is_some_and(|place| {
             let window_s = (self.settings.claim_window.secs_ceil() as u32).clamp(1, CLAIM_WINDOW_S_MAX - 1);
-            self.state.line.extend(place, self.clock_s(now) + window_s);
-        }
-        self.status(visit, now)
+            let deadline_s = self.clock_s(now) + window_s;
+            // A form that was sent twice has what it asks for.
+            self.state.line.extend(place, deadline_s)
+                || matches!(self.state.line.told(place), State::Called { deadline_s: has_s } if has_s >= deadline_s)
+        });
+        (granted, self.status(visit, now))
     }
 
     /// What a ticket or pass given to this visit is bound to; 0 when to nothing.

@@ -119,7 +119,7 @@ impl Room {
     fn stage(&self, now: Now) -> Stage {
         match self.prequeue(now) {
             Some(stage) => stage,
-            None if self.state.paused.load(Ordering::Acquire) || self.failing() => Stage::Paused,
+            None if self.state.paused.load(Ordering::Acquire) || self.is_failing() => Stage::Paused,
             None => Stage::Waiting,
         }
     }
