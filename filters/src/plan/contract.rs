@@ -7,13 +7,11 @@ use crate::forecast::Merit;
 
 /// How far ahead the planner itself checks what it was told, seconds.
 pub(super) const CHECKED_S: usize = 10;
-/// The refill is lowered to this share of the measured one at most,
-const FLOOR: f64 = 0.9;
-/// or to this, while the forecast of the load that needs no pass has earned it.
-const FLOOR_EARNED: f64 = 0.8;
-/// That load is believed to grow by so much at most in ten seconds; twice while earned.
-const GROWTH: f64 = 1.25;
-const GROWTH_EARNED: f64 = 2.0;
+/// The refill is lowered to this share of the measured one at most, while the forecast of the load that needs no pass has
+/// earned it; else not at all.
+const FLOOR: f64 = 0.8;
+/// That load is believed to grow by so much at most in ten seconds.
+const GROWTH: f64 = 2.0;
 
 /// What the planner found out about the forecasts it is given. It believes no flag: noise, zeros and tenfold numbers have
 /// larger errors than "as it is now", and that is what counts.
@@ -57,7 +55,7 @@ impl Trust {
         let said = outlook.and_then(|o| o.arrivals.iter().find(|a| a.in_s == CHECKED_S as f64)).map(|a| a.middle);
         // Rubbish is heard as what it is: wrong.
         self.arrivals.heard(said.map(|s| if there(s) { s } else { f64::NAN }), arrivals);
-        let exempt = outlook.and_then(|o| o.exempt).map(|a| if there(a.middle) { a.middle } else { f64::NAN });
+        let exempt = outlook.and_then(Outlook::exempt_later).map(|a| if there(a.middle) { a.middle } else { f64::NAN });
         self.exempt.heard(exempt, exempt_per_s);
     }
 
@@ -87,16 +85,18 @@ impl Trust {
         }
     }
 
-    /// The load without passes to plan with: between what it is now and what its growth is believed to be.
+    /// The load without passes to plan with: what it is now, and what it is expected to grow by from the next second to the
+    /// tenth. The middle of that, for the headroom is there for what comes worse; and between two forecasts, for one beside
+    /// the last second alone would call every quiet second the start of a rise and cost passes all day.
     pub(super) fn exempt_load(&self, now: f64, outlook: Option<&Outlook>) -> f64 {
-        let most = now * if self.exempt() { GROWTH_EARNED } else { GROWTH };
-        let said = outlook.and_then(|o| o.exempt).map_or(now, |a| a.q90);
-        if said.is_finite() { said.clamp(now, most) } else { now }
+        let rise = outlook.filter(|_| self.exempt()).and_then(|o| Some(o.exempt_later()?.middle - o.exempt.first()?.middle));
+        let load = now + rise.unwrap_or(0.0).max(0.0);
+        if load.is_finite() { load.min(now * GROWTH) } else { now }
     }
 
     /// The refill, from the measured one and the one with the forecast load.
     pub(super) fn refill(&self, measured: f64, with_forecast: f64) -> f64 {
-        let floor = measured * if self.exempt() { FLOOR_EARNED } else { FLOOR };
+        let floor = measured * if self.exempt() { FLOOR } else { 1.0 };
         if with_forecast.is_finite() { with_forecast.clamp(floor, measured) } else { measured }
     }
 }
@@ -113,7 +113,14 @@ mod tests {
 
     fn outlook(at_s: u64, middle: f64) -> Outlook {
         let a = |in_s| Ahead { in_s, middle, q90: middle * 1.5, q95: middle * 1.7, q99: middle * 2.0, on: true };
-        Outlook { at_s, arrivals: vec![a(1.0), a(CHECKED_S as f64)], exempt: Some(a(10.0)) }
+        Outlook { at_s, arrivals: vec![a(1.0), a(CHECKED_S as f64)], exempt: vec![a(1.0), a(CHECKED_S as f64)] }
+    }
+
+    /// The same, with a load that rises.
+    fn rising(from: f64, to: f64) -> Outlook {
+        let mut o = outlook(0, to);
+        o.exempt[0].middle = from;
+        o
     }
 
     /// Arrivals that jump about around ten.
@@ -147,15 +154,18 @@ mod tests {
 
     #[test]
     fn whatever_is_said_the_refill_stays_near_the_measured_one() {
-        for t in [trusted(|_| None), trusted(|i| Some(outlook(i, 9.5)))] {
-            for wild in [0.0, 1e-9, 0.5, 3.0, 1e12, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-                let r = t.refill(3.0, wild);
-                assert!((0.8 * 3.0..=3.0).contains(&r), "{wild}: {r}");
-                let load = t.exempt_load(40.0, Some(&outlook(0, wild)));
+        let (idle, earned) = (trusted(|_| None), trusted(|i| Some(outlook(i, 9.5))));
+        for wild in [0.0, 1e-9, 0.5, 3.0, 1e12, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let r = earned.refill(3.0, wild);
+            assert!((0.8 * 3.0..=3.0).contains(&r), "{wild}: {r}");
+            for says in [outlook(0, wild), rising(1.0, wild), rising(wild, 1.0)] {
+                let load = earned.exempt_load(40.0, Some(&says));
                 assert!((40.0..=80.0).contains(&load), "{wild}: {load}");
+                assert_eq!((idle.refill(3.0, wild), idle.exempt_load(40.0, Some(&says))), (3.0, 40.0), "not earned: nothing");
             }
         }
-        assert!((trusted(|_| None).refill(3.0, 0.0) - 2.7).abs() < 1e-9, "not earned: a tenth");
+        assert_eq!(earned.exempt_load(40.0, Some(&rising(30.0, 45.0))), 55.0, "by as much as it is expected to rise");
+        assert_eq!(earned.exempt_load(5.0, Some(&outlook(0, 40.0))), 5.0, "a quiet second is no rise");
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Planner {
         let _ = write!(plan.reason, "; {}", self.trust.words(outlook));
         let stock = stats.and_then(|s| {
             let bought = side.conversion.learn(s, self.load.stay_s());
-            stock::refill_max(s, bought, self.load.stay_s()).map(|most| (most, bought.per_pass))
+            stock::refill_max(s, bought).map(|most| (most, bought.per_pass))
         });
         if let Some((most, conversion)) = stock.filter(|s| s.0 < plan.refill_per_s) {
             plan.refill_per_s = most;

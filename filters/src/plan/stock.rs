@@ -2,8 +2,10 @@
 
 use crate::seats::room::RoomStats;
 
-/// More passes than the stock needs by this share: some will not buy after all.
-const OVER: f64 = 1.2;
+/// So many more customers than free units are inside, in standard deviations of how many buy: rarely too few.
+const OVER_SD: f64 = 2.0;
+/// And so many more: the last units are not sold to one after the other, each of whom takes a whole stay.
+const OVER_MIN: f64 = 8.0;
 /// Units a pass buys before anything was seen, and the passes this guess weighs as much as.
 const CONVERSION_FIRST: f64 = 0.5;
 const CONVERSION_WEIGHT: f64 = 50.0;
@@ -52,13 +54,16 @@ impl Conversion {
     }
 }
 
-/// Most passes a second by the stock; `None` where nothing is counted.
-pub(super) fn refill_max(stats: &RoomStats, bought: Bought, stay_s: f64) -> Option<f64> {
+/// Most passes in the next second by the stock; `None` where nothing is counted. Not a rate that is spread over a stay: that
+/// would let the last units out ever more slowly while people wait for them. As many may be inside as will buy what is left;
+/// who leaves without buying makes room for the next.
+pub(super) fn refill_max(stats: &RoomStats, bought: Bought) -> Option<f64> {
     let units = stats.stock?;
     let free = units.free? as f64;
     let served = (units.held + units.in_flight) as f64 + bought.inside;
-    let will_buy = bought.per_pass * (f64::from(stats.seats_live) - served).max(0.0);
-    Some(OVER * (free - will_buy).max(0.0) / (bought.per_pass * stay_s.max(1.0)))
+    let customers = (f64::from(stats.seats_live) - served).max(0.0);
+    let wanted = (free + OVER_SD * free.sqrt() + OVER_MIN) / bought.per_pass;
+    Some((wanted - customers).max(0.0))
 }
 
 #[cfg(test)]
@@ -74,13 +79,15 @@ mod tests {
     #[test]
     fn passes_stop_when_those_inside_will_buy_what_is_left() {
         let half = Bought { per_pass: 0.5, inside: 0.0 };
-        // Every other pass buys; 100 inside without a hold will take 50.
-        assert_eq!(refill_max(&stats(50, 0, 100, 100, 0), half, 60.0), Some(0.0));
-        // 200 left: 150 more than they will take, at half a unit a pass over 60 s, and a fifth more.
-        assert_eq!(refill_max(&stats(200, 0, 100, 100, 0), half, 60.0), Some(6.0));
+        // Every other pass buys: of 49 units that are left 98 customers take all, give or take 7; and eight more.
+        assert_eq!(refill_max(&stats(49, 0, 142, 142, 0), half), Some(0.0));
+        assert_eq!(refill_max(&stats(49, 0, 300, 300, 0), half), Some(0.0));
+        assert_eq!(refill_max(&stats(49, 0, 100, 100, 0), half), Some(42.0), "at once, not over a minute");
         // Those who hold a unit already have theirs.
-        assert_eq!(refill_max(&stats(200, 0, 100, 100, 40), half, 60.0), Some(1.2 * 170.0 / 30.0));
-        assert_eq!(refill_max(&RoomStats::default(), half, 60.0), None);
+        assert_eq!(refill_max(&stats(49, 0, 142, 142, 40), half), Some(40.0));
+        // The last unit is not sold to one after the other.
+        assert_eq!(refill_max(&stats(1, 0, 0, 0, 0), half), Some(22.0));
+        assert_eq!(refill_max(&RoomStats::default(), half), None);
     }
 
     #[test]
@@ -104,7 +111,7 @@ mod tests {
         }
         let (bought, now) = bought.unwrap();
         assert!(bought.per_pass < 1.2 && bought.inside > 150.0, "{bought:?}");
-        assert!(refill_max(&now, bought, 60.0) > Some(1.0), "the room goes on: {bought:?}");
+        assert!(refill_max(&now, bought) > Some(60.0), "the room goes on: {bought:?}");
         // A minute after the last sale they have gone, and those inside are customers again.
         for _ in 0..120 {
             c.learn(&now, 60.0);

@@ -37,8 +37,15 @@ pub struct Outlook {
     pub at_s: u64,
     /// People who arrive, by rising time ahead.
     pub arrivals: Vec<Ahead>,
-    /// Cost units a second that need no pass, ten seconds from now.
-    pub exempt: Option<Ahead>,
+    /// Cost units a second that need no pass, by rising time ahead: the next second, and the tenth.
+    pub exempt: Vec<Ahead>,
+}
+
+impl Outlook {
+    /// What needs no pass in the tenth second from now.
+    pub fn exempt_later(&self) -> Option<&Ahead> {
+        self.exempt.iter().find(|a| a.in_s == EXEMPT[1] as f64)
+    }
 }
 
 /// One kind of count at one horizon, for metrics.
@@ -125,7 +132,7 @@ impl Tide {
                 None => arrivals.push(a),
             }
         }
-        let exempt = self.exempt.forecast(&[]).iter().find(|f| f.horizon == EXEMPT[1]).map(|f| ahead(f, 1.0));
+        let exempt = self.exempt.forecast(&[]).iter().map(|f| ahead(f, 1.0)).collect();
         Outlook { at_s: self.at_s, arrivals, exempt }
     }
 
@@ -187,7 +194,7 @@ mod tests {
         let mean = 16.0 / 7.0;
         let far = last.arrivals.last().unwrap();
         assert!((far.middle - mean).abs() < 0.1, "{far:?}");
-        assert!(last.exempt.is_some_and(|e| (e.middle - 10.0).abs() < 0.5));
+        assert!(last.exempt.len() == 2 && last.exempt.iter().all(|e| (e.middle - 10.0).abs() < 0.5));
         assert!(!t.second(1_000_020, Some(5.0), None), "a clock that went back is passed over");
         assert!(t.standings().iter().all(|(_, s)| !s.is_empty()));
     }

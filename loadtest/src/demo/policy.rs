@@ -65,7 +65,7 @@ filters:
 rooms:
   - name: drop
     seats: {{ max: 300, pass_idle: 15s, pass_age_max: 2m }}
-    admission: measured
+    admission: forecast
     claim_window: 20s
 {order}
 sales:

@@ -71,6 +71,7 @@ pub(super) struct Backend {
     /// Answers to checkouts that break off after the order was written, in thousandths.
     forgets: u16,
     pub(super) sold: u32,
+    pub(super) sold_last_us: u64,
     window: ShopWindow,
     /// Who was told to wait while a connection was free, and all who were.
     pub(super) waits: (u64, u64),
@@ -98,6 +99,7 @@ impl Backend {
             slower: 1.0,
             forgets: world.habits.shop_forgets,
             sold: 0,
+            sold_last_us: 0,
             window: ShopWindow::default(),
             waits: (0, 0),
             times_us: Vec::new(),
@@ -215,6 +217,9 @@ impl Backend {
         }
         let sold = u32::from(kind == AnswerKind::Ordered);
         self.sold += sold;
+        if sold > 0 {
+            self.sold_last_us = now_us;
+        }
         self.drain(now_us, agenda);
         let status = match kind {
             AnswerKind::Busy => 503,

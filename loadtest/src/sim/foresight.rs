@@ -122,7 +122,7 @@ impl Foresight {
         Outlook {
             at_s: outlook.at_s,
             arrivals: outlook.arrivals.into_iter().map(&mut lie).collect(),
-            exempt: outlook.exempt.map(&mut lie),
+            exempt: outlook.exempt.into_iter().map(&mut lie).collect(),
         }
     }
 }

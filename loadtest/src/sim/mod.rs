@@ -49,6 +49,8 @@ pub struct Outcome {
     pub requests: u64,
     /// Units the shop sold.
     pub sold: u32,
+    /// When it sold the last of them, virtual milliseconds.
+    pub sold_last_ms: u64,
     /// Units it did not have.
     pub oversold: u32,
     /// Units that went to people.
@@ -69,6 +71,7 @@ pub fn run(world: &World, seed: u64) -> Outcome {
     Outcome {
         requests: sim.requests,
         sold: sim.backend.sold,
+        sold_last_ms: sim.backend.sold_last_us / 1_000,
         oversold: sim.backend.sold.saturating_sub(world.shop.stock),
         units_to_people: sim.clients.iter().filter(units).map(|c| c.who.units()).sum(),
         visitors: sim.clients.len(),

@@ -113,6 +113,27 @@ fn a_lying_forecast_costs_nothing() {
     }
 }
 
+/// Nobody who waits for one of the last units waits longer than with `measured`, and as many are sold.
+#[test]
+fn a_forecast_does_not_draw_out_the_end_of_a_sale() {
+    let seeds = 0..(seeds() / 30).max(6);
+    let ended = |admission: Admission| {
+        let sale = |seed: u64| {
+            let mut scenario = Scenario::builtin("drop-day").unwrap();
+            scenario.ends_at = Span::secs(240);
+            let mut world = World::drop(&scenario, ShopModel::default());
+            world.policy.rooms.iter_mut().for_each(|r| r.admission = admission);
+            let outcome = run(&world, seed);
+            assert!(judge(&outcome.log).is_empty(), "seed {seed}: {}", judge(&outcome.log)[0]);
+            (u64::from(outcome.sold), outcome.sold_last_ms)
+        };
+        seeds.clone().map(sale).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    };
+    let (measured, forecast) = (ended(Admission::Measured), ended(Admission::Forecast));
+    println!("measured {measured:?}, forecast {forecast:?}: units, milliseconds to the last");
+    assert!(forecast.0 >= measured.0 && forecast.1 as f64 <= 1.05 * measured.1 as f64, "{measured:?} {forecast:?}");
+}
+
 /// Ten minutes of more people than a small shop can take, in waves; the stock lasts to the end in half of the worlds.
 fn busy(seed: u64) -> World {
     let mut scenario = Scenario::builtin("drop-day").unwrap();
