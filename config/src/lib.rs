@@ -8,6 +8,7 @@ mod load;
 mod parse;
 mod place;
 pub mod policy;
+mod quoted;
 mod restart;
 mod schema;
 mod unknown;

@@ -13,7 +13,7 @@ use crate::{
     error::{Place, PolicyErrors, Problem},
     place::{Kind, Places, Spot, join, parent, place_of},
     policy::{Policy, VERSION},
-    unknown,
+    quoted, unknown,
     words::{advice, did_you_mean},
 };
 
@@ -57,7 +57,10 @@ pub(crate) fn read(text: &Arc<str>, file: &str) -> Result<(Policy, Places), Poli
         return Err(fail(problem));
     }
     match serde_saphyr::from_str_with_options::<Policy>(text, options()) {
-        Ok(policy) => Ok((policy, places)),
+        Ok(policy) => match quoted::booleans(&places) {
+            errors if errors.is_empty() => Ok((policy, places)),
+            errors => Err(PolicyErrors { errors, file: file.into(), warnings: vec![], text: text.clone() }),
+        },
         Err(e) => {
             Err(PolicyErrors { errors: unknown::all(e, places, text), file: file.into(), warnings: vec![], text: text.clone() })
         }

@@ -37,6 +37,8 @@ pub(crate) struct Spot {
     pub(crate) value_at: Place,
     /// What it is.
     pub(crate) kind: Kind,
+    /// A scalar that is text: no plain number, boolean or null.
+    pub(crate) is_text: bool,
 }
 
 impl Spot {
@@ -61,6 +63,14 @@ impl Places {
         let mut spots = Vec::new();
         flatten(root, String::new(), None, &mut spots);
         Ok(Places(spots))
+    }
+
+    /// The scalars that are text.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&Spot, &str)> {
+        self.0.iter().filter(|s| s.is_text).filter_map(|s| match &s.kind {
+            Kind::Leaf(text) => Some((s, text.as_str())),
+            _ => None,
+        })
     }
 
     /// The node at a path.
@@ -139,16 +149,17 @@ pub(crate) fn place_of(error: &serde_saphyr::Error) -> Option<Place> {
 }
 
 fn flatten(node: Spanned<Node>, path: String, key: Option<Spanned<String>>, into: &mut Vec<Spot>) {
+    let is_text = matches!(node.value, Node::Text(_));
     let kind = match &node.value {
-        Node::Leaf(text) => Kind::Leaf(text.clone()),
+        Node::Leaf(text) | Node::Text(text) => Kind::Leaf(text.clone()),
         Node::Seq(_) => Kind::Seq,
         Node::Map(_) => Kind::Map,
     };
     let key_at = key.as_ref().map(|k| at(k.referenced));
     let key = key.map(|k| k.value);
-    into.push(Spot { path: path.clone(), key, key_at, value_at: at(node.referenced), kind });
+    into.push(Spot { path: path.clone(), key, key_at, value_at: at(node.referenced), kind, is_text });
     match node.value {
-        Node::Leaf(_) => {}
+        Node::Leaf(_) | Node::Text(_) => {}
         Node::Seq(items) => {
             for (i, item) in items.into_iter().enumerate() {
                 flatten(item, format!("{path}[{i}]"), None, into);
@@ -164,6 +175,7 @@ fn flatten(node: Spanned<Node>, path: String, key: Option<Spanned<String>>, into
 
 enum Node {
     Leaf(String),
+    Text(String),
     Seq(Vec<Spanned<Node>>),
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
 }
@@ -201,7 +213,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Leaf(format!("{v:?}")))
     }
     fn visit_str<E>(self, v: &str) -> Result<Node, E> {
-        Ok(Node::Leaf(v.to_owned()))
+        Ok(Node::Text(v.to_owned()))
     }
     fn visit_unit<E>(self) -> Result<Node, E> {
         Ok(Node::Leaf(String::new()))
