@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all the set-up a fresh machine needs.
-.PHONY: help demo build test soak bench bench-goodput capture onnxruntime
+.PHONY: help demo build test soak bench bench-goodput crowding capture onnxruntime
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SEED ?= 1
@@ -32,6 +32,9 @@ bench: build ## what a decision costs, and CPU per request beside bare Pingora, 
 bench-goodput: build ## orders under 1 to 10 times what the shop takes, beside nginx, HAProxy and Envoy (MINUTES=10)
 	envoy=$$(.ci/envoy) && $(TARGET)/release/tidegate-loadtest goodput --gate $(TARGET)/release/tidegate \
 	  $${envoy:+--envoy "$$envoy"} --seed $(SEED) --minutes $(MINUTES) --out .demo
+
+crowding: build ## who gets the units when programs have 1, 4, 10 identities for each person; without scores, with them, with quotas
+	$(TARGET)/release/tidegate-loadtest crowding --gate $(TARGET)/release/tidegate --seed $(SEED) --out .demo/crowding
 
 capture: build ## labelled traffic of people, scalpers and real programs in .capture/, to train bot models on
 	@.ci/capture $(TARGET)

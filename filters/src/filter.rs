@@ -100,21 +100,21 @@ impl Filter {
         }
     }
 
-    /// Its quota, where it has one.
-    pub fn quota(&self) -> Option<&VisitorRate> {
+    /// Its quotas, where it has some.
+    pub fn quotas(&self) -> Vec<&VisitorRate> {
         match self {
-            Filter::VisitorRate(rate) => Some(rate),
-            Filter::BotGate(gate) => gate.quota(),
-            _ => None,
+            Filter::VisitorRate(rate) => vec![rate],
+            Filter::BotGate(gate) => gate.quotas().collect(),
+            _ => Vec::new(),
         }
     }
 
     /// The same, to take another's state over.
-    pub fn quota_mut(&mut self) -> Option<&mut VisitorRate> {
+    pub fn quotas_mut(&mut self) -> Vec<&mut VisitorRate> {
         match self {
-            Filter::VisitorRate(rate) => Some(rate),
-            Filter::BotGate(gate) => gate.quota_mut(),
-            _ => None,
+            Filter::VisitorRate(rate) => vec![rate],
+            Filter::BotGate(gate) => gate.quotas_mut().collect(),
+            _ => Vec::new(),
         }
     }
 }

@@ -118,9 +118,8 @@ impl Pipeline {
                 room.carry_over(old);
             }
         }
-        for (filter, _) in &mut self.filters {
-            let Some(rate) = filter.quota_mut() else { continue };
-            old.filters.iter().filter_map(|(f, _)| f.quota()).for_each(|old| rate.carry_over(old));
+        for rate in self.filters.iter_mut().flat_map(|(f, _)| f.quotas_mut()) {
+            old.filters.iter().flat_map(|(f, _)| f.quotas()).for_each(|old| rate.carry_over(old));
         }
     }
 

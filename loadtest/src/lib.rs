@@ -6,6 +6,7 @@ pub mod capacity;
 pub mod capture;
 pub mod checkers;
 pub mod crowd;
+pub mod crowding;
 pub mod demo;
 pub mod events;
 pub mod fairness;
@@ -17,6 +18,7 @@ pub mod measure;
 pub mod report;
 pub mod shop;
 pub mod sim;
+pub mod sim_admission;
 pub mod sim_cli;
 
 /// Milliseconds since the Unix epoch.

@@ -14,12 +14,13 @@ use clap::{Parser, Subcommand};
 use tidegate_loadtest::{
     bench_cli, capacity, capture,
     crowd::Scenario,
-    demo::{self, DemoOptions},
+    crowding,
+    demo::{self, Defence, DemoOptions},
     goodput_cli,
     live::{self, Progress, Target},
     measure,
     shop::{Shop, ShopSettings},
-    sim_cli,
+    sim_admission, sim_cli,
 };
 
 #[global_allocator]
@@ -86,8 +87,12 @@ enum Command {
     Restart(bench_cli::RestartArgs),
     /// Orders under overload: behind the gate in each mode, nginx, HAProxy, Envoy, and alone; one shop, one crowd, one run.
     Goodput(Box<goodput_cli::GoodputArgs>),
+    /// Bot identities as many as people, four times, ten times: who gets the units, without scores, with them, with quotas.
+    Crowding(crowding::CrowdingArgs),
     /// Whole sales in virtual time over the real filters, judged by the checkers: many seeds, and the one that fails again.
     Sim(sim_cli::SimArgs),
+    /// Ways to size admission against each other in virtual time: real series of arrivals, shops with troubles, forecasts that lie.
+    SimAdmission(sim_admission::SimAdmissionArgs),
     /// Labelled traffic: made-up people and scalpers and real programs at one gate; a journal and its labels to train bot models on.
     Capture(capture::CaptureArgs),
     /// The same shop and the same crowd, without and with the gate: one table, one report. Fails when a promise is broken.
@@ -137,9 +142,11 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
             let found = capacity::measure(&target, Duration::from_secs(step_s.max(1))).await;
             say(&if json { serde_json::to_string_pretty(&found)? } else { demo::ramp(&found) });
         }
+        Command::Crowding(args) => return crowding::run(&args, say).await,
         Command::Capture(args) => return capture::run(&args, say).await,
         // It measures with threads of its own.
         Command::Sim(args) => return tokio::task::spawn_blocking(move || sim_cli::run_seeds(&args)).await?,
+        Command::SimAdmission(args) => return tokio::task::spawn_blocking(move || sim_admission::run(&args, say)).await?,
         Command::Goodput(args) => return goodput_cli::run(&args).await,
         Command::Bench(args) => return tokio::task::spawn_blocking(move || bench_cli::run(&args)).await?,
         Command::Restart(args) => return tokio::task::spawn_blocking(move || bench_cli::restart(&args)).await?,
@@ -147,7 +154,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
             let gate = gate.canonicalize().with_context(|| format!("{} is not there; build it first", gate.display()))?;
             let own = std::env::current_exe().context("finding this program")?;
             let scenario = Scenario::load(&scenario)?;
-            let options = DemoOptions { gate, own, out, scenario, seed, shop: settings };
+            let options = DemoOptions { gate, own, out, scenario, seed, shop: settings, defence: Defence::Full };
             return run_demo(&options).await;
         }
     }

@@ -151,7 +151,7 @@ fn in_words(r: &Report, seconds: f64) -> String {
     text
 }
 
-fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+pub(crate) fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let bad = || format!("`{text}`: write one seed, or a range without its end: 0..100");
     let number = |s: &str| s.parse::<u64>().map_err(|_| bad());
     let range = match text.split_once("..") {

@@ -19,6 +19,10 @@ const ASKED_BY_ALL: [&str; 5] = ["/favicon.ico", "/robots.txt", "/sitemap.xml", 
 /// Most welcome programs of a policy, and domains of one.
 const BOTS_MAX: usize = 64;
 const DOMAINS_MAX: usize = 16;
+/// Larger networks than these belong to no crawler: bits of the prefix, IPv4 and IPv6.
+const PREFIX_MIN: (u8, u8) = (8, 16);
+/// Below a country's domain, what everybody registers under: `co.uk` is nobody's.
+const REGISTRIES: [&str; 10] = ["ac", "co", "com", "edu", "go", "gov", "ne", "net", "or", "org"];
 /// Shortest name in a `User-Agent`.
 const AGENT_MIN: usize = 3;
 /// Shortest and longest time a visitor is remembered.
@@ -141,6 +145,13 @@ impl Checker<'_> {
             }
             _ => {}
         }
+        for (n, network) in bot.networks.iter().enumerate() {
+            let least = if network.0.addr().is_ipv4() { PREFIX_MIN.0 } else { PREFIX_MIN.1 };
+            if network.0.prefix_len() < least {
+                let what = format!("{} is a large part of the internet: whoever says the name there is welcome", network.0);
+                self.error(format!("{at}.networks[{n}]"), what, "write the networks that the crawler's owner publishes");
+            }
+        }
         if bot.domains.len() > DOMAINS_MAX {
             self.error(format!("{at}.domains"), format!("{} domains", bot.domains.len()), format!("at most {DOMAINS_MAX}"));
         }
@@ -149,6 +160,13 @@ impl Checker<'_> {
             if !domain.contains('.') || !domain.split('.').all(label) {
                 let what = format!("`{domain}` is not the domain of a bot");
                 self.error(format!("{at}.domains[{d}]"), what, "write googlebot.com: names below it count as well");
+            } else if is_registry(domain) {
+                let what = format!("anybody can register a name below `{domain}`");
+                self.error(
+                    format!("{at}.domains[{d}]"),
+                    what,
+                    "write the whole domain of its owner, such as crawler.example.co.uk",
+                );
             }
         }
     }
@@ -182,4 +200,11 @@ impl Checker<'_> {
             ),
         }
     }
+}
+
+/// `co.uk` and the like; never `bbc.uk`.
+fn is_registry(domain: &str) -> bool {
+    domain.split_once('.').is_some_and(|(second, top)| {
+        top.len() == 2 && !top.contains('.') && REGISTRIES.iter().any(|r| second.eq_ignore_ascii_case(r))
+    })
 }

@@ -44,7 +44,7 @@ pub const LIMIT_FIRST: f64 = 8.0;
 /// Until the limit was too wide once it grows by this each second.
 const SEARCH: f64 = 1.5;
 /// Answers slower than this times the unloaded time mean that requests queue inside the shop.
-const TOLERANCE: f64 = 1.6;
+const TOLERANCE: f64 = 1.5;
 /// Answers no slower than this times the unloaded time come from a shop that has room,
 const UNHURT: f64 = 1.2;
 /// when at least this share of the believed capacity was in use.
@@ -55,6 +55,17 @@ const ERRORS_MAX: f64 = 0.05;
 const SHRINK: f64 = 0.5;
 /// What the shop was seen to take counts for less each second: a quarter of an hour of memory.
 const PROVEN_KEEP: f64 = 0.999;
+/// The believed capacity moves by this share towards what a full shop was seen to take,
+const LEARN: f64 = 0.2;
+/// which is the best of so many seconds: a burst fills the shop for a moment of a second in which it completes little.
+const LATELY_S: usize = 3;
+/// It grows so much a second while the shop takes what it is given as if it were alone: doubled in 14 s,
+const GROWS_UNHURT: f64 = 1.05;
+/// or, below nine tenths of what it took before it was in trouble, in 3 s;
+const GROWS_BACK: f64 = 1.25;
+const BACK_BELOW: f64 = 0.9;
+/// and so much otherwise.
+const GROWS: f64 = 1.01;
 
 /// The estimator.
 #[derive(Clone, Debug)]
@@ -69,6 +80,10 @@ pub struct Capacity {
     learnt: Option<f64>,
     /// The most of a second that went well, lately.
     proven: f64,
+    /// The same, whatever went wrong since: what it will take again once it has recovered.
+    before: f64,
+    /// Cost rates of the last seconds, the newest first.
+    lately: [f64; LATELY_S],
     /// Unloaded time to first byte by route, microseconds.
     unloaded_us: Vec<Option<f64>>,
     /// Unloaded time of the average request, microseconds: the cost unit.
@@ -100,6 +115,8 @@ impl Capacity {
             found: false,
             learnt: None,
             proven: 0.0,
+            before: 0.0,
+            lately: [0.0; LATELY_S],
             unloaded_us: Vec::new(),
             unit_us: None,
             healthy: true,
@@ -117,7 +134,13 @@ impl Capacity {
         let limit = f64::from(self.limit());
         let binding = w.limit_was_binding || f64::from(w.in_flight_max) >= 0.9 * limit;
         self.proven = (self.proven * PROVEN_KEEP).max(rates.all);
-        if failed >= 3 && f64::from(failed) > ERRORS_MAX * f64::from(answered) {
+        self.before = (self.before * PROVEN_KEEP).max(rates.all);
+        self.lately.rotate_right(1);
+        self.lately[0] = rates.all;
+        let best = self.lately.iter().copied().fold(0.0, f64::max);
+        if !w.healthy {
+            // Nothing is let in while it is down, and what it takes once it is back is not learnt from that.
+        } else if failed >= 3 && f64::from(failed) > ERRORS_MAX * f64::from(answered) {
             self.proven = rates.all;
             self.found = true;
             self.limit *= 0.7;
@@ -127,7 +150,7 @@ impl Capacity {
             if slowdown > TOLERANCE {
                 self.found = true;
                 self.limit *= (TOLERANCE / slowdown).max(SHRINK);
-                self.learn(rates.all, 0.3);
+                self.learn(best, LEARN);
             } else {
                 // Room left: widen by about a square root, the usual step of gradient limiters; before that search faster.
                 let step = (self.limit.sqrt() / 2.0).max(1.0);
@@ -136,9 +159,14 @@ impl Capacity {
             }
         } else if let Some(c) = self.learnt {
             // Not binding: what was seen is a lower bound, and a shop that recovered must be found out. Soon, where it takes
-            // what it is given as if it were alone: 5 % a second doubles in 14 s, and the in-flight limit stands before it.
+            // what it is given as if it were alone: the in-flight limit stands before it.
             let unhurt = rates.all >= UNHURT_FROM * c && self.slowdown(w) <= UNHURT;
-            self.learnt = Some((c * if unhurt { 1.05 } else { 1.01 }).max(rates.all));
+            let grows = match unhurt {
+                true if c < BACK_BELOW * self.before => GROWS_BACK,
+                true => GROWS_UNHURT,
+                false => GROWS,
+            };
+            self.learnt = Some((c * grows).max(rates.all));
         }
         self.limit = self.limit.clamp(LIMIT_MIN, LIMIT_MAX);
         rates

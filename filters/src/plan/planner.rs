@@ -13,7 +13,7 @@ use super::{
 use crate::{pipeline::PipelineSettings, seats::room::RoomStats, seats::settings::RoomSettings};
 
 /// Share of the capacity that is planned with; the rest absorbs what arrives unevenly.
-const HEADROOM: f64 = 0.9;
+const HEADROOM: f64 = 0.97;
 /// Horizons the refill must hold at, seconds.
 const HORIZONS_S: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1200.0];
 /// A burst may not take the shop longer than this to drain, seconds, at the rate it was seen to take.

@@ -15,7 +15,7 @@ use crate::{
     visit::{Score, Visit},
 };
 
-/// Throttled visitors told apart by one gate, 1.2 MiB; more share quotas.
+/// Throttled visitors told apart by one gate, and as many addresses of those without a cookie, 2.4 MiB; more share quotas.
 pub const THROTTLED_MAX: u32 = 1 << 16;
 
 /// `bot_gate: { model: builtin, challenge_at: 0.70, to_the_back_at: 0.85, when_unscored: wait }`
@@ -75,10 +75,11 @@ pub struct ChallengeWork {
 
 impl BotGateSettings {
     /// What throttled visitors may do.
-    fn quota(&self) -> VisitorRateSettings {
+    fn quota(&self, key: RateKey) -> VisitorRateSettings {
+        let of = if key == RateKey::Network { "network:" } else { "" };
         VisitorRateSettings {
-            name: format!("throttled:{}", self.routes.join(",")),
-            key: RateKey::Visitor,
+            name: format!("throttled:{of}{}", self.routes.join(",")),
+            key,
             rate: self.throttle_to,
             burst: throttle_burst(self.throttle_to),
             keys_max: THROTTLED_MAX,
@@ -185,25 +186,35 @@ impl Class {
 pub struct BotGate {
     settings: BotGateSettings,
     routes: Vec<usize>,
-    quota: Option<VisitorRate>,
+    quota: Option<Quotas>,
+}
+
+/// The quotas of throttled visitors.
+#[derive(Debug)]
+struct Quotas {
+    by_cookie: VisitorRate,
+    /// Who brings no cookie is known by address and `User-Agent`, and has another of the latter whenever it likes.
+    by_network: VisitorRate,
 }
 
 impl BotGate {
     /// Compiles; route names that do not exist match nothing (`check` in the policy language refuses them).
     pub fn new(settings: &BotGateSettings, routes: &crate::route::Routes, hash_key: (u64, u64)) -> Self {
-        let quota = settings.throttle_at.map(|_| VisitorRate::new(&settings.quota(), hash_key));
+        let rate = |key| VisitorRate::new(&settings.quota(key), hash_key);
+        let quota =
+            settings.throttle_at.map(|_| Quotas { by_cookie: rate(RateKey::Visitor), by_network: rate(RateKey::Network) });
         let routes = settings.routes.iter().filter_map(|n| routes.index(n)).collect();
         BotGate { routes, settings: settings.clone(), quota }
     }
 
-    /// The quota of throttled visitors.
-    pub fn quota(&self) -> Option<&VisitorRate> {
-        self.quota.as_ref()
+    /// The quotas of throttled visitors.
+    pub fn quotas(&self) -> impl Iterator<Item = &VisitorRate> {
+        self.quota.iter().flat_map(|q| [&q.by_cookie, &q.by_network])
     }
 
     /// The same, to take another's state over.
-    pub fn quota_mut(&mut self) -> Option<&mut VisitorRate> {
-        self.quota.as_mut()
+    pub fn quotas_mut(&mut self) -> impl Iterator<Item = &mut VisitorRate> {
+        self.quota.iter_mut().flat_map(|q| [&mut q.by_cookie, &mut q.by_network])
     }
 
     /// Its settings.
@@ -249,11 +260,12 @@ impl BotGate {
     /// An opinion about a visitor of a high score who comes more often than `throttle_to`. An operator who granted an appeal
     /// knows better.
     pub fn throttle(&self, visit: &Visit<'_>, score: Score, index: u8, now: Now) -> Option<(Verdict, Reason)> {
-        let (quota, at) = (self.quota.as_ref()?, self.settings.throttle_at?);
+        let (quotas, at) = (self.quota.as_ref()?, self.settings.throttle_at?);
         let Score::Known(p) = score else { return None };
         if p < at || visit.known.granted {
             return None;
         }
+        let quota = if visit.visitor_by_cookie { &quotas.by_cookie } else { &quotas.by_network };
         match quota.check(visit, index, now) {
             Err((verdict, _, _)) => Some((verdict, Reason::ScoreThrottle)),
             Ok(_) => None,
@@ -315,6 +327,34 @@ mod tests {
         assert_eq!(gate(WhenUnscored::Wait).check(Score::Unknown, None), (Class::Unsure, None));
         assert_eq!(gate(WhenUnscored::Challenge).check(Score::Unknown, None).1.map(|o| o.1), Some(Reason::Unscored));
         assert_eq!(gate(WhenUnscored::Challenge).check(Score::Unknown, Some(Cleared::Worked)).1, None);
+    }
+
+    #[test]
+    fn another_user_agent_is_no_way_round_a_quota() {
+        let settings = BotGateSettings { throttle_at: Some(0.8), ..gate(WhenUnscored::Admit).settings };
+        let g = BotGate::new(&settings, &crate::route::Routes::default(), (1, 2));
+        let asks = |visitor: u64, by_cookie: bool| {
+            let visit = Visit {
+                method: "GET",
+                host: "shop.example",
+                path: "/",
+                route: None,
+                network: Some(crate::visit::Network::new([192, 0, 2, 1].into())),
+                visitor: Some(crate::visit::VisitorId(visitor)),
+                visitor_by_cookie: by_cookie,
+                wants: crate::visit::Wants::Html,
+                identity: None,
+                hello: 0,
+                fingerprint: 0,
+                prefetch: false,
+                known: crate::visit::Known::default(),
+                tokens: &[],
+            };
+            g.throttle(&visit, Score::Known(0.9), 0, Now::at(0, 0)).is_some()
+        };
+        // Ten a minute, two at once.
+        assert_eq!([1, 2, 3, 4].map(|v| asks(v, false)), [false, false, true, true], "one address, whatever it calls itself");
+        assert_eq!([1, 2, 3, 4].map(|v| asks(v, true)), [false; 4], "who has a cookie is told apart");
     }
 
     #[test]

@@ -148,6 +148,15 @@ fn bot(bots: &Bots) -> Manner {
             profile: Profile::CHROME,
             ..manner
         },
+        Bots::JitteredMimic(_) => Manner {
+            kind: Kind::JitteredMimic,
+            confirms: true,
+            goals: SCALPER,
+            pace: Pace::Think(LogNormal { median: squad.every, sigma: 0.5 }),
+            gate: Gate::Script,
+            profile: Profile::CHROME,
+            ..manner
+        },
     }
 }
 

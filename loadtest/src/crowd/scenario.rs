@@ -102,13 +102,19 @@ pub enum Bots {
     ManyAddresses(Squad),
     /// A browser's headers, long regular pauses, polite.
     SlowAndLow(Squad),
+    /// A browser's headers, pauses that vary as people's do, polite.
+    JitteredMimic(Squad),
 }
 
 impl Bots {
     /// The numbers of the squad.
     pub fn squad(&self) -> &Squad {
         match self {
-            Bots::PlainScript(s) | Bots::HeaderCopier(s) | Bots::ManyAddresses(s) | Bots::SlowAndLow(s) => s,
+            Bots::PlainScript(s)
+            | Bots::HeaderCopier(s)
+            | Bots::ManyAddresses(s)
+            | Bots::SlowAndLow(s)
+            | Bots::JitteredMimic(s) => s,
         }
     }
 }

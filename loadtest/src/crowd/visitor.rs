@@ -38,11 +38,14 @@ pub enum Kind {
     ManyAddresses,
     /// Looks like a careful browser.
     SlowAndLow,
+    /// Takes its time as people do.
+    JitteredMimic,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 5] = [Kind::Person, Kind::PlainScript, Kind::HeaderCopier, Kind::ManyAddresses, Kind::SlowAndLow];
+    pub const ALL: [Kind; 6] =
+        [Kind::Person, Kind::PlainScript, Kind::HeaderCopier, Kind::ManyAddresses, Kind::SlowAndLow, Kind::JitteredMimic];
 
     /// Stable name: the first part of a buyer's name.
     pub fn name(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Kind {
             Kind::HeaderCopier => "header_copier",
             Kind::ManyAddresses => "many_addresses",
             Kind::SlowAndLow => "slow_and_low",
+            Kind::JitteredMimic => "jittered_mimic",
         }
     }
 }

@@ -18,6 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 pub use audit::DrawProof;
+pub use policy::Defence;
 pub use process::Load;
 pub use promises::{Broken, GENERATOR_BOUND_PERCENT, promises};
 pub use table::{comparison, ramp, rows};
@@ -53,6 +54,8 @@ pub struct DemoOptions {
     pub seed: u64,
     /// The shop, the same in every run.
     pub shop: ShopSettings,
+    /// What the gate does about bots.
+    pub defence: Defence,
 }
 
 /// One of the two runs.
@@ -185,7 +188,7 @@ pub async fn run(options: &DemoOptions, say: &mut dyn FnMut(&str)) -> Result<Dem
     Ok(DemoResult { capacity, without, with })
 }
 
-async fn find_capacity(options: &DemoOptions) -> Result<Capacity, DemoError> {
+pub(crate) async fn find_capacity(options: &DemoOptions) -> Result<Capacity, DemoError> {
     // The same shop with more units than the ramp can buy: stock is not what is measured here.
     let settings = ShopSettings { stock: 1_000_000, ..options.shop.clone() };
     let (shop, target) = stage::shop(&options.own, &settings).await?;
@@ -206,7 +209,8 @@ async fn straight(options: &DemoOptions) -> Result<RunResult, DemoError> {
     Ok(RunResult { name, summary, shop: account, load, judged: Judged::default(), fairness: None, draw: None })
 }
 
-async fn gated(options: &DemoOptions, capacity: &Capacity) -> Result<RunResult, DemoError> {
+/// The crowd, through the gate.
+pub(crate) async fn gated(options: &DemoOptions, capacity: &Capacity) -> Result<RunResult, DemoError> {
     let (shop, shop_target) = stage::shop(&options.own, &options.shop).await?;
     let capacity_per_s = capacity.peak().map_or(0.0, |r| r.good_per_s);
     let relay = Relay::start().await.map_err(|e| DemoError::io("listening as a beacon".into(), e))?;

@@ -2,7 +2,47 @@
 
 use std::{net::SocketAddr, path::Path};
 
+use serde::Serialize;
+
 use super::stage::{quoted, utc};
+
+/// What stands between bots and the units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Defence {
+    /// Scores that challenge and send to the back, as in the demo.
+    #[default]
+    Full,
+    /// No scores.
+    None,
+    /// Scores send to the back and weigh less in the drum; nobody is challenged or refused.
+    Weights,
+    /// And entries above a quota weigh less as well.
+    Quotas,
+}
+
+impl Defence {
+    /// The filter, with its line.
+    fn bot_gate(self) -> &'static str {
+        match self {
+            Defence::None => "",
+            Defence::Full => {
+                "  - bot_gate: { model: builtin, challenge_at: 0.70, to_the_back_at: 0.85, when_unscored: wait, routes: [shop, checkout] }\n"
+            }
+            Defence::Weights | Defence::Quotas => {
+                "  - bot_gate: { model: builtin, to_the_back_at: 0.85, when_unscored: wait, routes: [shop, checkout] }\n"
+            }
+        }
+    }
+
+    /// The room's key about entries, with its line.
+    fn quotas(self) -> &'static str {
+        match self {
+            Defence::Quotas => "    visitor: { entries_per_network: 8, entries_per_fingerprint: 2, work_bits: 0 }\n",
+            _ => "",
+        }
+    }
+}
 
 /// What differs from run to run.
 #[derive(Clone, Debug)]
@@ -16,6 +56,7 @@ pub(super) struct PolicyFacts<'a> {
     /// Good answers a second that the load test found.
     pub(super) capacity_per_s: f64,
     pub(super) opens_unix_ms: u64,
+    pub(super) defence: Defence,
     /// `None`: places go to whoever comes first.
     pub(super) draw: Option<DrawFacts<'a>>,
 }
@@ -59,15 +100,14 @@ routes:
 filters:
   - visitor_rate: {{ name: per-visitor, key: visitor, rate: 5/s, burst: 20 }}
   - visitor_rate: {{ name: per-network, key: network, rate: 10/s, burst: 40 }}
-  - bot_gate: {{ model: builtin, challenge_at: 0.70, to_the_back_at: 0.85, when_unscored: wait, routes: [shop, checkout] }}
-  - waiting_room: {{ room: drop, routes: [shop, checkout] }}
+{bot_gate}  - waiting_room: {{ room: drop, routes: [shop, checkout] }}
 
 rooms:
   - name: drop
     seats: {{ max: 300, pass_idle: 15s, pass_age_max: 2m }}
     admission: forecast
     claim_window: 20s
-{order}
+{quotas}{order}
 sales:
   - name: sneaker-42
     room: drop
@@ -95,6 +135,8 @@ state: {{ directory: {state} }}
         journal = quoted(&f.directory.join("journal")),
         keys = quoted(&f.directory.join("keys")),
         state = quoted(&f.directory.join("state")),
+        bot_gate = f.defence.bot_gate(),
+        quotas = f.defence.quotas(),
         order = f.draw.map_or_else(|| "    order: fifo\n".to_owned(), order),
     )
 }
@@ -129,8 +171,13 @@ mod tests {
             stock: 500,
             capacity_per_s: 201.4,
             opens_unix_ms: 1_796_090_400_000,
+            defence: Defence::Full,
             draw: None,
         };
+        for defence in [Defence::None, Defence::Weights, Defence::Quotas] {
+            let other = tidegate_config::parse(&policy(&PolicyFacts { defence, ..facts.clone() }), "drop-day.yaml").unwrap();
+            assert_eq!(other.policy.rooms[0].visitor.entries_per_network.is_some(), defence == Defence::Quotas);
+        }
         let beacon = tidegate_filters::seats::draw::beacon::LocalBeacon::new(&[1; 32]).source();
         let draw = DrawFacts { freeze_before_s: 15, source: &beacon, relay: "127.0.0.1:8081".parse().unwrap() };
         let drawn = tidegate_config::parse(&policy(&PolicyFacts { draw: Some(draw), ..facts.clone() }), "drop-day.yaml").unwrap();

@@ -78,6 +78,7 @@ pub(super) async fn gate(options: &DemoOptions, shop: &Target, capacity_per_s: f
             shop,
             stock: options.shop.stock,
             capacity_per_s,
+            defence: options.defence,
             opens_unix_ms: place.opens_unix_ms,
             draw: options.scenario.freezes_at.map(|freezes_at| DrawFacts {
                 freeze_before_s: (options.scenario.opens_at.ms() - freezes_at.ms()) / 1_000,

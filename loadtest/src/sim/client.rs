@@ -56,7 +56,7 @@ impl Client {
         let score = match who.kind() {
             Kind::Person if rng.random_range(0..100) < 2 => 0.9,
             Kind::Person => rng.random_range(0.0..0.6),
-            Kind::SlowAndLow => rng.random_range(0.2..0.9),
+            Kind::SlowAndLow | Kind::JitteredMimic => rng.random_range(0.2..0.9),
             Kind::PlainScript | Kind::HeaderCopier | Kind::ManyAddresses => rng.random_range(0.6..1.0),
         };
         let jar = Jar { tickets: vec![None; rooms], passes: vec![None; rooms], clearance: None };

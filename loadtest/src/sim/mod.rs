@@ -4,6 +4,7 @@
 mod agenda;
 mod backend;
 mod client;
+pub mod contest;
 mod foresight;
 mod gate;
 mod random;
