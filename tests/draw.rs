@@ -222,6 +222,131 @@ fn a_draw_by_hand_waits_for_its_round_and_freezes_once() {
     assert!(out.status.success() && text(&out).contains("entry 4 is in the list"), "{}", text(&out));
 }
 
+/// Promises by hand in `base/drop`.
+fn commit(base: &Path, sale: &str, rules: &str) -> Output {
+    let (file, dir) = (base.join("rules.json").display().to_string(), base.join("drop").display().to_string());
+    fs::write(&file, rules).unwrap();
+    run(&["draw", "commit", "--sale", sale, "--rules", &file, "--dir", &dir])
+}
+
+#[test]
+fn a_weight_that_verify_would_call_wrong_is_refused_before_the_freeze() {
+    let (person, void) = ("0b".repeat(16), "00".repeat(16));
+    let table = r#"{"human":16,"unsure":8,"crowded":2,"suspect":1}"#;
+    let with_zero = r#"{"human":16,"suspect":0}"#;
+    for (table, bad, good) in [
+        (table, vec![(&person, 5), (&person, 0)], [(&person, 8), (&void, 0)]),
+        (with_zero, vec![(&person, 8)], [(&person, 0), (&void, 0)]),
+    ] {
+        let base = tempfile::tempdir().unwrap();
+        let (dir, file) = (base.path().join("drop"), base.path().join("list.csv").display().to_string());
+        let made = commit(base.path(), "drop", &format!(r#"{{"order":"draw_then_fifo","weights":{table}}}"#));
+        assert!(made.status.success(), "{}", text(&made));
+        let draw = |rows: &[(&String, u8)]| {
+            let rows = (1..).zip(rows).map(|(i, (id, weight))| format!("{i},{id},{weight},\n")).collect::<String>();
+            fs::write(&file, format!("{}\n0,{},16,\n{rows}", entries::HEADER, "0a".repeat(16))).unwrap();
+            run(&["draw", "run", &dir.display().to_string(), "--entries", &file])
+        };
+        for (id, weight) in bad {
+            // The last of three: neither the first line nor the first entry.
+            let out = draw(&[good[0], (id, weight)]);
+            let (said, place) = (text(&out), format!("{file}: line 4: entry 2: weight {weight} is not in the rules' table"));
+            let instead = if table == with_zero { "write one of 16, 0" } else { "write one of 16, 8, 2, 1" };
+            assert!(said.contains(&place) && said.contains(instead) && out.status.code() == Some(1), "{said}");
+            for left in ["frozen.json", "entries.csv", "transcript.json"] {
+                assert!(!dir.join(left).exists(), "weight {weight} of {table}: {left} was written");
+            }
+        }
+        let out = draw(&good);
+        assert!(out.status.success(), "{}", text(&out));
+        let out = verify_file(&dir, &[]);
+        assert!(out.status.success(), "{}", text(&out));
+    }
+}
+
+#[test]
+fn rules_that_nobody_can_draw_by_are_not_promised() {
+    let base = tempfile::tempdir().unwrap();
+    let rules = |order: &str, weights: &str| format!(r#"{{"order":{order},"weights":{weights}}}"#);
+    let drawn = |weights: &str| rules(r#""draw_then_fifo""#, weights);
+    let cases = [
+        (rules(r#""x""#, r#"{"human":16}"#), r#"`order` is "x"; write "draw_then_fifo""#),
+        (rules(r#""draw_every 0s""#, r#"{"human":16}"#), r#"`order` is "draw_every 0s"; write"#),
+        (rules("5", r#"{"human":16}"#), "`order` is 5; write"),
+        (r#"{"weights":{"human":16}}"#.into(), "`order` is missing; write"),
+        (r#"{"order":"fifo"}"#.into(), "`weights` is missing; write the balls of each class, 0 to 16"),
+        (drawn("[16]"), "`weights` is [16]; write"),
+        (drawn(r#"{"human":99999999999}"#), "`weights.human` is 99999999999; write a whole number from 0 to 16"),
+        (drawn(r#"{"human":16,"other":17}"#), "`weights.other` is 17; write"),
+        (drawn(r#"{"human":-1}"#), "`weights.human` is -1; write"),
+        (drawn(r#"{"human":1.5}"#), "`weights.human` is 1.5; write"),
+        (drawn(r#"{"human":"16"}"#), r#"`weights.human` is "16"; write"#),
+        (drawn(r#"{"human":null}"#), "`weights.human` is null; write"),
+        (drawn(r#"{"human":0}"#), "`weights` has none above 0: nobody would have a ball in the drum"),
+        (drawn("{}"), "`weights` has none above 0: nobody would have a ball in the drum"),
+        ("[]".into(), "rules are a JSON object; write"),
+    ];
+    for (rules, wanted) in cases {
+        let out = commit(base.path(), "drop", &rules);
+        let said = text(&out);
+        assert!(said.contains(&format!("rules.json: {wanted}")), "{rules}: {said}");
+        assert!(out.status.code() == Some(2) && !base.path().join("drop").exists(), "{rules}: {said}");
+    }
+    let long = "x".repeat(65);
+    for name in ["h 3/../x", "", "a#1", "a.b", "käse", long.as_str()] {
+        let out = commit(base.path(), name, &drawn(r#"{"human":16}"#));
+        let wanted = format!("--sale: `{name}` is not a name; write letters, digits, `-` and `_`, 1 to 64 of them");
+        assert!(text(&out).contains(&wanted) && out.status.code() == Some(2), "{name}: {}", text(&out));
+        assert!(!base.path().join("drop").exists(), "{name}");
+    }
+}
+
+#[test]
+fn rules_of_the_gate_and_further_promises_are_taken() {
+    let invented = |beacon, window| Rehearsal { entries: 0, seed: 5, beacon, window }.run().transcript.rules_json;
+    for rules in [
+        invented(RehearsalBeacon::None, None),
+        invented(RehearsalBeacon::Local, Some(3)),
+        invented(RehearsalBeacon::Published(published_round()), None),
+        r#"{"order":"fifo","weights":{"human":16.0,"friend":0},"note":{"two":"a person"},"beacon":null}"#.into(),
+        r#"{"order":"draw_every 1h","weights":{"everybody":1}}"#.into(),
+    ] {
+        let base = tempfile::tempdir().unwrap();
+        let out = commit(base.path(), &"Drop_1-x".repeat(8), &rules);
+        assert!(out.status.success() && base.path().join("drop/secret.json").exists(), "{rules}: {}", text(&out));
+    }
+}
+
+#[test]
+fn no_receipt_is_signed_for_an_entry_outside_the_frozen_list() {
+    // Frozen and waiting for its round, and drawn at once.
+    for beacon in [r#"{"source":"drand-quicknet","delay_s":10}"#, "null"] {
+        let base = tempfile::tempdir().unwrap();
+        let made =
+            commit(base.path(), "drop", &format!(r#"{{"order":"draw_then_fifo","weights":{{"human":16}},"beacon":{beacon}}}"#));
+        assert!(made.status.success(), "{}", text(&made));
+        let (dir, file) = (base.path().join("drop").display().to_string(), base.path().join("list.csv").display().to_string());
+        let issue = |index: &str| run(&["draw", "issue", &dir, index]);
+        let mut list = format!("{}\n", entries::HEADER);
+        for index in 0..2 {
+            let receipt: serde_json::Value = serde_json::from_slice(&issue(&index.to_string()).stdout).unwrap();
+            list += &format!("{index},{},16,\n", receipt["entry_id"].as_str().unwrap());
+        }
+        let last = issue("1");
+        assert!(issue("2").status.success(), "nothing is frozen: it may still enter");
+        fs::write(&file, list).unwrap();
+        let out = run(&["draw", "run", &dir, "--entries", &file]);
+        assert!(out.status.success(), "{}", text(&out));
+        for index in ["2", "18446744073709551615"] {
+            let out = issue(index);
+            let said = text(&out);
+            assert!(said.contains(&format!("entry {index} is not in the list")) && said.contains("has 2 entries"), "{said}");
+            assert!(out.status.code() == Some(1) && out.stdout.is_empty(), "{said}");
+        }
+        assert!(last.status.success() && issue("1").stdout == last.stdout, "an entry of the list gets its receipt again");
+    }
+}
+
 #[test]
 fn grinding_is_shown() {
     let out = run(&["draw", "grind", "--entries", "2000", "--among", "5", "--json"]);

@@ -180,6 +180,11 @@ fn a_buyer_pastes_a_receipt_and_sees_the_proof() {
     assert!(page.contains("could have chosen") && page.contains("<form"), "{page}");
     assert!(page.contains("cannot ask the shop whether it is a real login") && page.contains("not impossible"), "{page}");
     let json = Client::app(address(&gate)).get("/.tidegate/draw").json();
+    let protocol = Client::app(address(&gate)).get(json["protocol_url"].as_str().unwrap());
+    assert!(
+        protocol.status == 200 && protocol.body.contains("tidegate/1/receipt") && page.contains("protocol.md"),
+        "{protocol:?}"
+    );
     assert_eq!((&json["identity_proven"], &json["quotas"]), (&false.into(), &true.into()), "{json}");
     assert!(browser.post("/.tidegate/draw/proof", &receipt_form(&mine)).body.contains("is not closed yet"));
     ahead(&gate, 545);

@@ -155,7 +155,8 @@ journal: { directory: "{dir}/journal" }
     assert!((29..=40).contains(&after_s), "{more:?}");
     assert_eq!(script.get("/account").header("tidegate-reason"), Some("SCORE_CHALLENGE"));
     assert_eq!(script.get("/").status, 200);
-    assert_eq!(Client::app(gate.addresses()[0]).with("user-agent", "another").get("/search").status, 200, "each has its own");
+    let mut another = Client::app(gate.addresses()[0]).with("user-agent", "another");
+    assert_eq!(another.get("/search").status, 429, "another name is no way round");
     drop(gate);
     let rows = rows(dir.path());
     let throttled = rows.iter().find(|r| r.reason.is_some_and(|r| r.code() == "SCORE_THROTTLE")).unwrap();

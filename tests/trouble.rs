@@ -212,7 +212,7 @@ fn declared(on_failure: &'static str, break_it: impl Fn(&Bad), mend_it: impl Fn(
     }
     match on_failure {
         "open_bounded" => assert_eq!(claimed.json()["state"], "seated", "{claimed:?}"),
-        _ => assert_eq!((claimed.status, &claimed.json()["state"]), (409, &"called".into()), "{claimed:?}"),
+        _ => assert_eq!((claimed.status, claimed.header("tidegate-reason")), (503, Some("NOT_KEPT")), "{claimed:?}"),
     }
     assert_eq!(waiting.get("/").json()["place"], place, "places are kept");
 

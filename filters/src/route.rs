@@ -74,7 +74,7 @@ pub struct MatchSettings {
     /// Path prefix at a segment border: `/cart` matches `/cart` and `/cart/x`, not `/cartoon`. `/static/` matches below it only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// `/Cart` is `/cart`, for shops that take them for the same.
+    /// `/Cart` is `/cart`, for shops that take them for the same. Always so for a route with `needs`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore_case: bool,
     /// Methods, upper case.
@@ -119,7 +119,8 @@ impl Routes {
             filtered: s.filters == RouteFilters::All,
             in_flight_max: s.in_flight_max,
             needs: s.needs.clone(),
-            matches: s.matches.clone(),
+            // A shop that takes `/Checkout` for `/checkout` would sell past the hold.
+            matches: MatchSettings { ignore_case: s.matches.ignore_case || s.needs.is_some(), ..s.matches.clone() },
         };
         Routes(settings.iter().map(route).collect())
     }

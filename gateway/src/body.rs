@@ -17,6 +17,9 @@ pub const RATE_GRACE_MS: u64 = 5_000;
 /// The rest of a larger body holds a place at the shop: it must come at least this fast, bytes a second.
 pub const RATE_AT_SHOP: u64 = 32 << 10;
 
+/// The one expectation there is.
+const CONTINUE: &[u8] = b"100-continue";
+
 /// Why a body did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
@@ -51,12 +54,21 @@ pub async fn ahead(session: &mut Session, trace: &mut Trace, length: Option<u64>
     if session.is_body_done() {
         return Ok(());
     }
+    let waits =
+        session.req_header().headers.get(http::header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(CONTINUE));
     if length.is_some_and(|n| n > AHEAD_BYTES_MAX) {
-        return if scarce { Err(BodyFault::TooLarge) } else { Ok(()) };
+        if scarce {
+            return Err(BodyFault::TooLarge);
+        }
+        // The shop is not asked whether it wants it: nobody else would tell the client to go on.
+        if waits {
+            session.write_continue_response().await.map_err(|_| BodyFault::Gone)?;
+        }
+        return Ok(());
     }
     let limits = trace.active.policy.limits_of_a_request;
     session.as_downstream_mut().enable_retry_buffering();
-    if session.req_header().headers.contains_key(http::header::EXPECT) {
+    if waits {
         session.write_continue_response().await.map_err(|_| BodyFault::Gone)?;
     }
     let mut chunks: Vec<Bytes> = Vec::new();

@@ -59,10 +59,15 @@ pub fn request(
     for name in gone {
         to_shop.remove_header(&name);
     }
-    strip_cookies(to_shop)?;
+    cookies(to_shop)?;
     let ours = |v: &HeaderValue| v.to_str().ok().and_then(tidegate_scheme).is_some();
-    if to_shop.headers.get(header::AUTHORIZATION).is_some_and(ours) {
+    if to_shop.headers.get_all(header::AUTHORIZATION).iter().any(ours) {
+        let kept: Vec<HeaderValue> =
+            to_shop.headers.get_all(header::AUTHORIZATION).iter().filter(|v| !ours(v)).cloned().collect();
         to_shop.remove_header(&header::AUTHORIZATION);
+        for value in kept {
+            to_shop.append_header(header::AUTHORIZATION, value)?;
+        }
     }
     if let Some(client) = intake.client {
         to_shop.insert_header("x-forwarded-for", client.to_string())?;
@@ -138,22 +143,22 @@ fn sets_ours(value: &HeaderValue) -> bool {
     std::str::from_utf8(name).is_ok_and(|n| is_our_cookie(n.trim()))
 }
 
-/// Takes our cookies out of the list and leaves the others byte for byte.
-fn strip_cookies(to_shop: &mut RequestHeader) -> pingora::Result<()> {
-    if !any_of_ours(&to_shop.headers) {
+/// Takes our cookies out of the list and leaves one line. Browsers send a line for each cookie over HTTP/2, and applications
+/// read the first alone: they are joined (RFC 9113 §8.2.3). One line without ours stays as it is, byte for byte.
+fn cookies(to_shop: &mut RequestHeader) -> pingora::Result<()> {
+    let mut lines = to_shop.headers.get_all(header::COOKIE).iter();
+    let one = lines.next().is_none() || lines.next().is_none();
+    if one && !any_of_ours(&to_shop.headers) {
         return Ok(());
     }
-    let lines: Vec<HeaderValue> = to_shop.headers.get_all(header::COOKIE).iter().cloned().collect();
+    let pairs = to_shop.headers.get_all(header::COOKIE).iter().flat_map(|l| l.as_bytes().split(|b| *b == b';'));
+    let kept: Vec<&[u8]> = pairs.map(<[u8]>::trim_ascii).filter(|p| !p.is_empty() && !is_pair_of_ours(p)).collect();
+    let kept = kept.join(&b"; "[..]);
     to_shop.remove_header(&header::COOKIE);
-    for line in lines {
-        let kept: Vec<&[u8]> =
-            line.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(|p| !is_pair_of_ours(p)).collect();
-        let kept = kept.join(&b"; "[..]);
-        if !kept.is_empty()
-            && let Ok(value) = HeaderValue::from_bytes(&kept)
-        {
-            to_shop.append_header(header::COOKIE, value)?;
-        }
+    if !kept.is_empty()
+        && let Ok(value) = HeaderValue::from_bytes(&kept)
+    {
+        to_shop.insert_header(header::COOKIE, value)?;
     }
     Ok(())
 }
@@ -230,8 +235,11 @@ mod tests {
         assert_eq!(cookies, ["a=1; b=\"2; 3\"; c"]);
         let untouched = forwarded("GET", &[("cookie", "a=1;b=2")]);
         assert_eq!(untouched.headers["cookie"], "a=1;b=2", "byte for byte when there is nothing of ours");
+        let split = forwarded("GET", &[("cookie", "session=abc"), ("cookie", "cart=42"), ("cookie", "tidegate-visitor=y")]);
+        assert_eq!(split.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["session=abc; cart=42"], "as HTTP/2 splits them");
         assert!(!forwarded("GET", &[("authorization", "tidegate abc")]).headers.contains_key("authorization"));
-        assert!(forwarded("GET", &[("authorization", "Bearer abc")]).headers.contains_key("authorization"));
+        let both = forwarded("GET", &[("authorization", "Bearer abc"), ("authorization", "tidegate abc")]);
+        assert_eq!(both.headers.get_all("authorization").iter().collect::<Vec<_>>(), ["Bearer abc"]);
     }
 
     #[test]

@@ -135,8 +135,9 @@ impl Gate {
         let scoring = Scoring::build(policy).map_err(StartError::Model)?;
         tracing::info!("{}", scoring.describe());
         let bots = GoodBots::build(policy).map_err(StartError::Bots)?;
-        let observer = Observer::start(policy.journal.as_ref(), metrics.clone(), Arc::new(Clock::new()))?;
+        // First of all what only one gate may have: another that is refused it has touched nothing of the first one's.
         let store = store.map_or_else(|| store::open(policy.state.as_ref()), Ok)?;
+        let observer = Observer::start(policy.journal.as_ref(), metrics.clone(), Arc::new(Clock::new()))?;
         let shared = shared(&loaded, source, &keys, observer.clone(), store)?;
         shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&loaded.policy))));
         shared.bots.store(bots);

@@ -4,7 +4,7 @@
 //! A permit comes back when it is dropped: on every path, also when the client leaves while it waits.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -14,6 +14,11 @@ use tokio::sync::oneshot;
 
 /// Most permits of one owner, and most requests of it that wait: what a browser opens to one host.
 pub const OWNER_MAX: u32 = 6;
+/// An answer that is on its way to its client for so long is a stream or a slow reader's: the shop has long begun it, and it no
+/// longer keeps others out, milliseconds.
+const LONG_AFTER_MS: u64 = 1_000;
+/// As many of these there may be beyond the limit.
+pub const LONG_MAX: u32 = 256;
 
 /// A limiter. Its bounds can be changed while requests hold permits or wait.
 #[derive(Debug)]
@@ -28,6 +33,11 @@ struct Inner {
     held: u32,
     /// Held permits whose request waits for its client, not for the shop.
     idle: u32,
+    /// Permits of answers that are on their way: since when, and whether for long.
+    delivering: BTreeMap<u64, (u64, bool)>,
+    /// How many of them for long.
+    long: u32,
+    next_id: u64,
     /// Held permits by owner.
     owners: HashMap<u64, u32>,
     /// In order of arrival. A waiter that gave up is found by its closed channel.
@@ -49,9 +59,16 @@ pub struct Permit {
     inner: Arc<Mutex<Inner>>,
     owner: Option<u64>,
     idle: bool,
+    id: u64,
 }
 
 impl Permit {
+    /// The answer has begun: what is left is the way to the client.
+    pub fn delivers(&mut self, now_ms: u64) {
+        self.waits_for_client(true);
+        self.inner.lock().delivering.entry(self.id).or_insert((now_ms, false));
+    }
+
     /// The request waits for its client now (a body that comes, an answer that goes), or it does not any more: such time says
     /// nothing about the shop.
     pub fn waits_for_client(&mut self, yes: bool) {
@@ -100,6 +117,9 @@ impl InFlight {
             queue_max,
             held: 0,
             idle: 0,
+            delivering: BTreeMap::new(),
+            long: 0,
+            next_id: 0,
             owners: HashMap::new(),
             waiting: VecDeque::new(),
             peak: 0,
@@ -114,7 +134,7 @@ impl InFlight {
     pub async fn acquire(&self, owner: Option<u64>, wait_max: Duration) -> Result<Permit, Busy> {
         let turn = {
             let mut inner = self.inner.lock();
-            if inner.held < inner.limit && inner.may_have(owner) && inner.next_in_line().is_none() {
+            if inner.has_room() && inner.may_have(owner) && inner.next_in_line().is_none() {
                 return Ok(Inner::take(&self.inner, &mut inner, owner));
             }
             inner.bound |= inner.is_busy();
@@ -150,6 +170,23 @@ impl InFlight {
         drop(woken);
     }
 
+    /// Looks for answers that take long, and lets others pass them. Ten times a second.
+    pub fn tick(&self, now_ms: u64) {
+        let mut inner = self.inner.lock();
+        let mut found = 0;
+        for (since_ms, long) in inner.delivering.values_mut().filter(|(_, long)| !long) {
+            if now_ms >= *since_ms + LONG_AFTER_MS {
+                (*long, found) = (true, found + 1);
+            }
+        }
+        if found > 0 {
+            inner.long += found;
+            let woken = Inner::hand_out(&self.inner, &mut inner);
+            drop(inner);
+            drop(woken);
+        }
+    }
+
     /// Changes the length of the queue.
     pub fn set_queue(&self, queue_max: u32) {
         self.inner.lock().queue_max = queue_max;
@@ -174,6 +211,11 @@ impl InFlight {
 }
 
 impl Inner {
+    /// Streams and slow readers take no room, up to [`LONG_MAX`] of them.
+    fn has_room(&self) -> bool {
+        self.held - self.long.min(LONG_MAX) < self.limit
+    }
+
     /// Requests that the shop works on.
     fn working(&self) -> u32 {
         self.held - self.idle
@@ -201,13 +243,14 @@ impl Inner {
         if let Some(owner) = owner {
             *inner.owners.entry(owner).or_default() += 1;
         }
-        Permit { inner: this.clone(), owner, idle: false }
+        inner.next_id += 1;
+        Permit { inner: this.clone(), owner, idle: false, id: inner.next_id }
     }
 
     /// Gives free permits to the front of the line. Returns those that nobody took any more: drop them without the lock.
     fn hand_out(this: &Arc<Mutex<Inner>>, inner: &mut Inner) -> Vec<Permit> {
         let mut refused = Vec::new();
-        while inner.held < inner.limit
+        while inner.has_room()
             && let Some(next) = inner.next_in_line().and_then(|i| inner.waiting.remove(i))
         {
             let permit = Inner::take(this, inner, next.owner);
@@ -225,6 +268,8 @@ impl Drop for Permit {
             let mut inner = self.inner.lock();
             inner.held -= 1;
             inner.idle -= u32::from(self.idle);
+            let was_long = inner.delivering.remove(&self.id).is_some_and(|d| d.1);
+            inner.long -= u32::from(was_long);
             if let Some(owner) = self.owner
                 && let Some(held) = inner.owners.get_mut(&owner)
             {
@@ -241,162 +286,5 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn first_come_first_served() {
-        let limit = Arc::new(InFlight::new(1, 10));
-        let first = limit.acquire(None, LONG).await.unwrap();
-        let (tx, mut order) = tokio::sync::mpsc::unbounded_channel();
-        let mut tasks = vec![];
-        for i in 0..5 {
-            let (limit2, tx) = (limit.clone(), tx.clone());
-            tasks.push(tokio::spawn(async move {
-                let permit = limit2.acquire(None, LONG).await.unwrap();
-                tx.send(i).unwrap();
-                drop(permit);
-            }));
-            while limit.observe().waiting != i + 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-        drop(first);
-        for i in 0..5 {
-            assert_eq!(order.recv().await, Some(i));
-        }
-        for t in tasks {
-            t.await.unwrap();
-        }
-        assert_eq!(limit.observe().held, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_queue_and_the_wait_are_bounded() {
-        let limit = Arc::new(InFlight::new(1, 1));
-        let held = limit.acquire(None, LONG).await.unwrap();
-        let l = limit.clone();
-        let waiter = tokio::spawn(async move { l.acquire(None, Duration::from_millis(500)).await.map(drop) });
-        while limit.observe().waiting != 1 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(limit.acquire(None, LONG).await.map(drop), Err(Busy::QueueFull));
-        assert_eq!(waiter.await.unwrap(), Err(Busy::TooSlow));
-        let seen = limit.observe();
-        assert!(seen.bound && seen.refused == 2, "one found the queue full, one waited in vain: {seen:?}");
-        drop(held);
-        assert_eq!((limit.observe().held, limit.observe().refused), (0, 0));
-        assert!(!limit.observe().bound);
-    }
-
-    #[tokio::test]
-    async fn who_leaves_while_waiting_costs_nobody_a_turn() {
-        let limit = Arc::new(InFlight::new(1, 2));
-        let held = limit.acquire(None, LONG).await.unwrap();
-        let l = limit.clone();
-        let leaver = tokio::spawn(async move { l.acquire(None, LONG).await.map(drop) });
-        while limit.observe().waiting != 1 {
-            tokio::task::yield_now().await;
-        }
-        let l = limit.clone();
-        let stayer = tokio::spawn(async move { l.acquire(None, LONG).await });
-        while limit.observe().waiting != 2 {
-            tokio::task::yield_now().await;
-        }
-        leaver.abort();
-        assert!(leaver.await.is_err());
-        drop(held);
-        let permit = stayer.await.unwrap().unwrap();
-        assert_eq!(limit.observe().held, 1);
-        drop(permit);
-        assert_eq!(limit.observe(), Observed { limit: 1, peak: 1, bound: false, held: 0, waiting: 0, refused: 0 });
-    }
-
-    #[tokio::test]
-    async fn a_permit_sent_to_somebody_who_left_goes_on() {
-        let limit = InFlight::new(1, 2);
-        let held = limit.acquire(None, LONG).await.unwrap();
-        let mut waiter = Box::pin(limit.acquire(None, LONG));
-        assert!(futures_poll(&mut waiter).is_none());
-        drop(held);
-        // The permit lies in the channel; the waiter goes away without looking.
-        drop(waiter);
-        assert_eq!(limit.observe().held, 0);
-        assert!(limit.acquire(None, LONG).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_higher_limit_lets_waiters_in_and_a_lower_one_takes_nothing_back() {
-        let limit = Arc::new(InFlight::new(1, 4));
-        let a = limit.acquire(None, LONG).await.unwrap();
-        let l = limit.clone();
-        let b = tokio::spawn(async move { l.acquire(None, LONG).await.unwrap() });
-        while limit.observe().waiting != 1 {
-            tokio::task::yield_now().await;
-        }
-        limit.set_limit(2);
-        let b = b.await.unwrap();
-        limit.set_limit(1);
-        assert_eq!(limit.observe().held, 2);
-        drop(a);
-        assert!(futures_poll(&mut Box::pin(limit.acquire(None, LONG))).is_none(), "still one too many");
-        drop(b);
-        assert!(limit.acquire(None, LONG).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn nobody_has_more_than_a_share_and_others_pass_who_waits_for_himself() {
-        let limit = InFlight::new(8, 20);
-        let mut mine = vec![];
-        for _ in 0..4 {
-            mine.push(limit.acquire(Some(7), LONG).await.unwrap());
-        }
-        let mut fifth = Box::pin(limit.acquire(Some(7), LONG));
-        assert!(futures_poll(&mut fifth).is_none(), "half of eight is four");
-        let others: Vec<_> = [Some(8), None, None].map(|o| futures_poll(&mut Box::pin(limit.acquire(o, LONG)))).into();
-        assert!(others.iter().all(Option::is_some), "there is room, and they may");
-        mine.pop();
-        let fifth = futures_poll(&mut fifth);
-        assert!(fifth.is_some());
-        assert_eq!(limit.observe().held, 7, "three of four, the fifth, three others");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_line_is_nobodys_own() {
-        let limit = InFlight::new(1, 20);
-        let _held = limit.acquire(None, LONG).await.unwrap();
-        let mut waiting: Vec<_> = (0..OWNER_MAX).map(|_| Box::pin(limit.acquire(Some(7), LONG))).collect();
-        assert!(waiting.iter_mut().all(|w| futures_poll(w).is_none()));
-        assert_eq!(limit.acquire(Some(7), LONG).await.map(drop), Err(Busy::OwnQueueFull));
-        assert!(futures_poll(&mut Box::pin(limit.acquire(Some(8), LONG))).is_none(), "others may wait");
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_slow_clients_is_not_held_by_the_shop() {
-        let limit = InFlight::new(4, 20);
-        let mut held = vec![];
-        for _ in 0..4 {
-            held.push(limit.acquire(None, LONG).await.unwrap());
-        }
-        held.iter_mut().for_each(|p| p.waits_for_client(true));
-        limit.observe();
-        assert!(futures_poll(&mut Box::pin(limit.acquire(None, LONG))).is_none());
-        let seen = limit.observe();
-        assert_eq!((seen.held, seen.peak, seen.bound), (4, 0, false));
-        held.iter_mut().for_each(|p| p.waits_for_client(false));
-        assert!(futures_poll(&mut Box::pin(limit.acquire(None, LONG))).is_none());
-        let seen = limit.observe();
-        assert_eq!((seen.peak, seen.bound), (4, true));
-    }
-
-    fn futures_poll<F: Future + Unpin>(f: &mut F) -> Option<F::Output> {
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::Pin::new(f).poll(&mut cx) {
-            std::task::Poll::Ready(v) => Some(v),
-            std::task::Poll::Pending => None,
-        }
-    }
-}
+#[path = "in_flight_tests.rs"]
+mod tests;

@@ -29,6 +29,7 @@ pub mod draw;
 pub mod events;
 pub mod failure;
 pub mod forecasting;
+pub mod form;
 pub mod forward;
 pub mod gate;
 pub mod head;

@@ -96,11 +96,13 @@ pub enum OperateError {
     },
     /// The places of a sale are drawn: it opens when everybody who entered was told that it would.
     #[error(
-        "sale `{name}` cannot open early: its places are drawn, its list takes entries until {closes} as was promised before the first of them, and it opens by itself at {opens}"
+        "sale `{name}` cannot {what}: its places are drawn, its list takes entries until {closes} as was promised before the first of them, and it opens by itself at {opens}"
     )]
     Drawn {
         /// Which.
         name: String,
+        /// What was asked.
+        what: &'static str,
         /// When its list closes.
         closes: String,
         /// When it opens.
@@ -301,12 +303,18 @@ impl Control {
     }
 }
 
-/// A sale that would open, but for its draw.
+/// A sale that would open or close, but for its draw.
 fn drawn_too_early(room: &Room, name: &str, action: &Action, now: Now) -> Option<OperateError> {
-    let draw = room.draws().find(|d| d.sale_id() == name).filter(|_| *action == Action::Open)?;
+    let what = match action {
+        Action::Open => "open early",
+        Action::Close => "be closed before it opens",
+        _ => return None,
+    };
+    let draw = room.draws().find(|d| d.sale_id() == name)?;
     let sale = room.sales().find(|s| *s.name == *name)?;
     matches!(sale.phase(now), Phase::Before | Phase::Prequeue).then(|| OperateError::Drawn {
         name: name.to_owned(),
+        what,
         closes: instant(draw.window_ends_ms(draw.window_count().saturating_sub(1))),
         opens: instant(sale.opens_at_ms()),
     })

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::header;
 use pingora::proxy::Session;
 use serde_json::json;
 use tidegate_filters::{
@@ -19,22 +18,25 @@ use tidegate_filters::{
 };
 
 use crate::{
-    appeal, canonical, challenge,
+    appeal, challenge,
     claims::CLAIM_WAIT,
     credentials::{COOKIE_PREFIX, HOST_PREFIX},
-    draw, events, intake,
+    draw, events,
+    form::{destination, fields, get},
+    intake,
     reply::{self, Answer, claimable},
     standing::State,
     state::Shared,
     trace::Trace,
 };
 
-/// Longest form accepted, bytes.
-const FORM_BYTES_MAX: usize = 8 << 10;
-/// Longest place a form may lead back to, bytes.
-const TO_BYTES_MAX: usize = 2_048;
 /// A visitor is remembered this long, milliseconds.
 const VISITOR_MS: u64 = 30 * 86_400_000;
+/// The protocol of the draw, for who writes a verifier.
+const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
+/// To somebody who has nothing here.
+const NONE_MEANS: &str =
+    "no place, pass or entry came along: GET the page itself, with the cookies that this gate set, to get one";
 /// To somebody who leaves before the draw.
 const ENTRY_STAYS: &str = "the list of a draw is never made shorter: your entry is drawn like any other, and its place is passed over; \
                            come back as the same visitor and it is yours";
@@ -50,6 +52,9 @@ pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer>
         ("health", "GET" | "HEAD") => health(shared),
         ("bypass", "GET") => take_bypass(shared, trace),
         ("appeal", "GET") => appeal::outcome(shared, trace),
+        ("draw/protocol.md", "GET" | "HEAD") => {
+            Answer::text(200, "own", Reason::Own.code(), PROTOCOL).with("cache-control", "public, max-age=3600")
+        }
         ("events", "GET") => return None,
         ("draw" | "draw/transcript.json" | "draw/entries.csv" | "receipt", "GET" | "HEAD") => return None,
         ("claim" | "extend" | "leave" | "challenge" | "appeal" | "draw/proof" | "work", "POST") => return None,
@@ -68,7 +73,7 @@ pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer>
 /// Answers a request for which [`at_once`] has no answer.
 pub async fn answer(shared: &Arc<Shared>, session: &mut Session, trace: &mut Trace, path: &str) -> pingora::Result<()> {
     let form = match &*trace.intake.method {
-        "POST" => form(session, trace).await,
+        "POST" => crate::form::read(session, trace).await,
         _ => Ok(Vec::new()),
     };
     let answer = match (path, form) {
@@ -170,7 +175,7 @@ fn health(shared: &Shared) -> Answer {
 }
 
 fn none() -> Answer {
-    Answer::json(404, "own", Reason::Own.code(), &json!({ "state": "none" }))
+    Answer::json(404, "own", Reason::Own.code(), &json!({ "state": "none", "means": NONE_MEANS }))
 }
 
 /// The room a form or a query names, or the only one.
@@ -368,89 +373,9 @@ fn take_bypass(shared: &Shared, trace: &mut Trace) -> Answer {
     Answer::see(303, "own", Reason::Own.code(), destination(get(&query, "to")))
 }
 
-/// Reads a form that one of our pages, or a script of this very host, has sent.
-async fn form(session: &mut Session, trace: &Trace) -> Result<Vec<(String, String)>, Answer> {
-    let headers = &session.req_header().headers;
-    let text = |name: header::HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
-    if let Some(origin) = text(header::ORIGIN) {
-        let host = origin.split_once("://").and_then(|(_, rest)| canonical::host(rest));
-        if host.as_deref() != Some(&*trace.intake.host) {
-            return Err(problem(403, "this form was sent from another site"));
-        }
-    } else if headers.get("sec-fetch-site").is_some_and(|v| v == "cross-site") {
-        return Err(problem(403, "this form was sent from another site"));
-    }
-    if text(header::CONTENT_LENGTH).and_then(|v| v.parse::<usize>().ok()).is_some_and(|n| n > FORM_BYTES_MAX) {
-        return Err(problem(413, "forms of the gate have at most 8 KiB"));
-    }
-    if headers.contains_key(header::EXPECT) {
-        let _ = session.write_continue_response().await;
-    }
-    let mut body = Vec::new();
-    loop {
-        match session.as_downstream_mut().read_request_body().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > FORM_BYTES_MAX => {
-                return Err(problem(413, "forms of the gate have at most 8 KiB"));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(_) => return Err(problem(400, "the form did not arrive")),
-        }
-    }
-    Ok(fields(&String::from_utf8_lossy(&body)))
-}
-
-/// `a=b&c=d`, decoded; at most 16 pairs.
-pub fn fields(text: &str) -> Vec<(String, String)> {
-    let decode = |s: &str| {
-        let spaced = s.replace('+', " ");
-        percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-    };
-    let pairs = text.split('&').filter(|p| !p.is_empty()).take(16);
-    pairs.map(|p| p.split_once('=').unwrap_or((p, ""))).map(|(k, v)| (decode(k), decode(v))).collect()
-}
-
-/// The first value of a name.
-pub fn get<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
-    fields.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
-}
-
-/// A path of this host, whatever was sent: never another site.
-pub fn destination(to: Option<&str>) -> String {
-    let Some(to) = to.filter(|t| t.len() <= TO_BYTES_MAX) else { return "/".into() };
-    let (path, query) = canonical::split(to);
-    match (canonical::path(path), query) {
-        (Ok(path), Some(query)) if query.bytes().all(canonical::is_target_byte) => format!("{path}?{query}"),
-        (Ok(path), None) => path.into_owned(),
-        _ => "/".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn forms_lead_back_to_this_host_only() {
-        let d = |s: &str| destination(Some(s));
-        assert_eq!(d("/drop?a=b"), "/drop?a=b");
-        assert_eq!(d("//evil.example/x"), "/evil.example/x");
-        assert_eq!(d("/%2e%2e//evil"), "/evil");
-        for bad in ["https://evil.example/", "/\\evil.example", "javascript:alert(1)", "", "/a\r\nSet-Cookie: x=y", "/a?b=\r\nx"]
-        {
-            assert_eq!(d(bad), "/", "{bad:?}");
-        }
-        assert_eq!(d(&format!("/{}", "x".repeat(3_000))), "/");
-    }
-
-    #[test]
-    fn fields_are_decoded_and_bounded() {
-        let f = fields("room=drop&to=%2Fa%3Fb%3Dc+d&x&=");
-        assert_eq!(get(&f, "room"), Some("drop"));
-        assert_eq!(get(&f, "to"), Some("/a?b=c d"));
-        assert_eq!(get(&f, "x"), Some(""));
-        assert_eq!(fields(&"a=b&".repeat(100)).len(), 16);
-    }
 
     #[test]
     fn cookies_are_bound_to_the_host_on_https() {

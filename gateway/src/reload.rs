@@ -16,6 +16,8 @@ use crate::control::Control;
 
 /// A file is read when nothing has happened to it for this long: editors write in several steps.
 pub const DEBOUNCE: Duration = Duration::from_millis(300);
+/// But after this long at the latest: something else in its directory may be written all the time, such as a log.
+const DEBOUNCE_MAX: Duration = Duration::from_secs(2);
 /// The file is looked at this often, whatever the watch says.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A file that cannot be read so often in a row is gone, and not being replaced.
@@ -106,7 +108,8 @@ fn serve(control: &Control, file: Option<PathBuf>, queue: &Receiver<Wish>) {
         if matches!(first, Wish::Stop) {
             return;
         }
-        loop {
+        let until = std::time::Instant::now() + DEBOUNCE_MAX;
+        while !forced && std::time::Instant::now() < until {
             match queue.recv_timeout(DEBOUNCE) {
                 Ok(Wish::Look) => {}
                 Ok(Wish::Load) => forced = true,

@@ -59,6 +59,12 @@ impl Answer {
         Answer { status, verdict, reason, content_type: "text/html; charset=utf-8", body: page.html.into(), headers }
     }
 
+    /// Plain words.
+    pub fn text(status: u16, verdict: &'static str, reason: &'static str, text: &'static str) -> Self {
+        let content_type = "text/plain; charset=utf-8";
+        Answer { status, verdict, reason, content_type, body: Bytes::from_static(text.as_bytes()), headers: Vec::new() }
+    }
+
     /// JSON.
     pub fn json(status: u16, verdict: &'static str, reason: &'static str, value: &impl Serialize) -> Self {
         let mut body = Vec::with_capacity(JSON_BYTES_USUAL);

@@ -90,7 +90,10 @@ pub fn read(from_shop: &mut ResponseHeader, reports: Option<&ReportsSalesBy>, ro
     // Nobody said how the shop tells a sale: only the admin API knows.
     let Some(reports) = reports else { return Word::Nothing };
     if let Some(name) = &reports.header {
-        let said = from_shop.headers.get(name.as_str()).map(|v| v.to_str().ok().and_then(|v| v.trim().parse::<u32>().ok()));
+        let number = |v: &http::HeaderValue| v.to_str().ok().and_then(|v| v.trim().parse::<u32>().ok());
+        let mut all = from_shop.headers.get_all(name.as_str()).iter().map(number);
+        // Two words that differ are none: a framework's own and the application's.
+        let said = all.next().map(|first| first.filter(|_| all.all(|other| other == first)));
         from_shop.remove_header(name.as_str());
         return match said {
             None if failed => Word::Nothing,

@@ -121,6 +121,8 @@ struct Asked {
     url: String,
     challenge: String,
     bits: u8,
+    /// `quota`, or `not_logged_in`: with the shop's login none is asked for.
+    because: &'static str,
 }
 
 /// The fields app developers know from another waiting room's JSON, under their names and in their units (minutes).
@@ -228,6 +230,7 @@ impl<'a> State<'a> {
                 url: url(self.trace, "work"),
                 challenge: hex(&work.challenge),
                 bits: work.bits,
+                because: if w.is_some_and(|w| w.unnamed) { "not_logged_in" } else { "quota" },
             }),
             cancelled: self.off.map(|sale| called_off(self.trace, self.room, sale)),
             restarted: w.is_some_and(|w| w.restarted),

@@ -286,6 +286,8 @@ impl Shared {
             drop(store::keep_time(&*self.store, &self.clock));
         }
         active.pipeline.rooms().iter().for_each(|r| r.set_failing(failing));
+        // A route's own limit is the operator's word and knows no exception.
+        self.in_flight.tick(self.clock.mono_ns() / 1_000_000);
         let mut answers = active.pipeline.tick(now);
         for (i, room) in active.pipeline.rooms().iter().enumerate().filter(|(_, r)| r.keeps()) {
             let written = self.rooms.write(room, now, Why::Tick);

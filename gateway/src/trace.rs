@@ -274,8 +274,8 @@ impl Trace {
         if !self.is_forwarded() || std::mem::replace(&mut self.answered, true) {
             return;
         }
-        // What is left is the way to the client.
-        self.waits_for_client(true);
+        let now_ms = self.shared.clock.mono_ns() / 1_000_000;
+        self.permits.iter_mut().flatten().for_each(|p| p.delivers(now_ms));
         let ttfb_us = (self.shared.clock.mono_ns() - self.forwarded_ns) / 1_000;
         self.row.shop_us = micros(ttfb_us * 1_000).max(1);
         let inside = matches!(self.entrance, Some(Entrance::Inside { .. } | Entrance::Seated { .. }));

@@ -48,6 +48,8 @@ pub struct Waiting {
     pub entry: Option<Entered>,
     /// It came above a quota: an entry takes work ([`super::room::Room::work`]).
     pub needs_work: bool,
+    /// And that because no login of the shop names the visitor.
+    pub unnamed: bool,
     /// The ticket is new: the answer must carry it.
     pub fresh: bool,
     /// The place or entry is known by who the visitor is; the ticket went missing and is given again.

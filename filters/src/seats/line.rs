@@ -93,7 +93,7 @@ pub struct Line {
     /// Calls below are written down, so people may be told.
     announced: [AtomicU32; 2],
     /// [`Pace`] of the last tick, as bits: read by every waiting visit, so not behind the lock.
-    pace: [AtomicU64; 4],
+    pace: [AtomicU64; 5],
     promises: Promises,
     /// How often calls were extended. Looked at when somebody extends, and once a second.
     extended: Mutex<BTreeMap<Place, u8>>,
@@ -124,7 +124,7 @@ impl Default for Line {
             seated: AtomicU64::new(0),
             void: AtomicU64::new(0),
             announced: [AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX)],
-            pace: [0f64, 1.0, 0.0, 0.0].map(|x| AtomicU64::new(x.to_bits())),
+            pace: [0f64, 1.0, 0.0, 0.0, 0.0].map(|x| AtomicU64::new(x.to_bits())),
             promises: Promises::default(),
             extended: Mutex::new(BTreeMap::new()),
             tick: Mutex::new(Tick::default()),
@@ -246,7 +246,8 @@ impl Line {
         }
         t.moves.tick(seats.live() >= terms.seats_max);
         let pace = t.moves.pace(terms.refill_per_s / t.response.share(), t.present_share.unwrap_or(1.0), now_s);
-        for (slot, x) in self.pace.iter().zip([pace.rate, pace.present, pace.calls, f64::from(pace.moving_s)]) {
+        let told = [pace.rate, pace.present, pace.calls, f64::from(pace.moving_s), f64::from(pace.quiet_s)];
+        for (slot, x) in self.pace.iter().zip(told) {
             slot.store(x.to_bits(), Ordering::Relaxed);
         }
         answers
@@ -254,8 +255,9 @@ impl Line {
 
     /// How fast the line moves: for waiting times.
     pub fn pace(&self) -> Pace {
-        let [rate, present, calls, moving_s] = [0, 1, 2, 3].map(|i: usize| f64::from_bits(self.pace[i].load(Ordering::Relaxed)));
-        Pace { rate, present, calls, moving_s: moving_s as u32 }
+        let [rate, present, calls, moving_s, quiet_s] =
+            [0, 1, 2, 3, 4].map(|i: usize| f64::from_bits(self.pace[i].load(Ordering::Relaxed)));
+        Pace { rate, present, calls, moving_s: moving_s as u32, quiet_s: quiet_s as u32 }
     }
 
     /// The interval a visitor is shown; the first one counts.

@@ -14,6 +14,8 @@ mod line_tests;
 pub mod marks;
 #[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
 mod model_tests;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod one_place_tests;
 pub mod operate;
 mod pace;
 pub mod page;

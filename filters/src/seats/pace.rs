@@ -16,6 +16,10 @@ pub(super) const OPENING_SPREAD_S: u32 = 30;
 pub(super) const POLL_AFTER_S_MAX: u32 = 900;
 /// A restock is rare: half an hour of waiting for one takes ten polls, seconds.
 pub(super) const SOLD_OUT_POLL_S: u32 = 180;
+/// While nobody knows when the line moves, all but the first ask at least this often, seconds.
+const UNKNOWN_POLL_S_MAX: u32 = 300;
+/// So many are the first.
+const FIRST: u64 = 10;
 /// Who is called asks again after this long, seconds.
 pub(super) const CALLED_POLL_S: u32 = 2;
 /// A line that only begins to move is asked about again this soon, seconds.
@@ -77,6 +81,8 @@ pub struct Pace {
     pub calls: f64,
     /// Seconds since the line began to move; 0 while it does not.
     pub moving_s: u32,
+    /// Seconds since somebody was called.
+    pub quiet_s: u32,
 }
 
 /// What was seen of a line's moving.
@@ -89,6 +95,8 @@ pub(super) struct Moves {
     full: f64,
     /// Second at which the line last began to move; `None` while closed, or while nobody waits.
     since_s: Option<u32>,
+    /// Second in which somebody was last called, or waited first.
+    called_s: u32,
 }
 
 impl Moves {
@@ -96,6 +104,9 @@ impl Moves {
     pub(super) fn second(&mut self, now_s: u32, span_s: u32, calls: u32, waits: bool) {
         // Seconds in which nobody waited say nothing about how fast a line moves.
         let moves = calls > 0 || waits;
+        if calls > 0 || !waits || self.called_s == 0 {
+            self.called_s = now_s;
+        }
         self.since_s = moves.then(|| self.since_s.unwrap_or(now_s));
         if moves {
             let span = f64::from(span_s.min(60));
@@ -117,7 +128,8 @@ impl Moves {
         let known = planned > 0.0 && self.calls + plan_calls > 1.0;
         let rate = if known { (self.calls + plan_calls) / (self.waited_s + plan_calls / planned) } else { 0.0 };
         let moving_s = self.since_s.map_or(0, |s| now_s.saturating_sub(s));
-        Pace { rate, present, calls: self.calls + plan_calls / 2.0, moving_s }
+        let quiet_s = now_s.saturating_sub(self.called_s);
+        Pace { rate, present, calls: self.calls + plan_calls / 2.0, moving_s, quiet_s }
     }
 }
 
@@ -150,6 +162,10 @@ pub(super) struct Asker {
     pub(super) claim_window_s: u32,
     /// Seconds for which the line has moved.
     pub(super) moving_s: u32,
+    /// Seconds since somebody was called.
+    pub(super) quiet_s: u32,
+    /// People before it.
+    pub(super) ahead: u64,
 }
 
 /// When to ask again, seconds. Four fifths of what is surely left: polls are O(log wait). Spread by number, so that they do
@@ -164,7 +180,12 @@ pub(super) fn poll_after(stage: Stage, wait_s: Option<(u32, u32)>, who: Asker) -
         }
         Stage::Prequeue { opens_in_s } => (opens_in_s / 2).min(POLL_AFTER_S_MAX),
         // Past the low end the turn may come at any time: then soon enough to find most of the claim window.
-        Stage::Waiting => wait_s.map_or(5, |(low, high)| (low / 5 * 4).max((high / 3).min(who.claim_window_s / 4))),
+        // While nobody knows when somebody is called, twice as long each time; the first find most of a claim window.
+        Stage::Waiting => match wait_s {
+            Some((low, high)) => (low / 5 * 4).max((high / 3).min(who.claim_window_s / 4)),
+            None if who.ahead < FIRST => who.quiet_s.clamp(5, who.claim_window_s.max(60)),
+            None => who.quiet_s.clamp(5, UNKNOWN_POLL_S_MAX),
+        },
         Stage::Paused => 30,
         Stage::Full => 60,
         Stage::SoldOut { .. } => SOLD_OUT_POLL_S,
@@ -255,6 +276,24 @@ mod tests {
     use super::*;
     use crate::seats::queue::Lane;
 
+    fn asker(number: u32) -> Asker {
+        Asker { number, called_after_s: None, claim_window_s: 120, moving_s: 0, quiet_s: 0, ahead: u64::from(number) }
+    }
+
+    #[test]
+    fn while_nobody_knows_when_the_line_moves_half_an_hour_takes_few_polls() {
+        for (number, most) in [(0, 22), (9, 22), (10, 12), (500, 12)] {
+            let (mut t, mut n) = (0, 0);
+            while t < 1_800 {
+                t += poll_after(Stage::Waiting, None, Asker { moving_s: t, quiet_s: t, ..asker(number) });
+                n += 1;
+            }
+            assert!(n <= most, "number {number}: {n} polls");
+            let next = poll_after(Stage::Waiting, None, Asker { moving_s: 900, quiet_s: 2, ..asker(number) });
+            assert!(next <= 7, "somebody has just been called: {next}");
+        }
+    }
+
     /// Polls of a visitor with so many people ahead, served at a steady rate, until the turn is seen.
     fn polls_until_called(people: f64, rate: f64, number: u32) -> (u32, f64) {
         let (mut t, mut n) = (0.0, 0);
@@ -264,7 +303,7 @@ mod tests {
                 return (n, t - called_at);
             }
             let left = people - rate * t;
-            let who = Asker { number, called_after_s: None, claim_window_s: 120, moving_s: t as u32 };
+            let who = Asker { number, moving_s: t as u32, ..asker(number) };
             t += f64::from(poll_after(Stage::Waiting, wait_interval(left, rate, 0.15), who));
             n += 1;
         }
@@ -298,7 +337,7 @@ mod tests {
             while t <= opens_ms {
                 let opens_in_s = (opens_ms - t).div_ceil(1_000) as u32;
                 let called_after_s = called_after_s(number, 10.0, rate);
-                let who = Asker { number, called_after_s, claim_window_s: 120, moving_s: 0 };
+                let who = Asker { called_after_s, ..asker(number) };
                 t += u64::from(poll_after(Stage::Prequeue { opens_in_s }, None, who)) * 1_000;
                 n += 1;
             }

@@ -137,7 +137,7 @@ impl Room {
                 true => turned_away(visit),
             };
         }
-        if doors == Doors::Draining {
+        if doors == Doors::Draining && self.entry_of(visit, now).is_none() {
             return (Verdict::Refuse { retry_after_s: None }, Reason::RoomClosed);
         }
         if let Some(w) = self.draw_answer(visit, class, restarted, now) {
@@ -146,7 +146,7 @@ impl Room {
         if !waits && let Some(seat) = self.walk_in(now) {
             return (Verdict::Forward(Entrance::Seated { room: self.index, seat }), Reason::WalkIn);
         }
-        let w = self.join(class, restarted, now);
+        let w = self.join(visit, class, restarted, now);
         match (w.stage, self.settings.on_failure) {
             (Stage::Full, OnFailure::OpenBounded) => (Verdict::Forward(Entrance::Free), Reason::RoomFull),
             // There are places, but none that is written down.
@@ -158,8 +158,7 @@ impl Room {
     /// Where the visitor stands. Never joins; refreshes presence.
     pub fn status(&self, visit: &Visit<'_>, now: Now) -> RoomStatus {
         // To look is not to visit: a seat whose holder only asks about it comes back.
-        let pass = self.token_of(visit, Kind::Pass, now).map(seat_of);
-        if let Some(seat) = pass.filter(|s| self.state.seats.is_live(*s, self.clock_s(now))) {
+        if let Some(seat) = self.pass(visit, now).filter(|s| self.state.seats.is_live(*s, self.clock_s(now))) {
             return RoomStatus::Seated(seat);
         }
         match self.ticket(visit, now).0 {
@@ -331,7 +330,7 @@ impl Room {
 
     /// The live seat of the visit's pass, renewed.
     fn seated(&self, visit: &Visit<'_>, now: Now) -> Option<SeatRef> {
-        let seat = seat_of(self.token_of(visit, Kind::Pass, now)?);
+        let seat = self.pass(visit, now)?;
         self.state.seats.renew(seat, self.clock_s(now), self.seat_expires_s(now)).then_some(seat)
     }
 
@@ -402,16 +401,6 @@ impl Room {
         None
     }
 
-    fn join(&self, class: Class, restarted: bool, now: Now) -> Waiting {
-        let lane = lane_of(class);
-        // Written as present for a minute; `waiting` extends it by what the visitor is told.
-        let number = self.state.line.lane(lane).take(self.clock_s(now) + 60, self.settings.entries_max);
-        match number {
-            Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
-            None => self.no_number(lane, restarted, now),
-        }
-    }
-
     /// What to tell somebody who has no place.
     pub(super) fn without_place(&self, stage: Stage, poll_after_s: u32) -> Waiting {
         let room = self.index;
@@ -420,6 +409,7 @@ impl Room {
             place: None,
             entry: None,
             needs_work: false,
+            unnamed: false,
             fresh: false,
             again: false,
             restarted: false,

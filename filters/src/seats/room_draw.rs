@@ -146,7 +146,12 @@ impl Room {
             Entering::NeedsWork => {
                 let left_s = draw.window_ends_ms(u64::from(number)).saturating_sub(now.wall_ms).div_ceil(1_000) as u32;
                 // Who does no work takes a place after the drawn.
-                Waiting { needs_work: true, poll_after_s: (left_s + 1).min(WORK_POLL_S), ..self.moment(restarted, now) }
+                Waiting {
+                    needs_work: true,
+                    unnamed: !named,
+                    poll_after_s: (left_s + 1).min(WORK_POLL_S),
+                    ..self.moment(restarted, now)
+                }
             }
             // In the order of arrival, after the drawn: not before their places are reserved.
             Entering::Full | Entering::Closed => self.moment(restarted, now),
@@ -304,6 +309,11 @@ impl Room {
     /// Puts a frozen list's places where they were before a restart.
     pub fn reserve_places_at(&self, base: u32, count: u32) {
         self.state.line.lane(Lane::Main).reserve_at(base, count);
+    }
+
+    /// The first number of the line that belongs to the sale that is on, where its places are drawn; else 0.
+    pub fn first_place(&self, now: Now) -> u32 {
+        self.drawn_places(now).map_or(0, |[first, _]| first)
     }
 
     /// The places of the current sale's one list, once they are reserved: the first, and how many.

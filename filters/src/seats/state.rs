@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64},
 };
 
-use super::{line::Line, pace::Polls, seat::Seats};
+use super::{draw::people::People, line::Line, pace::Polls, seat::Seats};
 use crate::{bucket::Bucket, plan::Plan, time::Now, units::Rate};
 
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(super) struct RoomState {
     pub(super) followed_ms: AtomicU64,
     /// When each place was told to ask again.
     pub(super) polls: Polls,
+    /// Places of those whom the shop's login names, by key, as bits. Of this process: a restart tells them apart anew.
+    pub(super) people: People<u64>,
     /// A [`super::pace::Cause`], 0 for none; and the refill of the last minutes it is judged by, as bits.
     pub(super) cause: AtomicU8,
     pub(super) usual_refill: AtomicU64,
@@ -69,6 +71,7 @@ impl RoomState {
             doors: AtomicU8::new(0),
             followed_ms: AtomicU64::new(0),
             polls: Polls::default(),
+            people: People::default(),
             cause: AtomicU8::new(0),
             usual_refill: AtomicU64::new(0),
         }

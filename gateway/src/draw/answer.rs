@@ -47,7 +47,7 @@ pub async fn answer(
     path: &str,
     form: &[(String, String)],
 ) -> pingora::Result<()> {
-    let query = own::fields(trace.intake.query.as_deref().unwrap_or_default());
+    let query = crate::form::fields(trace.intake.query.as_deref().unwrap_or_default());
     let active = trace.active.clone();
     let found = find(shared, active.pipeline.rooms(), &query);
     let Some((room, draw, number)) = found else {
@@ -59,7 +59,7 @@ pub async fn answer(
         "receipt" => receipt(shared, trace),
         "draw" => whole(shared, trace, room, draw, number, None),
         "draw/proof" => {
-            let pasted = own::get(form, "receipt").unwrap_or_default();
+            let pasted = crate::form::get(form, "receipt").unwrap_or_default();
             let proof = prove(draw, pasted);
             whole(shared, trace, room, draw, number, Some(&proof))
         }
@@ -82,7 +82,7 @@ pub async fn answer(
 /// The room, draw and window a query names: the sale that is on, and its latest window, when it names none.
 fn find<'a>(shared: &Shared, rooms: &'a [Room], query: &[(String, String)]) -> Option<(&'a Room, &'a SaleDraw, u64)> {
     let now = shared.clock.now();
-    let named = own::get(query, "sale");
+    let named = crate::form::get(query, "sale");
     let of = |room: &'a Room| {
         let draw = match named {
             Some(name) => room.draws().find(|d| d.sale_id() == name).map(|d| &**d),
@@ -95,7 +95,7 @@ fn find<'a>(shared: &Shared, rooms: &'a [Room], query: &[(String, String)]) -> O
         let open = draw.open_window(now).map(|(n, _)| u64::from(n));
         open.or_else(|| (0..draw.window_count()).rev().find(|n| draw.window(*n).is_some())).unwrap_or(0)
     };
-    let number = own::get(query, "window").and_then(|w| w.parse().ok()).unwrap_or_else(latest);
+    let number = crate::form::get(query, "window").and_then(|w| w.parse().ok()).unwrap_or_else(latest);
     (number < draw.window_count()).then_some((room, draw, number))
 }
 
@@ -190,6 +190,7 @@ fn describe(shared: &Shared, trace: &Trace, room: &Room, draw: &SaleDraw, number
         "frozen": frozen,
         "transcript": drawn.then(|| url("draw/transcript.json")),
         "entries_file": drawn.then(|| url("draw/entries.csv")),
+        "protocol_url": own::url(trace, "draw/protocol.md"),
         "proof_url": url("draw/proof"),
         "receipt_url": own::url(trace, "receipt"),
     })

@@ -28,6 +28,8 @@ pub struct Drawing {
     pub frozen: Said,
     pub late: Said,
     pub work: Said,
+    /// Whom the shop's login does not name.
+    pub unnamed: Said,
     pub entry: String,
     pub receipt: String,
     pub page: DrawPage,
@@ -109,7 +111,7 @@ fn values(language: &Language, draw: &Json, checked: Option<&Checked>) -> Value 
         state => state(language, draw),
         facts => facts(words, draw),
         urls => context! {
-            proof => text("proof_url"), receipt => text("receipt_url"), transcript => text("transcript"), entries => text("entries_file"),
+            proof => text("proof_url"), protocol => text("protocol_url"), receipt => text("receipt_url"), transcript => text("transcript"), entries => text("entries_file"),
         },
     }
 }
@@ -210,7 +212,7 @@ mod tests {
             "identity": "visitor_cookie", "proof_url": "/.tidegate/draw/proof?sale=x\"", "receipt_url": "/.tidegate/receipt",
             "promise": { "rules_json": "{\"order\":\"fifo\"}</code><script>", "commitment": "c", "public_key": "k" },
             "frozen": { "n": 1_234, "root": "ab", "by_class": { "human": 9 }, "round": 0, "beacon_source": "" },
-            "transcript": "/.tidegate/draw/transcript.json", "entries_file": "/.tidegate/draw/entries.csv",
+            "protocol_url": "/.tidegate/draw/protocol.md", "transcript": "/.tidegate/draw/transcript.json", "entries_file": "/.tidegate/draw/entries.csv",
             "amendments": [{ "text": "opens <later>" }], "quotas": state == "open", "late": state == "late",
             "cancelled": (state == "cancelled").then(|| json!({
                 "sale": "<b>{proof}", "reason": "the roof <b>leaks", "message": "we are {sorry}", "means": "", "leave_url": "",

@@ -51,6 +51,10 @@ struct Shown {
     /// `open`, `frozen` or `drawn`, and how many are on the list, while a sale that is drawn is on.
     draw: Option<(&'static str, Option<u64>)>,
     work: Option<Asked>,
+    /// The work is asked for since no login names the visitor.
+    unnamed: bool,
+    /// The first number of the drawn: people count from there.
+    first_place: u32,
     ahead: u64,
     wait_s: Option<(u32, u32)>,
     stock_percent: Option<u8>,
@@ -114,6 +118,8 @@ impl Shown {
             place: w.place.map(|p| (p.number, p.lane as u8)),
             entry: w.undrawn().map(|e| e.entry.index),
             draw: room.draw_frame(trace.started).map(|d| (d.state, d.n)),
+            unnamed: w.unnamed,
+            first_place: room.first_place(trace.started),
             work: state.work().map(|work| Asked {
                 challenge: hex(&work.challenge),
                 bits: work.bits,
@@ -154,6 +160,7 @@ fn said(language: &Language, s: &Shown) -> Said {
         return Said { title: words.refusals.stock_gone.title.clone(), text: format!("{what} {then}") };
     }
     let stage = match s.state {
+        _ if s.work.is_some() && s.unnamed => &words.draw.unnamed,
         _ if s.work.is_some() => &words.draw.work,
         _ if s.entry.is_some() => match s.draw {
             Some(("open", _)) => &words.draw.entered,
@@ -201,7 +208,7 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
         // As on its receipt and in the list, from 0: it is a name. A place is a rank, from 1.
         entry => s.entry.map(|index| format!("#{}", language.number(u64::from(index)))),
         ticket => s.state != "full" && (s.sold_out.is_none() || s.place.is_some()),
-        place => s.place.map(|(number, _)| format!("#{}", language.number(u64::from(number) + 1))),
+        place => s.place.map(|(number, _)| format!("#{}", language.number(u64::from(number.saturating_sub(s.first_place)) + 1))),
         ahead => language.number(s.ahead),
         wait => s.sold_out.is_none().then(|| language.interval(s.wait_s)),
         stock => s.stock_percent.map(|p| format!("{p}\u{a0}%")),
@@ -304,6 +311,8 @@ fn samples() -> Vec<Shown> {
         entry: None,
         draw: None,
         work: None,
+        unnamed: false,
+        first_place: 0,
         ahead: u64::from(u32::MAX),
         wait_s: Some((7_000, 86_400)),
         stock_percent: Some(100),

@@ -10,7 +10,7 @@ use super::{
     digest::{Hash, hex},
     drum::{Drum, places, seed},
     entries::Listed,
-    entry::Leaves,
+    entry::{Entry, Leaves},
     rules::BeaconRule,
     statement::{Frozen, RECEIPT_LABEL, Receipt, is_signed},
     transcript::Transcript,
@@ -202,12 +202,8 @@ fn listed_as_frozen(t: &Transcript, listed: &Listed, faults: &mut Vec<Fault>) {
     if n != t.n {
         faults.push(Fault::Count { found: n, said: t.n });
     }
-    let table = table(&t.rules_json);
-    let strange = |(_, e): &(usize, &super::entry::Entry)| {
-        e.weight > WEIGHT_MAX || !e.is_void() && table.as_ref().is_some_and(|t| !t.contains(&u64::from(e.weight)))
-    };
-    if let Some((index, entry)) = listed.entries.iter().enumerate().find(strange) {
-        faults.push(Fault::Weight { index, weight: entry.weight });
+    if let Some((index, weight)) = strange_weight(&t.rules_json, &listed.entries) {
+        faults.push(Fault::Weight { index, weight });
     }
     let root = Tree::new(Leaves::new(&id).all(&listed.entries)).root();
     if root != t.root {
@@ -221,8 +217,17 @@ fn listed_as_frozen(t: &Transcript, listed: &Listed, faults: &mut Vec<Fault>) {
     }
 }
 
+/// The first entry whose weight is not in the rules' table: its index and weight. A void entry needs none.
+pub fn strange_weight(rules_json: &str, entries: &[Entry]) -> Option<(usize, u8)> {
+    let table = table(rules_json);
+    let strange = |(_, e): &(usize, &Entry)| {
+        e.weight > WEIGHT_MAX || !e.is_void() && table.as_ref().is_some_and(|t| !t.contains(&u64::from(e.weight)))
+    };
+    entries.iter().enumerate().find(strange).map(|(index, entry)| (index, entry.weight))
+}
+
 /// The weights of the rules; `None` when they have no table.
-fn table(rules_json: &str) -> Option<Vec<u64>> {
+pub fn table(rules_json: &str) -> Option<Vec<u64>> {
     let rules: Value = serde_json::from_str(rules_json).ok()?;
     Some(rules.get("weights")?.as_object()?.values().filter_map(Value::as_u64).collect())
 }

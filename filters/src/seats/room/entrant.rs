@@ -1,6 +1,6 @@
 //! Somebody who entered a draw and comes without the ticket of it, or goes away.
 
-use super::{Lane, Now, Place, Room, Visit, Waiting};
+use super::{Kind, Lane, Now, Place, Room, SeatRef, Visit, Waiting, lane_of, seat_of};
 use crate::{
     rule::bot_gate::Class,
     seats::{
@@ -31,6 +31,39 @@ impl Room {
         };
         let entered = Entered { entry, who, class, crowded, fresh: false };
         Some(Waiting { entry: Some(entered), fresh: true, again: true, ..told })
+    }
+
+    /// A place at the end. One whom the shop's login names has one, whatever browser it comes with; who has none of its own is
+    /// told apart by nothing.
+    pub(super) fn join(&self, visit: &Visit<'_>, class: Class, restarted: bool, now: Now) -> Waiting {
+        let Some(key) = visit.identity.filter(|_| self.settings.visitor.key.is_some()) else {
+            return self.take_place(class, restarted, now);
+        };
+        let mut people = self.state.people.lock(key);
+        let held = people.get(&key).and_then(|bits| Place::from_bits(*bits)).filter(|p| self.is_held(*p, now));
+        if let Some(place) = held {
+            return Waiting { fresh: true, again: true, ..self.waiting(place, false, restarted, now) };
+        }
+        let w = self.take_place(class, restarted, now);
+        people.extend(w.place.map(|p| (key, p.to_bits())));
+        w
+    }
+
+    fn take_place(&self, class: Class, restarted: bool, now: Now) -> Waiting {
+        let lane = lane_of(class);
+        // Written as present for a minute; `waiting` extends it by what the visitor is told.
+        let number = self.state.line.lane(lane).take(self.clock_s(now) + 60, self.settings.entries_max);
+        match number {
+            Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
+            None => self.no_number(lane, restarted, now),
+        }
+    }
+
+    /// The seat of the visit's pass. One from before the pre-queue of a drawn sale is none in it: whoever was inside then would
+    /// buy at the opening, before everybody in the drum.
+    pub(super) fn pass(&self, visit: &Visit<'_>, now: Now) -> Option<SeatRef> {
+        let token = self.token_of(visit, Kind::Pass, now)?;
+        self.current_draw(now).is_none_or(|d| *token.sale == *d.sale_id()).then(|| seat_of(token))
     }
 
     /// The holder of an entry that has no place yet goes away.

@@ -1,6 +1,6 @@
 //! The operator's hands on a room.
 
-use super::{Kind, Now, Ordering, Rate, Reason, Room, Token, Verdict, Visit};
+use super::{Kind, Now, Ordering, Phase, Rate, Reason, Room, Token, Verdict, Visit};
 use crate::seats::{
     operate::{Action, Doors, MESSAGE_MAX},
     state::Operator,
@@ -77,6 +77,8 @@ impl Room {
             // It has no times any more.
             _ if sale.cancelled => false,
             Action::Open if drawn => false,
+            // Whoever came while it was closed would stand before the drawn. To call it off is another thing, and signed.
+            Action::Close if drawn && matches!(sale.phase(now), Phase::Before | Phase::Prequeue) => false,
             Action::Open => sale.open_now(now),
             Action::Close => sale.close_now(now),
             Action::AsWritten => {

@@ -43,6 +43,8 @@ impl Room {
             called_after_s: called_after_s(place.number, at_once, rates[place.lane as usize]),
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
             moving_s: pace.moving_s,
+            quiet_s: pace.quiet_s,
+            ahead,
         };
         let poll_after_s = match stage {
             Stage::Waiting => self.undrawn_poll_s(place.number, now),

@@ -22,6 +22,7 @@ use tidegate_filters::seats::draw::{
 use super::{
     super::{Failure, Outcome, fail, say},
     files::{Working, read_entries, read_json, read_round, write, write_json},
+    rules::{can_be_drawn_by, refuse_strange_weights, sale_name},
 };
 use crate::{
     beacon,
@@ -37,10 +38,10 @@ const FROZEN_FILE: &str = "frozen.json";
 #[derive(Debug, Args)]
 #[command(after_help = COMMIT)]
 pub(super) struct Commit {
-    /// A name for the sale, never used before
+    /// A name for the sale, never used before: letters, digits, `-` and `_`
     #[arg(long, value_name = "NAME")]
     sale: String,
-    /// JSON file of the rules: weights, beacon and what else you promise
+    /// JSON file of the rules: order, weights, beacon and what else you promise
     #[arg(long, value_name = "FILE")]
     rules: PathBuf,
     /// A new directory for the secret and everything after it
@@ -54,6 +55,7 @@ Examples:
   rules.json: {\"order\":\"draw_then_fifo\",\"weights\":{\"human\":16,\"unsure\":8,\"crowded\":2,\"suspect\":1},
                \"beacon\":{\"source\":\"drand-quicknet\",\"delay_s\":10}}
 
+order is draw_then_fifo, fifo or draw_every 10s; weights are balls, 0 to 16, of classes that you name.
 Publish what it prints before the first entry. secret.json stays yours until the draw.";
 
 /// Arguments of `draw issue`.
@@ -68,7 +70,9 @@ pub(super) struct Issue {
 
 const ISSUE: &str = "\
 Examples:
-  tidegate draw issue drop-1 0 > receipt-0.json        write the entry down before you hand this out";
+  tidegate draw issue drop-1 0 > receipt-0.json        write the entry down before you hand this out
+
+Once a list is frozen, only its entries get receipts.";
 
 /// Arguments of `draw run`.
 #[derive(Debug, Args)]
@@ -89,6 +93,7 @@ Examples:
   tidegate draw run drop-1 --entries list.csv                          freezes; says which round counts and when it comes
   tidegate draw run drop-1 --entries list.csv --beacon round.json      draws, writes transcript.json and entries.csv
 
+Weights are those of the rules; a void entry (entry_id of zeros) weighs 0.
 A list is frozen once: a second run with another list is refused.";
 
 /// What only the operator knows.
@@ -118,12 +123,14 @@ struct Published {
 
 impl Commit {
     pub(super) fn run(self) -> Outcome {
-        if self.sale.is_empty() || self.sale.contains('#') || self.sale.len() > 64 {
-            return Err(fail(Failure::Usage, "--sale: write 1 to 64 characters without `#`"));
-        }
+        sale_name(&self.sale).map_err(|what| fail(Failure::Usage, &format!("--sale: {what}")))?;
         let rules: Value = read_json(&self.rules, "rules")?;
+        let wrong = |what: String| fail(Failure::Usage, &format!("{}: {what}", self.rules.display()));
+        let rules_json = canonical_json(&rules).map_err(|e| wrong(e.to_string()))?;
+        // What is checked is what everybody will read, where 16.0 is 16.
+        let rules: Value = serde_json::from_str(&rules_json).map_err(|e| wrong(e.to_string()))?;
+        can_be_drawn_by(&rules).map_err(wrong)?;
         beacon_rule(&rules)?;
-        let rules_json = canonical_json(&rules).map_err(|e| fail(Failure::Usage, &e.to_string()))?;
         fs::create_dir(&self.dir).map_err(|e| {
             fail(
                 Failure::Usage,
@@ -153,6 +160,16 @@ impl Commit {
 impl Issue {
     pub(super) fn run(self) -> Outcome {
         let (secrets, published) = open(&self.dir)?;
+        if let Some(frozen) = frozen_in(&self.dir)?.filter(|f| self.index >= f.n) {
+            let what = format!(
+                "entry {} is not in the list that was frozen in {}, which has {} entries, counted from 0; name one of them: a receipt for \
+                 any other would look like proof that you dropped it",
+                self.index,
+                self.dir.join(FROZEN_FILE).display(),
+                frozen.n
+            );
+            return Err(fail(Failure::Check, &what));
+        }
         let id = EntryNames::new(&secrets.entry_key, &published.sale_id).id(self.index);
         let signer = Signer::new(&secrets.signing_key);
         let receipt = Receipt::sign(&signer, &published.sale_id, published.commitment, self.index, id);
@@ -165,6 +182,7 @@ impl Run {
         let (secrets, published) = open(&self.dir)?;
         let working = Working::on("reading");
         let list = read_entries(&self.entries)?.entries;
+        refuse_strange_weights(&self.entries, &list, &published.rules_json)?;
         let rule = beacon_rule(&serde_json::from_str(&published.rules_json).unwrap_or_default())?;
         let signer = Signer::new(&secrets.signing_key);
         let promise = Promise {
@@ -177,8 +195,7 @@ impl Run {
         };
         working.now("freezing");
         let frozen_file = self.dir.join(FROZEN_FILE);
-        let frozen_before: Option<FrozenList> =
-            frozen_file.exists().then(|| read_json(&frozen_file, "a frozen list")).transpose()?;
+        let frozen_before = frozen_in(&self.dir)?;
         let at = frozen_before.as_ref().map_or_else(|| Clock::new().now().wall_ms / 1_000, |f| f.frozen_at);
         let round = rule.as_ref().and_then(|r| r.round(at)).unwrap_or(0);
         let (frozen, _) = promise.freeze(&list, at, rule.as_ref().map_or("", |r| &r.source), round, &signer);
@@ -242,6 +259,12 @@ fn beacon_rule(rules: &Value) -> Result<Option<BeaconRule>, Failure> {
         return Err(fail(Failure::Usage, &what));
     }
     Ok(Some(rule))
+}
+
+/// The list that was frozen in a directory; `None` before that.
+fn frozen_in(dir: &Path) -> Result<Option<FrozenList>, Failure> {
+    let file = dir.join(FROZEN_FILE);
+    file.exists().then(|| read_json(&file, "a frozen list")).transpose()
 }
 
 fn open(dir: &Path) -> Result<(Secrets, Published), Failure> {

@@ -8,6 +8,7 @@ mod by_hand;
 mod files;
 mod grind;
 mod rehearse;
+mod rules;
 mod verify;
 
 /// Arguments of `draw`.
