@@ -45,6 +45,7 @@ impl Failure {
     pub fn answer(&self, trace: &Trace) -> Answer {
         let refusal = match self.status {
             413 => Refusal::Of(Reason::BodyTooLarge),
+            502 | 504 if trace.has_unit() => Refusal::OrderUnknown,
             502 => Refusal::Of(Reason::ShopFailed),
             503 => Refusal::Of(Reason::ShopDown),
             504 => Refusal::ShopSlow,

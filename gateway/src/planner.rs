@@ -91,7 +91,11 @@ impl Failures {
         self.timeouts += routes.iter().map(|r| u64::from(r.timeouts)).sum::<u64>();
         let due = self.told_at_ms.is_none_or(|at| now_ms.saturating_sub(at) >= FAILURES_EVERY_MS);
         if due && self.errors + self.timeouts > 0 {
-            tracing::warn!(errors = self.errors, timeouts = self.timeouts, "the shop failed requests; each has a journal row");
+            tracing::warn!(
+                errors = self.errors,
+                timeouts = self.timeouts,
+                "the shop failed requests; the journal, where there is one, has a row for each"
+            );
             *self = Failures { told_at_ms: Some(now_ms), ..Failures::default() };
         }
     }

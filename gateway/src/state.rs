@@ -381,7 +381,17 @@ impl Shared {
         };
         let store =
             self.store.trouble().map(|why| format!("the state cannot be written: {why}; rooms do as their on_failure says"));
-        clock.into_iter().chain(store).collect()
+        let active = self.active.load();
+        let shop =
+            (!active.upstreams.any_healthy()).then(|| "no server of the shop answers its health check: nobody is let in".into());
+        let now = self.clock.now();
+        let draws = active.pipeline.rooms().iter().flat_map(|r| r.draws());
+        let late =
+            draws.filter_map(|d| d.waits_for_rounds().find(|l| l.is_late(now)).map(|l| (d.sale_id(), l.round, &l.beacon_source)));
+        let late = late.map(|(sale, round, source)| {
+            format!("the draw of sale `{sale}` waits for round {round} of {source}, which is late: POST /v1/beacon brings it")
+        });
+        clock.into_iter().chain(store).chain(shop).chain(late).collect()
     }
 
     /// The gate is stopping: not ready, connections close after their answer.

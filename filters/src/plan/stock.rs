@@ -2,13 +2,14 @@
 
 use crate::seats::room::RoomStats;
 
-/// So many more customers than free units are inside, in standard deviations of how many buy: rarely too few.
-const OVER_SD: f64 = 2.0;
+/// So many more customers than free units are inside, in standard deviations of how many buy. Not more: inside whoever clicks
+/// fastest buys, and a place that was drawn or waited for is worth as much as there is for everybody with one.
+const OVER_SD: f64 = 1.0;
 /// And so many more: the last units are not sold to one after the other, each of whom takes a whole stay.
 const OVER_MIN: f64 = 8.0;
-/// Units a pass buys before anything was seen, and the passes this guess weighs as much as.
-const CONVERSION_FIRST: f64 = 0.5;
-const CONVERSION_WEIGHT: f64 = 50.0;
+/// Units a pass buys before anything was seen (who waited for hours mostly buys), and the passes this guess weighs as much as.
+const CONVERSION_FIRST: f64 = 0.9;
+const CONVERSION_WEIGHT: f64 = 20.0;
 /// Below this a conversion is a rounding error, and the limit would be none.
 const CONVERSION_MIN: f64 = 0.01;
 
@@ -79,24 +80,24 @@ mod tests {
     #[test]
     fn passes_stop_when_those_inside_will_buy_what_is_left() {
         let half = Bought { per_pass: 0.5, inside: 0.0 };
-        // Every other pass buys: of 49 units that are left 98 customers take all, give or take 7; and eight more.
-        assert_eq!(refill_max(&stats(49, 0, 142, 142, 0), half), Some(0.0));
+        // Every other pass buys: of 49 units that are left 98 customers take all, give or take 7; and eight units more.
+        assert_eq!(refill_max(&stats(49, 0, 128, 128, 0), half), Some(0.0));
         assert_eq!(refill_max(&stats(49, 0, 300, 300, 0), half), Some(0.0));
-        assert_eq!(refill_max(&stats(49, 0, 100, 100, 0), half), Some(42.0), "at once, not over a minute");
+        assert_eq!(refill_max(&stats(49, 0, 100, 100, 0), half), Some(28.0), "at once, not over a minute");
         // Those who hold a unit already have theirs.
-        assert_eq!(refill_max(&stats(49, 0, 142, 142, 40), half), Some(40.0));
+        assert_eq!(refill_max(&stats(49, 0, 128, 128, 40), half), Some(40.0));
         // The last unit is not sold to one after the other.
-        assert_eq!(refill_max(&stats(1, 0, 0, 0, 0), half), Some(22.0));
+        assert_eq!(refill_max(&stats(1, 0, 0, 0, 0), half), Some(20.0));
         assert_eq!(refill_max(&RoomStats::default(), half), None);
     }
 
     #[test]
     fn conversion_is_learnt_in_each_sale() {
         let mut c = Conversion::default();
-        let first = Bought { per_pass: 0.5, inside: 0.0 };
+        let first = Bought { per_pass: 0.9, inside: 0.0 };
         assert_eq!(c.learn(&stats(500, 0, 0, 0, 0), 60.0), first);
         let v = c.learn(&stats(400, 100, 1_000, 50, 0), 60.0);
-        assert_eq!(v, Bought { per_pass: 125.0 / 1_050.0, inside: 50.0 });
+        assert_eq!(v, Bought { per_pass: 118.0 / 1_020.0, inside: 50.0 });
         let other = RoomStats { sale: Some("t".into()), ..stats(500, 0, 1_000, 0, 0) };
         assert_eq!(c.learn(&other, 60.0), first, "another sale, other people");
     }

@@ -101,11 +101,11 @@ pub(super) async fn sold(State(app): State<App>, Path(sale): Path<String>, body:
         return Err(Fault::new(StatusCode::BAD_REQUEST, "UNITS", "that is no number of units that can be sold", SOLD));
     }
     with(&app, &sale, |stock| {
-        tracing::info!(sale, units, already, "sold elsewhere");
         match already {
             true => stock.with(|l| l.elsewhere(units.into())),
             false => stock.with(|l| l.ask(units.into())).map_err(|free| not_free(units.into(), free))?,
         }
+        tracing::info!(sale, units, already, "sold elsewhere");
         Ok(())
     })
     .await
@@ -122,7 +122,10 @@ pub(super) async fn restock(State(app): State<App>, Path(sale): Path<String>, bo
     with(&app, &sale, |stock| {
         let now = stock.with(|l| l.units().stock).unwrap_or(0);
         if units == 0 || now.checked_add_signed(units).is_some_and(|sum| sum > UNITS_MAX) || units.unsigned_abs() > UNITS_MAX {
-            let what = format!("{units} more than {now} is no stock: it is at most {UNITS_MAX}");
+            let what = match units {
+                0 => "0 units more change nothing".to_owned(),
+                _ => format!("{units} more than {now} is no stock: it is at most {UNITS_MAX}"),
+            };
             return Err(Fault::new(StatusCode::BAD_REQUEST, "UNITS", &what, RESTOCK));
         }
         tracing::info!(sale, units, "restock");

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use tidegate_models::journal;
@@ -98,6 +99,27 @@ fn a_saved_file_is_loaded_and_a_bad_one_keeps_the_old_policy() {
     fs::write(bench.file(), bench.policy("")).unwrap();
     until("the mended file is loaded", || !gate.control().in_force().text.contains("/gate/"));
     assert_eq!(gate.control().in_force().last_refusal, None);
+}
+
+#[test]
+fn a_log_beside_the_policy_does_not_keep_it_from_being_loaded() {
+    let bench = Bench::new();
+    let gate = bench.start("");
+    let (log, over) = (bench.file().with_file_name("other.log"), Arc::new(AtomicBool::new(false)));
+    let writer = std::thread::spawn({
+        let over = over.clone();
+        move || {
+            while !over.load(Ordering::Relaxed) {
+                fs::write(&log, "a line").unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    fs::write(bench.file(), bench.policy("own_prefix: /gate/\n")).unwrap();
+    until("the file is loaded", || gate.control().in_force().text.contains("/gate/"));
+    over.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
 }
 
 #[test]

@@ -157,6 +157,7 @@ pub struct Refusals {
     pub shop_busy: Said,
     pub shop_down: Said,
     pub shop_slow: Said,
+    pub order_unknown: Said,
     pub shop_failed: Said,
     pub body_too_large: Said,
     pub bad_request: Said,
@@ -172,6 +173,8 @@ pub enum Refusal {
     Of(Reason),
     /// The shop did not answer in time.
     ShopSlow,
+    /// And it may have written an order all the same.
+    OrderUnknown,
     /// A challenge whose page is too old, or that was made elsewhere.
     StaleChallenge,
 }
@@ -296,6 +299,7 @@ impl Language {
         let r = &self.words.refusals;
         let reason = match refusal {
             Refusal::ShopSlow => return &r.shop_slow,
+            Refusal::OrderUnknown => return &r.order_unknown,
             Refusal::StaleChallenge => return &r.stale_challenge,
             Refusal::Of(reason) => reason,
         };

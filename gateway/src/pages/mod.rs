@@ -164,7 +164,12 @@ impl RoomPage {
 pub fn check(settings: &PageSettings) -> Result<(), PageError> {
     let page = RoomPage::load(settings)?;
     let error = |error| PageError::Template { file: settings.template.clone(), error };
-    waiting::try_all(&page).map_err(error)
+    waiting::try_all(&page).map_err(error)?;
+    if settings.template != BUILTIN && !read_template(&settings.template)?.contains("urls.claim") {
+        let what = "nobody could take a turn: it has no form with action=\"{{ urls.claim }}\" (see `tidegate page template`)";
+        return Err(error(TemplateError::Engine { line: 1, what: what.into() }));
+    }
+    Ok(())
 }
 
 /// A refusal.

@@ -45,7 +45,13 @@ fn every_page() -> Vec<(&'static str, Page)> {
             pages.push((name, challenge(&language.tag, &asked("/x", bits), "CODE 7K3M-2PQ7-XW0A")));
         }
         pages.push(("detour", detour(&language.tag)));
-        for refusal in [Refusal::ShopSlow, Refusal::StaleChallenge, Refusal::Of(Reason::ShopBusy), Refusal::Of(Reason::Own)] {
+        for refusal in [
+            Refusal::ShopSlow,
+            Refusal::OrderUnknown,
+            Refusal::StaleChallenge,
+            Refusal::Of(Reason::ShopBusy),
+            Refusal::Of(Reason::Own),
+        ] {
             pages.push(("message", message(&language.tag, refusal, "CODE")));
         }
     }
@@ -108,7 +114,9 @@ fn a_template_is_checked_in_every_stage_before_it_is_used() {
         check(&settings(&[], None, Some(&file))).map_err(|e| e.to_string())
     };
     assert_eq!(tried(WAITING), Ok(()));
-    assert_eq!(tried("<h1>{{ title }}</h1>{{ head }}{{ script }}{% if claimable %}{{ fields }}{% endif %}"), Ok(()));
+    let form = "{% if claimable %}<form action=\"{{ urls.claim }}\">{{ fields }}<button>in</button></form>{% endif %}";
+    assert_eq!(tried(&format!("<h1>{{{{ title }}}}</h1>{{{{ head }}}}{{{{ script }}}}{form}")), Ok(()));
+    assert!(tried("<h1>{{ title }}</h1>").unwrap_err().contains("nobody could take a turn"));
     // Only one stage reaches it.
     let typo = tried("{% if state == 'paused' %}\n{{ palce }}{% endif %}").unwrap_err();
     assert!(typo.contains("own.html: line 2: undefined"), "{typo}");

@@ -4,8 +4,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tidegate_config::{ByteRate, Health, Upstream};
 use tidegate_filters::{ByteSize, Reason, Span};
+use tokio::io::AsyncReadExt as _;
 
-use crate::support::{Client, Gate, Shop, eventually, get, once, plain_policy, raw_shop, request};
+use crate::support::{Client, Gate, SOON, Shop, eventually, get, once, plain_policy, raw_shop, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_ours_leaks_and_nothing_can_be_spoofed() {
@@ -231,4 +232,20 @@ async fn a_client_that_leaves_gives_its_permit_back_and_leaves_one_row() {
     assert_eq!(gate.rows(1).await.len(), 1);
     tokio::time::timeout(Duration::from_secs(5), gate.shared.caps.idle()).await.unwrap();
     assert_eq!(gate.rows.0.lock().len(), 1);
+}
+
+/// Whoever waits to be told to go on is told, whatever the size; other expectations are none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_waits_is_told_to_go_on() {
+    let shop = Shop::start().await;
+    let gate = Gate::start(&plain_policy(shop.addr)).await;
+    for length in [1_000usize, 200_000] {
+        let mut client = Client::connect(gate.addr()).await;
+        client.send(request("POST", "/up", &[("expect", "100-continue"), ("content-length", &length.to_string())], "")).await;
+        let mut told = vec![0; 25];
+        tokio::time::timeout(SOON, client.stream.read_exact(&mut told)).await.expect("told").unwrap();
+        assert_eq!(told, b"HTTP/1.1 100 Continue\r\n\r\n", "{length}");
+        let answer = client.ask(vec![b'x'; length]).await;
+        assert_eq!(answer.status, 200, "{length}: {answer:?}");
+    }
 }

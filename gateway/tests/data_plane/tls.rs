@@ -95,12 +95,15 @@ async fn http_2_and_http_1_1_are_served_over_tls() {
     let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(h2)).await.unwrap();
     tokio::spawn(connection);
     for path in ["/a//%62", "/c"] {
-        let request = hyper::Request::get(format!("https://shop.example{path}")).body(Empty::<bytes::Bytes>::new()).unwrap();
+        // As browsers send them over HTTP/2.
+        let request = hyper::Request::get(format!("https://shop.example{path}")).header("cookie", "session=abc");
+        let request = request.header("cookie", "cart=42").body(Empty::<bytes::Bytes>::new()).unwrap();
         let answer = send.send_request(request).await.unwrap();
         assert_eq!(answer.status(), 200);
         let body = String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
         assert!(body.starts_with("GET /a/b 0") || body.starts_with("GET /c 0"), "{body}");
         assert!(body.contains("x-forwarded-proto: https\n") && body.contains("host: shop.example\n"), "{body}");
+        assert!(body.contains("cookie: session=abc; cart=42\n") && body.matches("cookie:").count() == 1, "{body}");
     }
     // What HTTP/1 heads are refused for, HTTP/2 requests are as well.
     for (path, name, status) in [("/a%2fb", "x", 400), ("/a", "x_y", 400)] {
