@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{
-    draw::{commit::rules_hash, transcript::Promise},
+    draw::{commit::rules_hash, live::Frozen, statement::Signer, transcript::Promise},
     operate::Action,
     room::*,
     token::Token,
@@ -122,6 +122,35 @@ fn who_has_an_entry_keeps_it_while_the_doors_take_nobody() {
     let mine = room.visit(&visit(1, std::slice::from_ref(&ticket)), Class::Human, at(12_000));
     assert!(matches!(mine, (Verdict::Wait(w), _) if w.entry.is_some()), "{mine:?}");
     assert!(matches!(room.visit(&visit(2, &[]), Class::Human, at(12_000)), (Verdict::Refuse { .. }, Reason::RoomClosed)));
+}
+
+#[test]
+fn a_place_of_before_a_drawn_sale_is_not_given_again_in_it() {
+    let room = room("draw_then_fifo");
+    let early = waits(&room, 1, at(1_000)).place.unwrap();
+    // It did not enter; the list is frozen with two others, whose numbers follow.
+    let sale = room.draws().next().unwrap();
+    let list = sale.window_or_new(0).unwrap();
+    for login in [2, 3] {
+        let entered = waits(&room, login, at(11_000)).entry.unwrap();
+        room.settle_entry("s", &entered, true, at(11_000));
+    }
+    assert!(list.register.close());
+    let (weights, census) = (list.register.weights(&room.settings().weights), list.register.census());
+    let base = room.reserve_places(2).unwrap();
+    let promise = Promise {
+        sale_id: "s".into(),
+        window: None,
+        rules_json: "{}".into(),
+        rules: rules_hash("{}"),
+        commitment: [2; 32],
+        secret: [3; 32],
+    };
+    let (statement, tree) = promise.freeze(&list.entries(&weights), START_MS / 1_000, "", 0, &Signer::new(&[3; 32]));
+    sale.freeze(list, Frozen { list: statement, weights, tree, base, count: 2, census });
+    let late = waits(&room, 1, at(41_000)).place.unwrap();
+    assert!(early.number < base && late.number >= base + 2, "{early:?} {late:?}: it follows the drawn");
+    assert_eq!(waits(&room, 1, at(42_000)).place, Some(late), "and has one place there");
 }
 
 #[test]

@@ -40,7 +40,13 @@ impl Room {
             return self.take_place(class, restarted, now);
         };
         let mut people = self.state.people.lock(key);
-        let held = people.get(&key).and_then(|bits| Place::from_bits(*bits)).filter(|p| self.is_held(*p, now));
+        // In a drawn sale only what was taken after its list: a number of before would stand before the drawn.
+        let from = match self.current_draw(now) {
+            Some(_) => self.drawn_places(now).map_or(u32::MAX, |[first, count]| first.saturating_add(count)),
+            None => 0,
+        };
+        let good = |p: &Place| (p.lane == Lane::Slow || p.number >= from) && self.is_held(*p, now);
+        let held = people.get(&key).and_then(|bits| Place::from_bits(*bits)).filter(good);
         if let Some(place) = held {
             return Waiting { fresh: true, again: true, ..self.waiting(place, false, restarted, now) };
         }
