@@ -132,6 +132,7 @@ impl Steering {
         let window = ShopWindow {
             span_ms: now.mono_ms().saturating_sub(self.planned_at_ms).max(1),
             routes: self.active.meter.drain(),
+            failing_visitors: self.active.meter.drain_failing(),
             in_flight_max: in_flight.peak,
             limit_was_binding: in_flight.bound,
             turned_away: in_flight.refused,

@@ -8,6 +8,8 @@ use tidegate_filters::plan::RouteWindow;
 #[derive(Debug)]
 pub struct ShopMeter {
     lanes: Box<[Lane]>,
+    /// A bit for each visitor that got an error or no answer, 64 of them told apart.
+    failing: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -32,12 +34,14 @@ pub struct ShopAnswer {
     pub timeout: bool,
     /// The visitor held a pass.
     pub inside: bool,
+    /// Whose it was, as a hash: of the cookie, else of the network.
+    pub whose: u64,
 }
 
 impl ShopMeter {
     /// One lane a route and one for the rest.
     pub fn new(routes: usize) -> Self {
-        ShopMeter { lanes: (0..=routes).map(|_| Lane::default()).collect() }
+        ShopMeter { lanes: (0..=routes).map(|_| Lane::default()).collect(), failing: AtomicU64::new(0) }
     }
 
     /// Counts one answer. Errors and timeouts are never samples of speed.
@@ -45,6 +49,10 @@ impl ShopMeter {
         let last = self.lanes.len() - 1;
         let lane = &self.lanes[a.route.unwrap_or(last).min(last)];
         let one_more = |n: &AtomicU32| n.fetch_add(1, Ordering::Relaxed);
+        if a.timeout || a.error {
+            // The high bits of a product are spread well, whatever the hash.
+            self.failing.fetch_or(1 << (a.whose.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58), Ordering::Relaxed);
+        }
         if a.timeout {
             one_more(&lane.timeouts);
         } else if a.error {
@@ -56,6 +64,11 @@ impl ShopMeter {
             }
             lane.ttfb_sum_us.fetch_add(a.ttfb_us, Ordering::Relaxed);
         }
+    }
+
+    /// How many visitors got errors or no answer since the last call, as far as 64 can be told apart.
+    pub fn drain_failing(&self) -> u32 {
+        self.failing.swap(0, Ordering::Relaxed).count_ones()
     }
 
     /// Takes what was counted since the last call: one entry a route, the last for visits without one.
@@ -87,5 +100,9 @@ mod tests {
         assert_eq!(lanes[0], RouteWindow { completed: 1, inside: 1, errors: 1, timeouts: 1, ttfb_sum_us: 100 });
         assert_eq!(lanes[1].completed, 1);
         assert_eq!(meter.drain()[0], RouteWindow::default());
+        for whose in [7, 7, 7, 8, 7] {
+            meter.record(&ShopAnswer { error: true, whose, ..Default::default() });
+        }
+        assert_eq!((meter.drain_failing(), meter.drain_failing()), (3, 0), "7, 8, and nobody of before");
     }
 }

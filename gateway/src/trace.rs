@@ -279,7 +279,9 @@ impl Trace {
         let ttfb_us = (self.shared.clock.mono_ns() - self.forwarded_ns) / 1_000;
         self.row.shop_us = micros(ttfb_us * 1_000).max(1);
         let inside = matches!(self.entrance, Some(Entrance::Inside { .. } | Entrance::Seated { .. }));
-        self.active.meter.record(&ShopAnswer { route: self.route, ttfb_us, error, timeout, inside });
+        let by_cookie = self.intake.visitor.filter(|_| self.intake.visitor_by_cookie).map(|v| v.0);
+        let whose = by_cookie.unwrap_or_else(|| self.intake.network_hash(self.shared.hash_key));
+        self.active.meter.record(&ShopAnswer { route: self.route, ttfb_us, error, timeout, inside, whose });
     }
 
     /// The shop is done with it: the next in line may go.

@@ -23,6 +23,9 @@ use crate::{
     sim_cli::parse_seeds,
 };
 
+/// Broken promises that are spelt out.
+const BROKEN_SHOWN: usize = 5;
+
 /// Arguments of `sim-admission`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  tidegate-loadtest sim-admission arrivals.csv --seeds 0..600\n  \
@@ -59,7 +62,7 @@ struct Cell {
 #[derive(Clone, Debug, Serialize)]
 struct Report {
     sales: usize,
-    broken: u32,
+    broken: Vec<String>,
     cells: Vec<Cell>,
 }
 
@@ -101,7 +104,7 @@ pub fn run(args: &SimAdmissionArgs, say: fn(&str)) -> anyhow::Result<ExitCode> {
     }
     let report = report(&heats, &modes);
     say(&if args.json { serde_json::to_string_pretty(&report)? } else { in_words(&report, &modes) });
-    Ok(if report.broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn report(heats: &[Heat], modes: &[Mode]) -> Report {
@@ -122,7 +125,7 @@ fn report(heats: &[Heat], modes: &[Mode]) -> Report {
             });
         }
     }
-    Report { sales: heats.len(), broken: heats.iter().map(|h| h.broken).sum(), cells }
+    Report { sales: heats.len(), broken: heats.iter().flat_map(|h| h.broken.clone()).collect(), cells }
 }
 
 /// Markdown: a row a trouble, a column a mode.
@@ -137,10 +140,12 @@ fn in_words(r: &Report, modes: &[Mode]) -> String {
         "{} sales in each mode, {} promises broken. Orders over those in the first; in brackets p99 of shop time, ms.\n\n\
          | the shop's trouble | sales | {} |\n|---|---:|{}",
         r.sales,
-        r.broken,
+        r.broken.len(),
         modes.join(" | "),
         "---:|".repeat(modes.len())
     );
+    let broken = r.broken.iter().take(BROKEN_SHOWN).map(|b| format!("{b}\n"));
+    out.insert_str(0, &broken.collect::<String>());
     for cells in rows.values() {
         let Some(first) = cells.first() else { continue };
         let _ = write!(out, "\n| {} | {} |", first.trouble, first.sales);

@@ -25,6 +25,8 @@ pub struct ShopWindow {
     pub span_ms: u64,
     /// By route index.
     pub routes: Vec<RouteWindow>,
+    /// How many visitors got errors or no answer, as far as 64 can be told apart.
+    pub failing_visitors: u32,
     /// Most requests in flight at one time.
     pub in_flight_max: u32,
     /// A request had to wait for the in-flight limit.
@@ -49,10 +51,12 @@ const TOLERANCE: f64 = 1.5;
 const UNHURT: f64 = 1.2;
 /// when at least this share of the believed capacity was in use.
 const UNHURT_FROM: f64 = 0.6;
-/// More errors than this share are overload, where at least so much of the limit was in use: nobody alone may have more than
-/// half of it.
-const BUSY_FROM: f64 = 0.75;
+/// More errors than this share are overload,
 const ERRORS_MAX: f64 = 0.05;
+/// where so many visitors at least got them; of fewer than these each counts once a second. One visitor who asks for a broken
+/// page again and again must not close the gate for everybody.
+const FAILING_MIN: u32 = 3;
+const FAILING_FEW: u32 = 16;
 /// The limit shrinks to this share at once at most: where 16 requests take four times as long as one, 8 are tried next.
 const SHRINK: f64 = 0.5;
 /// What the shop was seen to take counts for less each second: a quarter of an hour of memory.
@@ -132,12 +136,10 @@ impl Capacity {
         let failed: u32 = w.routes.iter().map(|r| r.errors + r.timeouts).sum();
         self.learn_unloaded(w);
         let rates = self.cost_rates(w);
-        let timeouts: u32 = w.routes.iter().map(|r| r.timeouts).sum();
         let answered = completed + failed;
+        let failed = if w.failing_visitors < FAILING_FEW { failed.min(w.failing_visitors) } else { failed };
         let limit = f64::from(self.limit());
         let binding = w.limit_was_binding || f64::from(w.in_flight_max) >= 0.9 * limit;
-        // A page that fails fast before an idle shop is a broken page: one visitor who asks for it must not close the gate.
-        let busy = binding || f64::from(w.in_flight_max) >= BUSY_FROM * limit;
         self.proven = (self.proven * PROVEN_KEEP).max(rates.all);
         self.before = (self.before * PROVEN_KEEP).max(rates.all);
         self.lately.rotate_right(1);
@@ -145,7 +147,7 @@ impl Capacity {
         let best = self.lately.iter().copied().fold(0.0, f64::max);
         if !w.healthy {
             // Nothing is let in while it is down, and what it takes once it is back is not learnt from that.
-        } else if failed >= 3 && f64::from(failed) > ERRORS_MAX * f64::from(answered) && (busy || timeouts > 0) {
+        } else if failed >= FAILING_MIN && f64::from(failed) > ERRORS_MAX * f64::from(answered) {
             self.proven = rates.all;
             self.found = true;
             self.limit *= 0.7;

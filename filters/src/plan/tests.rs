@@ -14,7 +14,15 @@ fn bounds(floor: u32, ceiling: u32) -> CapacitySettings {
 fn window(completed: u32, inside: u32, ttfb_ms: u64, in_flight_max: u32, binding: bool) -> ShopWindow {
     let ttfb_sum_us = u64::from(completed) * ttfb_ms * 1000;
     let route = RouteWindow { completed, inside, ttfb_sum_us, ..Default::default() };
-    ShopWindow { span_ms: 1000, routes: vec![route], in_flight_max, limit_was_binding: binding, turned_away: 0, healthy: true }
+    ShopWindow {
+        span_ms: 1000,
+        routes: vec![route],
+        failing_visitors: 64,
+        in_flight_max,
+        limit_was_binding: binding,
+        turned_away: 0,
+        healthy: true,
+    }
 }
 
 /// A shop of `servers`, 20 ms a request unloaded; more in flight only queue, and past 4 a server they thrash.
@@ -141,6 +149,22 @@ fn who_is_turned_away_from_a_full_shop_is_load() {
     let (calm, pressed) = (refill(0), refill(120));
     assert!(calm.0 > 5.0 && !calm.1.contains("turned away"), "{calm:?}");
     assert!(pressed.0 < 0.5 * calm.0 && pressed.1.contains("120/s were turned away before it"), "{pressed:?}");
+}
+
+#[test]
+fn one_visitor_with_a_broken_page_closes_no_gate() {
+    let closed = |failing_visitors: u32| {
+        let mut c = found_out();
+        let before = c.per_s();
+        let mut w = ShopWindow { failing_visitors, ..window(10, 10, 20, 2, false) };
+        w.routes[0].errors = 15;
+        for _ in 0..20 {
+            c.observe(&w);
+        }
+        c.per_s() < 0.5 * before
+    };
+    assert!(!closed(1) && !closed(2), "whoever asks for it again and again");
+    assert!(closed(12), "it fails everybody");
 }
 
 #[test]

@@ -27,8 +27,17 @@ pub fn admissions_within_refill(log: &Log) -> Vec<Violation> {
 #[derive(Clone, Copy, Debug)]
 struct InForce {
     from_us: u64,
+    /// Its number among the room's events, where times are exact: of two things at one instant the order counts.
+    order: Option<usize>,
     refill_per_s: f64,
     burst: f64,
+}
+
+impl InForce {
+    /// Whether it is when the `nth` event of its room happens.
+    fn is(&self, nth: usize, at_us: u64) -> bool {
+        self.order.map_or(self.from_us <= at_us, |order| order < nth)
+    }
 }
 
 fn check(room: usize, log: &Log, found: &mut Found<'_>) {
@@ -43,12 +52,12 @@ fn check(room: usize, log: &Log, found: &mut Found<'_>) {
     let mut now = *first;
     let (mut left, mut at_us, mut full_at_us, mut given, mut refilled) = (now.burst, now.from_us, now.from_us, 0u64, 0.0);
     let mut known = BTreeSet::new();
-    for e in log.of_room(room) {
+    for (nth, e) in log.of_room(room).enumerate() {
         let What::Seated { seat, .. } = e.what else { continue };
         if !known.insert(seat.to_bits()) {
             continue;
         }
-        while let Some(next) = plans.next_if(|p| p.from_us <= e.at_us) {
+        while let Some(next) = plans.next_if(|p| p.is(nth, e.at_us)) {
             refill(&mut left, &mut refilled, now, next.from_us.saturating_sub(at_us));
             at_us = at_us.max(next.from_us);
             left = left.min(next.burst);
@@ -80,11 +89,13 @@ fn refill(left: &mut f64, refilled: &mut f64, now: InForce, elapsed_us: u64) {
 
 /// The plans of a room. Where times may be off, the more generous of those that may have been in force.
 fn loosened(room: usize, log: &Log) -> Vec<InForce> {
-    let plan = |e: &super::Event| match e.what {
-        What::Plan { refill_per_s, burst, .. } => Some(InForce { from_us: e.at_us, refill_per_s, burst: burst.max(1.0) }),
+    let plan = |(nth, e): (usize, &super::Event)| match e.what {
+        What::Plan { refill_per_s, burst, .. } => {
+            Some(InForce { from_us: e.at_us, order: Some(nth), refill_per_s, burst: burst.max(1.0) })
+        }
         _ => None,
     };
-    let exact: Vec<InForce> = log.of_room(room).filter_map(plan).collect();
+    let exact: Vec<InForce> = log.of_room(room).enumerate().filter_map(plan).collect();
     let slack = log.slack_us + log.plan_slack_us;
     if slack == 0 {
         return exact;
@@ -95,7 +106,7 @@ fn loosened(room: usize, log: &Log) -> Vec<InForce> {
     let most = |from_us: u64| {
         let until = exact.partition_point(|p| p.from_us <= from_us + slack).max(1);
         let first = exact.partition_point(|p| p.from_us + slack <= from_us).saturating_sub(1);
-        let mut best = InForce { from_us, refill_per_s: 0.0, burst: 1.0 };
+        let mut best = InForce { from_us, order: None, refill_per_s: 0.0, burst: 1.0 };
         for p in &exact[first.min(until - 1)..until] {
             best.refill_per_s = best.refill_per_s.max(p.refill_per_s);
             best.burst = best.burst.max(p.burst);

@@ -72,6 +72,8 @@ pub(super) struct Backend {
     forgets: u16,
     pub(super) sold: u32,
     pub(super) sold_last_us: u64,
+    /// A bit for each visitor that got an error in this second.
+    failing: u64,
     window: ShopWindow,
     /// Who was told to wait while a connection was free, and all who were.
     pub(super) waits: (u64, u64),
@@ -100,6 +102,7 @@ impl Backend {
             forgets: world.habits.shop_forgets,
             sold: 0,
             sold_last_us: 0,
+            failing: 0,
             window: ShopWindow::default(),
             waits: (0, 0),
             times_us: Vec::new(),
@@ -130,6 +133,7 @@ impl Backend {
     pub(super) fn take_window(&mut self) -> ShopWindow {
         let mut window = std::mem::take(&mut self.window);
         (window.span_ms, window.healthy) = (1_000, !self.down);
+        window.failing_visitors = std::mem::take(&mut self.failing).count_ones();
         window.routes.resize(self.by_route.len(), RouteWindow::default());
         window
     }
@@ -207,6 +211,8 @@ impl Backend {
         let failed = matches!(kind, AnswerKind::Busy | AnswerKind::Error);
         if failed {
             w.errors += 1;
+            let whose = job.asked.map_or(0, |(client, _)| client as u64);
+            self.failing |= 1 << (whose.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
         } else {
             w.completed += 1;
             w.inside += u32::from(job.entrance != Entrance::Free);

@@ -150,8 +150,8 @@ pub struct Heat {
     pub orders: Vec<u32>,
     /// 99th percentile of the time at the shop, milliseconds, likewise.
     pub shop_p99_ms: Vec<f64>,
-    /// Promises that were broken, of all modes.
-    pub broken: u32,
+    /// Promises that were broken, of all modes, in words.
+    pub broken: Vec<String>,
 }
 
 /// One sale on a window of a series, in each of the modes. The same seed is the same sale; `None` when the series has too few
@@ -162,7 +162,7 @@ pub fn heat(counts: &[Option<f64>], seed: u64, modes: &[Mode]) -> Option<Heat> {
     let window = window(counts, &mut rng)?;
     let times = [1.0, 2.0, 4.0][rng.random_range(0..3)];
     let upheavals = trouble.upheavals(&mut rng);
-    let mut heat = Heat { trouble, orders: Vec::new(), shop_p99_ms: Vec::new(), broken: 0 };
+    let mut heat = Heat { trouble, orders: Vec::new(), shop_p99_ms: Vec::new(), broken: Vec::new() };
     for mode in modes {
         let mut world = World::drop(&scenario(&window, times)?, trouble.shop());
         world.policy.sales.clear();
@@ -175,7 +175,7 @@ pub fn heat(counts: &[Option<f64>], seed: u64, modes: &[Mode]) -> Option<Heat> {
         let outcome = run(&world, seed);
         heat.orders.push(outcome.sold);
         heat.shop_p99_ms.push(p99_ms(&outcome));
-        heat.broken += judge(&outcome.log).len() as u32;
+        heat.broken.extend(judge(&outcome.log).iter().map(|v| format!("seed {seed}, {}: {v}", mode.name())));
     }
     Some(heat)
 }
@@ -225,7 +225,7 @@ mod tests {
     fn a_forecast_sells_what_measuring_sells_whatever_the_shop_does_and_whoever_lies() {
         let seeds: u64 = std::env::var("TIDEGATE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
         let heats: Vec<Heat> = (0..(seeds / 25).max(12)).map(|seed| heat(&wave(), seed, &Mode::ALL).unwrap()).collect();
-        assert!(heats.iter().all(|h| h.broken == 0), "{heats:?}");
+        assert!(heats.iter().all(|h| h.broken.is_empty()), "{heats:?}");
         let all = |mode: usize| heats.iter().map(|h| u64::from(h.orders[mode])).sum::<u64>();
         let measured = all(0);
         assert!(measured > 100 * heats.len() as u64, "{measured}");
