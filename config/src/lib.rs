@@ -14,7 +14,7 @@ mod schema;
 mod unknown;
 mod words;
 
-pub use check::{Checks, DeepCheck};
+pub use check::{Checks, DeepCheck, NAME_MAX, WINDOW_MS, is_name};
 pub use error::{Place, PolicyErrors, Problem};
 pub use explain::explain;
 pub use load::{Loaded, load, load_with, parse, parse_with};

@@ -23,7 +23,7 @@ use tidegate_filters::{
 
 use crate::{
     counts::Challenged,
-    form::get,
+    form::{destination, get},
     own,
     pages::{self, Refusal},
     reply::{self, Answer},
@@ -154,7 +154,7 @@ pub fn take(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> An
         shared.counts.challenged(Challenged::Refused);
         return reply::failure(trace, 403, "own", Reason::Own.code(), Refusal::StaleChallenge);
     };
-    let to = crate::form::destination(get(form, "to"));
+    let to = destination(get(form, "to"));
     if !slowly {
         shared.counts.challenged(Challenged::Worked);
         let token = Token::of_gate(Kind::Clearance, &trace.intake.host, visitor.0, CLEARANCE_MS, now.wall_ms);

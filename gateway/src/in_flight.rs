@@ -65,16 +65,22 @@ pub struct Permit {
 impl Permit {
     /// The answer has begun: what is left is the way to the client.
     pub fn delivers(&mut self, now_ms: u64) {
-        self.waits_for_client(true);
-        self.inner.lock().delivering.entry(self.id).or_insert((now_ms, false));
+        let inner = self.inner.clone();
+        let mut inner = inner.lock();
+        self.set_idle(&mut inner, true);
+        inner.delivering.entry(self.id).or_insert((now_ms, false));
     }
 
     /// The request waits for its client now (a body that comes, an answer that goes), or it does not any more: such time says
     /// nothing about the shop.
     pub fn waits_for_client(&mut self, yes: bool) {
+        let inner = self.inner.clone();
+        self.set_idle(&mut inner.lock(), yes);
+    }
+
+    fn set_idle(&mut self, inner: &mut Inner, yes: bool) {
         if self.idle != yes {
             self.idle = yes;
-            let mut inner = self.inner.lock();
             inner.idle = if yes { inner.idle + 1 } else { inner.idle - 1 };
             inner.peak = inner.peak.max(inner.working());
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use tidegate_filters::plan::RouteWindow;
+use tidegate_filters::plan::{RouteWindow, failing_bit};
 
 /// Counters of one policy's routes; the last lane is for visits without a route.
 #[derive(Debug)]
@@ -50,8 +50,7 @@ impl ShopMeter {
         let lane = &self.lanes[a.route.unwrap_or(last).min(last)];
         let one_more = |n: &AtomicU32| n.fetch_add(1, Ordering::Relaxed);
         if a.timeout || a.error {
-            // The high bits of a product are spread well, whatever the hash.
-            self.failing.fetch_or(1 << (a.whose.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58), Ordering::Relaxed);
+            self.failing.fetch_or(failing_bit(a.whose), Ordering::Relaxed);
         }
         if a.timeout {
             one_more(&lane.timeouts);

@@ -310,7 +310,7 @@ pub fn called_off(trace: &Trace, room: &Room, sale: &str) -> CalledOff {
         means: pages::called_off_in_english(sale),
         again: again.map(|s| Again {
             sale: s.name.clone(),
-            prequeue_opens_at: s.prequeue_opens_at.as_ref().unwrap_or(&s.opens_at).to_string(),
+            prequeue_opens_at: s.enters_at().to_string(),
             opens_at: s.opens_at.to_string(),
         }),
         leave_url: url(trace, "leave"),
@@ -320,7 +320,7 @@ pub fn called_off(trace: &Trace, room: &Room, sale: &str) -> CalledOff {
 /// When somebody whose sale is drawn again looks in again, seconds: once people enter there, and now and then before.
 fn again_in_s(trace: &Trace, sale: &str) -> Option<u32> {
     let again = trace.active.policy.drawn_again(sale)?;
-    let enter_ms = again.prequeue_opens_at.as_ref().unwrap_or(&again.opens_at).unix_ms();
+    let enter_ms = again.enters_at().unix_ms();
     let left_s = enter_ms.saturating_sub(trace.started.wall_ms).div_ceil(1_000);
     Some(left_s.clamp(u64::from(AGAIN_POLL_S_MIN), u64::from(AGAIN_POLL_S_MAX)) as u32)
 }

@@ -274,14 +274,20 @@ impl Trace {
         if !self.is_forwarded() || std::mem::replace(&mut self.answered, true) {
             return;
         }
-        let now_ms = self.shared.clock.mono_ns() / 1_000_000;
-        self.permits.iter_mut().flatten().for_each(|p| p.delivers(now_ms));
-        let ttfb_us = (self.shared.clock.mono_ns() - self.forwarded_ns) / 1_000;
+        let now_ns = self.shared.clock.mono_ns();
+        self.permits.iter_mut().flatten().for_each(|p| p.delivers(now_ns / 1_000_000));
+        let ttfb_us = (now_ns - self.forwarded_ns) / 1_000;
         self.row.shop_us = micros(ttfb_us * 1_000).max(1);
         let inside = matches!(self.entrance, Some(Entrance::Inside { .. } | Entrance::Seated { .. }));
-        let by_cookie = self.intake.visitor.filter(|_| self.intake.visitor_by_cookie).map(|v| v.0);
-        let whose = by_cookie.unwrap_or_else(|| self.intake.network_hash(self.shared.hash_key));
+        // Nobody asks whose the good ones were.
+        let whose = if error || timeout { self.whose() } else { 0 };
         self.active.meter.record(&ShopAnswer { route: self.route, ttfb_us, error, timeout, inside, whose });
+    }
+
+    /// Whom an error counts for, as a hash: the visitor by its cookie, else its network.
+    fn whose(&self) -> u64 {
+        let by_cookie = self.intake.visitor.filter(|_| self.intake.visitor_by_cookie).map(|v| v.0);
+        by_cookie.unwrap_or_else(|| self.intake.network_hash(self.shared.hash_key))
     }
 
     /// The shop is done with it: the next in line may go.

@@ -6,10 +6,7 @@ use std::{
     ops::Range,
     path::PathBuf,
     process::ExitCode,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, bail};
@@ -20,7 +17,7 @@ use tidegate_models::forecast::data::{Options, import};
 
 use crate::{
     sim::contest::{Heat, Mode, Trouble, heat},
-    sim_cli::parse_seeds,
+    sim_cli::{each_seed, parse_seeds},
 };
 
 /// Broken promises that are spelt out.
@@ -78,24 +75,13 @@ pub fn run(args: &SimAdmissionArgs, say: fn(&str)) -> anyhow::Result<ExitCode> {
     if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} sales, {eta} left") {
         bar.set_style(style);
     }
-    let (heats, next) = (Mutex::new(Vec::new()), AtomicU64::new(args.seeds.start));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|s| {
-        for _ in 0..threads {
-            s.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= args.seeds.end {
-                        return;
-                    }
-                    // Every trouble meets every series.
-                    let which = (seed / Trouble::ALL.len() as u64) as usize % series.len();
-                    let heat = heat(&series[which].counts, seed, &modes);
-                    heats.lock().unwrap_or_else(PoisonError::into_inner).extend(heat);
-                    bar.inc(1);
-                }
-            });
-        }
+    let heats = Mutex::new(Vec::new());
+    each_seed(args.seeds.clone(), |seed| {
+        // Every trouble meets every series.
+        let which = (seed / Trouble::ALL.len() as u64) as usize % series.len();
+        let heat = heat(&series[which].counts, seed, &modes);
+        heats.lock().unwrap_or_else(PoisonError::into_inner).extend(heat);
+        bar.inc(1);
     });
     bar.finish_and_clear();
     let heats = heats.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -73,21 +73,9 @@ pub fn run_seeds(args: &SimArgs) -> anyhow::Result<ExitCode> {
     let fixed = world(args)?;
     let started = Instant::now();
     let report = Mutex::new(Report { scenario: args.scenario.clone(), ..Report::default() });
-    let next = AtomicU64::new(args.seeds.start);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|s| {
-        for _ in 0..threads {
-            s.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= args.seeds.end {
-                        return;
-                    }
-                    let outcome = run(fixed.as_ref().unwrap_or(&random_world(seed)), seed);
-                    add(&mut report.lock().unwrap_or_else(PoisonError::into_inner), args, seed, &outcome);
-                }
-            });
-        }
+    each_seed(args.seeds.clone(), |seed| {
+        let outcome = run(fixed.as_ref().unwrap_or(&random_world(seed)), seed);
+        add(&mut report.lock().unwrap_or_else(PoisonError::into_inner), args, seed, &outcome);
     });
     let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.failures.sort_by_key(|f| f.seed);
@@ -99,6 +87,21 @@ pub fn run_seeds(args: &SimArgs) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Does it for each seed, on all cores.
+pub(crate) fn each_seed(seeds: Range<u64>, act: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|s| {
+        for _ in 0..threads {
+            s.spawn(|| {
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end) {
+                    act(seed);
+                }
+            });
+        }
+    });
 }
 
 fn world(args: &SimArgs) -> anyhow::Result<Option<World>> {

@@ -21,7 +21,7 @@ use crate::words::nearest;
 /// A round's own period, its way to the gate, and the draw of a large list, milliseconds.
 const ROUND_AND_DRAW_MS: u64 = 5_000;
 /// Shortest and longest window of `draw_every`, milliseconds.
-const WINDOW_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
+pub const WINDOW_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 
 /// Longest reason of a cancellation, bytes.
 const REASON_BYTES_MAX: usize = 200;
@@ -198,7 +198,7 @@ impl Checker<'_> {
     pub(super) fn drawn_sale(&mut self, i: usize, sale: &SaleSettings) {
         let Some(room) = self.policy.rooms.iter().find(|r| r.name == sale.room).filter(|r| r.order.is_drawn()) else { return };
         let opens = sale.opens_at.unix_ms();
-        let early = opens.saturating_sub(sale.prequeue_opens_at.as_ref().unwrap_or(&sale.opens_at).unix_ms());
+        let early = opens.saturating_sub(sale.enters_at().unix_ms());
         match room.order {
             Order::DrawThenFifo if early <= room.freeze_before.ms() => {
                 let what = format!(

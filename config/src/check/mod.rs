@@ -10,6 +10,8 @@ mod routes;
 mod shop;
 mod stock;
 
+pub use draws::WINDOW_MS;
+
 use std::path::Path;
 
 use tidegate_filters::{
@@ -26,7 +28,13 @@ use crate::{
 };
 
 /// Longest name of a route, room, sale or quota, bytes.
-pub(crate) const NAME_MAX: usize = 64;
+pub const NAME_MAX: usize = 64;
+/// Whether a route, room, sale or quota may be called so.
+pub fn is_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.len() <= NAME_MAX && name.chars().all(good)
+}
+
 /// Most listeners, upstreams, routes, rooms or sales, and filters: those are numbered by a byte in verdicts.
 const PARTS_MAX: usize = 255;
 /// Most errors reported at once.
@@ -195,8 +203,7 @@ impl Checker<'_> {
 
     /// Names appear in cookies, metrics, headers and file names.
     fn name(&mut self, path: impl Into<String>, name: &str) {
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(good) {
+        if !is_name(name) {
             let what = format!("`{name}` is not a name");
             self.error(path, what, format!("letters, digits, `-` and `_`; 1 to {NAME_MAX} of them"));
         }

@@ -200,5 +200,5 @@ impl Checker<'_> {
 
 /// From the first place given to the end.
 pub(super) fn hours(sale: &SaleSettings) -> (u64, u64) {
-    (sale.prequeue_opens_at.as_ref().unwrap_or(&sale.opens_at).unix_ms(), sale.closes_at.unix_ms())
+    (sale.enters_at().unix_ms(), sale.closes_at.unix_ms())
 }

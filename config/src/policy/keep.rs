@@ -45,12 +45,17 @@ pub struct SaleSettings {
 }
 
 impl SaleSettings {
+    /// From when on people take places or enter: the pre-queue's opening, else the sale's.
+    pub fn enters_at(&self) -> &Timestamp {
+        self.prequeue_opens_at.as_ref().unwrap_or(&self.opens_at)
+    }
+
     /// As the filters want it; `lot` is the least units a hold takes.
     pub fn compile(&self, lot: u32) -> Sale {
         Sale {
             name: self.name.as_str().into(),
             room: self.room.as_str().into(),
-            prequeue_opens_ms: self.prequeue_opens_at.as_ref().unwrap_or(&self.opens_at).unix_ms(),
+            prequeue_opens_ms: self.enters_at().unix_ms(),
             opens_ms: self.opens_at.unix_ms(),
             closes_ms: self.closes_at.unix_ms(),
             cancelled: self.cancelled.is_some(),

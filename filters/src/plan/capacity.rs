@@ -37,6 +37,12 @@ pub struct ShopWindow {
     pub healthy: bool,
 }
 
+/// Which of the 64 that [`ShopWindow::failing_visitors`] tells apart somebody with this hash is, as a bit.
+pub fn failing_bit(whose: u64) -> u64 {
+    // The high bits of a product are spread well, whatever the hash.
+    1 << (whose.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+}
+
 /// The in-flight limit never goes below this: one slow request must not shut everybody out.
 pub const LIMIT_MIN: f64 = 2.0;
 /// Nor above.

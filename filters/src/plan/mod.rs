@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    capacity::{RouteWindow, ShopWindow},
+    capacity::{RouteWindow, ShopWindow, failing_bit},
     planner::{Observed, Planner, Plans},
     tide::{Outlook, Tide},
 };

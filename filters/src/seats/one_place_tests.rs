@@ -39,18 +39,21 @@ fn room(order: &str) -> Room {
     let room = Room::new(0, &settings, &[sale], 7, at(0));
     room.open(&Plan { refill_per_s: 100.0, burst: 100.0, seats: 100, armed: false, reason: String::new() }, at(0));
     if let Some(draw) = room.draws().next() {
-        let promise = Promise {
-            sale_id: "s".into(),
-            window: None,
-            rules_json: "{}".into(),
-            rules: rules_hash("{}"),
-            commitment: [2; 32],
-            secret: [3; 32],
-        };
-        draw.pledge(&promise, [1; 32], [2; 32]);
+        draw.pledge(&promise(), [1; 32], [2; 32]);
         draw.open();
     }
     room
+}
+
+fn promise() -> Promise {
+    Promise {
+        sale_id: "s".into(),
+        window: None,
+        rules_json: "{}".into(),
+        rules: rules_hash("{}"),
+        commitment: [2; 32],
+        secret: [3; 32],
+    }
 }
 
 fn visit(login: u64, tokens: &[Token]) -> Visit<'_> {
@@ -138,15 +141,7 @@ fn a_place_of_before_a_drawn_sale_is_not_given_again_in_it() {
     assert!(list.register.close());
     let (weights, census) = (list.register.weights(&room.settings().weights), list.register.census());
     let base = room.reserve_places(2).unwrap();
-    let promise = Promise {
-        sale_id: "s".into(),
-        window: None,
-        rules_json: "{}".into(),
-        rules: rules_hash("{}"),
-        commitment: [2; 32],
-        secret: [3; 32],
-    };
-    let (statement, tree) = promise.freeze(&list.entries(&weights), START_MS / 1_000, "", 0, &Signer::new(&[3; 32]));
+    let (statement, tree) = promise().freeze(&list.entries(&weights), START_MS / 1_000, "", 0, &Signer::new(&[3; 32]));
     sale.freeze(list, Frozen { list: statement, weights, tree, base, count: 2, census });
     let late = waits(&room, 1, at(41_000)).place.unwrap();
     assert!(early.number < base && late.number >= base + 2, "{early:?} {late:?}: it follows the drawn");

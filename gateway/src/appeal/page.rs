@@ -8,7 +8,7 @@ use tidegate_filters::{Reason, Wants, record::Kind as RowKind, reference::Refere
 use super::{Appeal, Outcome, TEXT_MAX};
 use crate::{
     canonical,
-    form::get,
+    form::{fields, get},
     own,
     pages::{self, Appealed, Refusal},
     reply::{self, Answer},
@@ -119,7 +119,7 @@ pub async fn take(shared: &Arc<Shared>, trace: &mut Trace, form: &[(String, Stri
 
 /// Answers `GET appeal?reference=…` to who made it.
 pub fn outcome(shared: &Shared, trace: &mut Trace) -> Answer {
-    let query = crate::form::fields(trace.intake.query.as_deref().unwrap_or_default());
+    let query = fields(trace.intake.query.as_deref().unwrap_or_default());
     let holder = trace.intake.visitor.filter(|_| trace.intake.visitor_by_cookie).map(|v| format!("{:016x}", v.0));
     let reference = get(&query, "reference").and_then(|r| r.parse::<Reference>().ok()).map(|r| r.to_string());
     let appeal = reference.and_then(|r| shared.appeals.of(&r)).filter(|a| Some(&a.holder) == holder.as_ref());

@@ -24,6 +24,7 @@ use tidegate_filters::{
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
+    form::{fields, get},
     own,
     pages::{self, Checked, NotProven},
     reply::{self, Answer},
@@ -47,7 +48,7 @@ pub async fn answer(
     path: &str,
     form: &[(String, String)],
 ) -> pingora::Result<()> {
-    let query = crate::form::fields(trace.intake.query.as_deref().unwrap_or_default());
+    let query = fields(trace.intake.query.as_deref().unwrap_or_default());
     let active = trace.active.clone();
     let found = find(shared, active.pipeline.rooms(), &query);
     let Some((room, draw, number)) = found else {
@@ -59,7 +60,7 @@ pub async fn answer(
         "receipt" => receipt(shared, trace),
         "draw" => whole(shared, trace, room, draw, number, None),
         "draw/proof" => {
-            let pasted = crate::form::get(form, "receipt").unwrap_or_default();
+            let pasted = get(form, "receipt").unwrap_or_default();
             let proof = prove(draw, pasted);
             whole(shared, trace, room, draw, number, Some(&proof))
         }
@@ -82,7 +83,7 @@ pub async fn answer(
 /// The room, draw and window a query names: the sale that is on, and its latest window, when it names none.
 fn find<'a>(shared: &Shared, rooms: &'a [Room], query: &[(String, String)]) -> Option<(&'a Room, &'a SaleDraw, u64)> {
     let now = shared.clock.now();
-    let named = crate::form::get(query, "sale");
+    let named = get(query, "sale");
     let of = |room: &'a Room| {
         let draw = match named {
             Some(name) => room.draws().find(|d| d.sale_id() == name).map(|d| &**d),
@@ -95,7 +96,7 @@ fn find<'a>(shared: &Shared, rooms: &'a [Room], query: &[(String, String)]) -> O
         let open = draw.open_window(now).map(|(n, _)| u64::from(n));
         open.or_else(|| (0..draw.window_count()).rev().find(|n| draw.window(*n).is_some())).unwrap_or(0)
     };
-    let number = crate::form::get(query, "window").and_then(|w| w.parse().ok()).unwrap_or_else(latest);
+    let number = get(query, "window").and_then(|w| w.parse().ok()).unwrap_or_else(latest);
     (number < draw.window_count()).then_some((room, draw, number))
 }
 

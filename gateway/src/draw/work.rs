@@ -7,6 +7,7 @@ use tidegate_filters::{Reason, Wants};
 
 use super::enter::enter;
 use crate::{
+    form::{destination, get},
     own,
     reply::{self, Answer},
     state::Shared,
@@ -16,15 +17,15 @@ use crate::{
 /// Answers `POST work`: `room`, `answer` (a decimal number), `to`.
 pub async fn work(shared: &Arc<Shared>, trace: &mut Trace, form: &[(String, String)]) -> Answer {
     let active = trace.active.clone();
-    let index = own::room_index(trace, crate::form::get(form, "room"));
+    let index = own::room_index(trace, get(form, "room"));
     let Some((index, room)) = index.and_then(|i| Some((i, active.pipeline.rooms().get(i)?))) else {
         return own::problem(404, "no room has this name");
     };
     trace.room(index);
     let html = trace.intake.wants == Wants::Html;
-    let back = crate::form::destination(crate::form::get(form, "to"));
+    let back = destination(get(form, "to"));
     let now = shared.clock.now();
-    let answer = crate::form::get(form, "answer").and_then(|n| n.parse().ok());
+    let answer = get(form, "answer").and_then(|n| n.parse().ok());
     let entered = answer.and_then(|n| room.enter_with_work(&trace.intake.visit(None), n, now)).and_then(|w| w.entry);
     let Some(entered) = entered else {
         // The page says what is asked for now, and a list that is closed asks for nothing.

@@ -10,7 +10,7 @@ use tidegate_filters::units::Span;
 use super::load::shoppers;
 use crate::{
     crowd::{Scenario, Wave},
-    sim::{BurstRule, Habits, ShopModel, World, run},
+    sim::{BurstRule, Habits, ShopModel, World, contest::p99_ms, run},
 };
 
 /// Variance over mean of the arrivals of a second.
@@ -64,9 +64,7 @@ fn row(rule: BurstRule, seed: u64, days: u64) -> BurstRow {
         times.extend(outcome.shop_us);
         dispersion += dispersion_of(&scenario, day) / days as f64;
     }
-    times.sort_unstable();
-    let p99 = times.get((times.len() * 99) / 100).copied().unwrap_or(0);
-    BurstRow { rule, people, waits, needless, shop_p99_ms: f64::from(p99) / 1_000.0, dispersion }
+    BurstRow { rule, people, waits, needless, shop_p99_ms: p99_ms(times), dispersion }
 }
 
 /// Each second has a rate of its own, from a gamma distribution: counts are negative binomial then, with the variance

@@ -6,7 +6,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use tidegate_filters::{
     PipelineSettings,
-    plan::{RouteWindow, ShopWindow, capacity::LIMIT_FIRST},
+    plan::{RouteWindow, ShopWindow, capacity::LIMIT_FIRST, failing_bit},
     seats::{hold::Held, ledger::Outcome, room::Entrance},
 };
 
@@ -211,8 +211,7 @@ impl Backend {
         let failed = matches!(kind, AnswerKind::Busy | AnswerKind::Error);
         if failed {
             w.errors += 1;
-            let whose = job.asked.map_or(0, |(client, _)| client as u64);
-            self.failing |= 1 << (whose.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+            self.failing |= failing_bit(job.asked.map_or(0, |(client, _)| client as u64));
         } else {
             w.completed += 1;
             w.inside += u32::from(job.entrance != Entrance::Free);

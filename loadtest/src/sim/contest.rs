@@ -2,10 +2,9 @@
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 use tidegate_filters::{Rate, plan::Admission, units::Span};
 
-use super::{Lie, Outcome, ShopModel, Upheaval, World, run};
+use super::{Lie, ShopModel, Upheaval, World, run};
 use crate::{
     checkers::judge,
     crowd::{Scenario, Wave},
@@ -21,8 +20,7 @@ const SLOWER: u64 = 10;
 const SERVES_PER_S: f64 = 4.0 / (4.0 * 0.15 + 0.3);
 
 /// What is wrong with a shop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// Nothing.
     None,
@@ -88,15 +86,14 @@ impl Trouble {
 }
 
 /// How the room of a contestant is sized.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// `admission: measured`.
     Measured,
     /// `admission: forecast`.
     Forecast,
     /// `admission: forecast`, which is lied to.
-    Lied(#[serde(skip)] Lie),
+    Lied(Lie),
     /// As many passes as the shop without its trouble serves.
     Fixed,
 }
@@ -174,7 +171,7 @@ pub fn heat(counts: &[Option<f64>], seed: u64, modes: &[Mode]) -> Option<Heat> {
         }
         let outcome = run(&world, seed);
         heat.orders.push(outcome.sold);
-        heat.shop_p99_ms.push(p99_ms(&outcome));
+        heat.shop_p99_ms.push(p99_ms(outcome.shop_us));
         heat.broken.extend(judge(&outcome.log).iter().map(|v| format!("seed {seed}, {}: {v}", mode.name())));
     }
     Some(heat)
@@ -205,10 +202,10 @@ fn scenario(window: &[f64], times: f64) -> Option<Scenario> {
     Some(scenario)
 }
 
-fn p99_ms(outcome: &Outcome) -> f64 {
-    let mut times = outcome.shop_us.clone();
-    times.sort_unstable();
-    times.get(times.len() * 99 / 100).map_or(0.0, |us| f64::from(*us) / 1_000.0)
+/// 99th percentile of times at the shop, milliseconds; 0 without any.
+pub fn p99_ms(mut times_us: Vec<u32>) -> f64 {
+    times_us.sort_unstable();
+    times_us.get(times_us.len() * 99 / 100).map_or(0.0, |us| f64::from(*us) / 1_000.0)
 }
 
 #[cfg(test)]
@@ -223,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_forecast_sells_what_measuring_sells_whatever_the_shop_does_and_whoever_lies() {
-        let seeds: u64 = std::env::var("TIDEGATE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
-        let heats: Vec<Heat> = (0..(seeds / 25).max(12)).map(|seed| heat(&wave(), seed, &Mode::ALL).unwrap()).collect();
+        let heats: Vec<Heat> =
+            (0..(crate::sim::tests::seeds() / 25).max(12)).map(|seed| heat(&wave(), seed, &Mode::ALL).unwrap()).collect();
         assert!(heats.iter().all(|h| h.broken.is_empty()), "{heats:?}");
         let all = |mode: usize| heats.iter().map(|h| u64::from(h.orders[mode])).sum::<u64>();
         let measured = all(0);

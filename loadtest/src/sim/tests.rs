@@ -11,7 +11,7 @@ use crate::{
 
 const SEEDS: u64 = 300;
 
-fn seeds() -> u64 {
+pub(super) fn seeds() -> u64 {
     std::env::var("TIDEGATE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS)
 }
 

@@ -1,9 +1,10 @@
 //! What a draw by hand refuses to promise or to freeze: a promise that nobody can draw by, and a list that breaks it, cannot be
 //! taken back.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use serde_json::Value;
+use tidegate_config::{NAME_MAX, WINDOW_MS, is_name};
 use tidegate_filters::{
     Span,
     seats::draw::{
@@ -15,20 +16,15 @@ use tidegate_filters::{
 
 use super::super::{Failure, fail};
 
-/// Longest name of a sale, bytes: that of the policy.
-const NAME_MAX: usize = 64;
-/// Shortest and longest window of `draw_every`, milliseconds: those of the policy.
-const WINDOW_MS: RangeInclusive<u64> = 1_000..=3_600_000;
 /// As many characters of a wrong value are shown.
 const SHOWN_MAX: usize = 60;
 
 /// Whether a sale may be called so: names are those of the policy, and stand in file names.
 pub(super) fn sale_name(name: &str) -> Result<(), String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(good) {
-        return Err(format!("`{name}` is not a name; write letters, digits, `-` and `_`, 1 to {NAME_MAX} of them"));
+    match is_name(name) {
+        true => Ok(()),
+        false => Err(format!("`{name}` is not a name; write letters, digits, `-` and `_`, 1 to {NAME_MAX} of them")),
     }
-    Ok(())
 }
 
 /// Whether somebody can draw by rules, as they are after they were made canonical. Keys besides these are the operator's own.
