@@ -114,6 +114,44 @@ fn the_race_of_the_demo_shop_oversells_without_the_gate_and_never_behind_it() {
     gate.stop().unwrap();
 }
 
+#[test]
+fn a_unit_is_set_aside_for_whoever_is_let_in_however_slow() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let settings = ShopSettings { stock: 2, ..ShopSettings::default() };
+    let shop = runtime.block_on(DemoShop::start(settings, "127.0.0.1:0".parse().unwrap())).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let text = policy(2, BY_HEADER).replace("per_visitor_max: 1", "per_visitor_max: 1, reserve: 3s")
+        + &format!("state: {{ directory: \"{}/state\" }}\n", dir.path().display());
+    let gate_1 = gate(&text, shop.address(), dir.path());
+    let address = gate_1.addresses()[0];
+    let (mut slow, mut never) = (inside(address), inside(address));
+    let of = |u: &Value| (u["free"].clone(), u["reserved"].clone());
+    assert_eq!(of(&units(&gate_1, dir.path())), (2.into(), 2.into()));
+
+    // The third is quick and finds a line, for there are seats but no unit; its page says what it will get.
+    let mut third = Client::app(address);
+    let told = third.get("/");
+    assert_eq!(told.json()["state"], "waiting", "{}", told.body);
+    assert!(Client::browser(address).get("/").body.contains("a unit is set aside for you for"), "the rules say it");
+    gate_1.stop().unwrap();
+
+    // Over a restart as well.
+    let gate_2 = gate(&text, shop.address(), dir.path());
+    let address = gate_2.addresses()[0];
+    for c in [&mut slow, &mut never, &mut third] {
+        c.address = address;
+    }
+    until("what was set aside is again", || units(&gate_2, dir.path())["reserved"] == 2);
+    assert_eq!(slow.post("/checkout", "buyer=person-1").status, 303);
+    assert_eq!(of(&units(&gate_2, dir.path())), (1.into(), 1.into()));
+    // Who never buys keeps nobody waiting for longer than was said.
+    assert!(third.wait_and_claim("drop").is_some());
+    let refused = never.post("/checkout", "buyer=person-2");
+    assert_eq!((refused.status, refused.header("tidegate-reason")), (503, Some("ALL_HELD")), "{}", refused.body);
+    assert_eq!(third.post("/checkout", "buyer=person-3").status, 303);
+    gate_2.stop().unwrap();
+}
+
 /// A shop that makes an order of every checkout, and then answers as the form says.
 pub struct Forgetful {
     pub address: SocketAddr,

@@ -35,7 +35,7 @@ pub fn explain(policy: &Policy) -> String {
     let mut parts = vec![doors(policy), shop(policy), load(policy), routes(policy)];
     parts.push(filters(policy));
     parts.extend(policy.rooms.iter().map(|r| room(policy, r)));
-    parts.extend(policy.sales.iter().map(sale));
+    parts.extend(policy.sales.iter().map(|s| sale(policy, s)));
     parts.extend((!policy.schedule.is_empty()).then(|| schedule(policy)));
     parts.push(requests(policy));
     parts.push(kept(policy));
@@ -305,7 +305,7 @@ fn room(policy: &Policy, r: &RoomSettings) -> String {
     s
 }
 
-fn sale(s: &SaleSettings) -> String {
+fn sale(policy: &Policy, s: &SaleSettings) -> String {
     let hours = between(s.opens_at.unix_ms(), s.closes_at.unix_ms());
     let mut text = format!("Sale {} in room {}: ", s.name, s.room);
     if let Some(prequeue) = &s.prequeue_opens_at {
@@ -320,6 +320,13 @@ fn sale(s: &SaleSettings) -> String {
     }
     if let Some(max) = s.per_visitor_max {
         let _ = write!(text, " A visitor may buy {max}.");
+    }
+    let reserve = s.reserved_for(policy.is_drawn(s));
+    if reserve.ms() > 0 {
+        let _ = write!(
+            text,
+            " Who comes in has a unit set aside for {reserve}; nobody is let in for whom there is none, and after that whoever is faster buys."
+        );
     }
     if let Some(why) = &s.cancelled {
         let _ = write!(

@@ -61,6 +61,8 @@ pub enum Bug {
     InFlightExpires,
     /// The list of a draw takes entries after it was frozen.
     ListNotClosed,
+    /// A unit set aside for somebody goes to whoever is faster.
+    ReservedForNobody,
 }
 
 #[cfg(feature = "sabotage")]

@@ -292,7 +292,7 @@ impl Control {
         let now = self.shared.clock.now();
         let gone = self.shared.draws.give_way(&policy, &old, now).map_err(LoadError::Promised)?;
         pipeline.carry_over(&old.pipeline);
-        let revived = self.shared.rooms.revive(&mut pipeline, now).and_then(|()| self.shared.holds.revive(&pipeline));
+        let revived = self.shared.rooms.revive(&mut pipeline, now).and_then(|()| self.shared.holds.revive(&pipeline, now));
         revived.inspect_err(|_| gone.iter().for_each(|draw| draw.reinstate(now)))?;
         let needs_restart = diff_needs_restart(&self.started, &policy);
         let amended = self.shared.draws.amend(&*self.shared.store, &old, &policy, self.shared.clock.now().wall_ms / 1_000);

@@ -259,7 +259,7 @@ fn shared(
     })?;
     let mut pipeline = Pipeline::new(&policy.pipeline_settings(), seed(keys.hash.0)?, clock.now());
     Rooms::new(store.clone()).revive(&mut pipeline, clock.now())?;
-    Holds::new(store.clone()).revive(&pipeline)?;
+    Holds::new(store.clone()).revive(&pipeline, clock.now())?;
     let active = Active::new(policy, pipeline, loaded.sha256.clone(), None);
     let appeals = Appeals::kept(&*store)?;
     Ok(Shared::new(active, keys.ring.clone(), keys.hash.0, observer, store, appeals, draws))

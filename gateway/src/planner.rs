@@ -271,6 +271,7 @@ fn gauge_room(metrics: &Metrics, room: &RoomStats, refill: f64, burst: f64) {
     let free = u.free.unwrap_or(0);
     let units = [
         ("free", free),
+        ("reserved", u.reserved),
         ("held", u.held),
         ("in_flight", u.in_flight),
         ("uncertain", u.uncertain),

@@ -139,6 +139,9 @@ impl Checker<'_> {
             let instead = format!("add `needs: {{ hold: {} }}` to the route that sells", sale.name);
             self.error(at("per_visitor_max"), what, instead);
         }
+        if let Some(reserve) = sale.reserve.filter(|r| r.ms() > 0) {
+            self.reserve(i, sale, reserve, held);
+        }
         let Some(stock) = sale.stock else { return };
         if stock > UNITS_MAX {
             self.within(at("stock"), stock, 1, UNITS_MAX, " units");
@@ -161,6 +164,20 @@ impl Checker<'_> {
             let Some(route) = policy.routes.iter().map(|r| r.name.as_str()).find(both) else { continue };
             let what = format!("route `{route}` sells from sale `{}` as well: a sale there could be of either", other.name);
             self.error(at("stock"), what, "give each its own route, or move one in time");
+        }
+    }
+
+    fn reserve(&mut self, i: usize, sale: &SaleSettings, reserve: Span, held: bool) {
+        let at = format!("sales[{i}].reserve");
+        if sale.stock.is_none() || !held {
+            let what = "nothing can be set aside: this sale has no `stock`, or no route takes its units";
+            let instead = format!("write `stock`, and `needs: {{ hold: {} }}` at the route that sells", sale.name);
+            self.error(at, what, instead);
+        } else if let Some(room) = self.policy.rooms.iter().find(|r| r.name == sale.room)
+            && reserve > room.seats.pass_age_max
+        {
+            let what = format!("{reserve} is longer than a pass lives ({})", room.seats.pass_age_max);
+            self.error(at, what, "write at most `pass_age_max` of the room");
         }
     }
 

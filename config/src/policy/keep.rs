@@ -14,6 +14,9 @@ use tidegate_filters::{
 
 use super::values::Timestamp;
 
+/// How long a unit is set aside for whoever a draw let in, where the policy does not say: time to read, choose and pay.
+const RESERVE: Span = Span::secs(120);
+
 /// A scheduled event in a room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +38,10 @@ pub struct SaleSettings {
     /// Units one visitor may buy; not limited by the gate when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_visitor_max: Option<u32>,
+    /// Who comes in has a unit set aside for so long: nobody inside who is faster can take it, and nobody else is let in for
+    /// it. 0s: inside, whoever is faster buys. Left out: two minutes where places are drawn, else 0s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<Span>,
     /// The sale does not take place, for this reason. Who entered its draw is told; the list is still frozen, drawn and
     /// published, with the cancellation signed. A cancelled sale stays so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,8 +57,14 @@ impl SaleSettings {
         self.prequeue_opens_at.as_ref().unwrap_or(&self.opens_at)
     }
 
-    /// As the filters want it; `lot` is the least units a hold takes.
-    pub fn compile(&self, lot: u32) -> Sale {
+    /// How long a unit is set aside for who comes in, where places are drawn or not. Only counted units can be.
+    pub fn reserved_for(&self, drawn: bool) -> Span {
+        let default = if drawn { RESERVE } else { Span(0) };
+        self.stock.map_or(Span(0), |_| self.reserve.unwrap_or(default))
+    }
+
+    /// As the filters want it; `lot` is the least units a hold takes, `drawn` whether places are.
+    pub fn compile(&self, lot: u32, drawn: bool) -> Sale {
         Sale {
             name: self.name.as_str().into(),
             room: self.room.as_str().into(),
@@ -63,6 +76,7 @@ impl SaleSettings {
             moved: Moved::default(),
             per_visitor_max: self.per_visitor_max,
             lot,
+            reserve_s: self.reserved_for(drawn).secs_ceil() as u32,
         }
     }
 }

@@ -122,13 +122,18 @@ impl Policy {
         needs.filter(|n| n.hold == sale.name).map(|n| n.units).min().unwrap_or(1)
     }
 
+    /// Whether places of a sale are drawn.
+    pub fn is_drawn(&self, sale: &SaleSettings) -> bool {
+        self.rooms.iter().any(|r| r.name == sale.room && r.order.is_drawn())
+    }
+
     /// What the filters need, with times resolved.
     pub fn pipeline_settings(&self) -> PipelineSettings {
         PipelineSettings {
             routes: self.routes.clone(),
             filters: self.filters.clone(),
             rooms: self.rooms.clone(),
-            sales: self.sales.iter().map(|s| s.compile(self.lot(s))).collect(),
+            sales: self.sales.iter().map(|s| s.compile(self.lot(s), self.is_drawn(s))).collect(),
             capacity: self.shop.capacity,
             in_flight: self.shop.in_flight,
         }

@@ -51,6 +51,8 @@ pub struct Sale {
     pub per_visitor_max: Option<u32>,
     /// The least units a hold takes: with fewer left the sale is over. 0 counts as 1.
     pub lot: u32,
+    /// Who comes in has a lot set aside for so many seconds; 0: inside, whoever is faster buys.
+    pub reserve_s: u32,
 }
 
 /// Opening and end as an operator moved them, Unix milliseconds; 0: as written. Shared by all that was compiled from the

@@ -272,6 +272,8 @@ pub struct RoomStats {
     pub sale: Option<String>,
     /// Units of the current sale by state.
     pub stock: Option<Units>,
+    /// Who comes in has a unit of it set aside.
+    pub reserves: bool,
     /// Places of the current sale that are drawn from its one list: the first, and how many.
     pub drawn: Option<[u32; 2]>,
     /// The operator's word to those who wait.

@@ -58,6 +58,8 @@ pub struct Claimed {
 pub struct Terms {
     /// Most live seats.
     pub seats_max: u32,
+    /// Most seats given: where each comes with a unit, as many as there are units for.
+    pub units: u32,
     /// Seconds (of the room's clock) at which a seat given now expires.
     pub seat_expires_s: u32,
     /// Seconds (of the room's clock) at which it ends however much it is used.
@@ -242,9 +244,11 @@ impl Line {
         self.each_second(&mut t, now_s, window_s, terms.closed);
         let answers = self.serve(&mut t, now, terms, seats, bucket);
         if !terms.closed {
+            let given = answers.iter().filter(|c| c.seat.is_some()).count() as u32;
+            let terms = Terms { units: terms.units.saturating_sub(given), ..terms };
             self.call(&mut t, now_s, terms, seats, bucket);
         }
-        t.moves.tick(seats.live() >= terms.seats_max);
+        t.moves.tick(seats.live() >= terms.seats_max || terms.units == 0);
         let pace = t.moves.pace(terms.refill_per_s / t.response.share(), t.present_share.unwrap_or(1.0), now_s);
         let told = [pace.rate, pace.present, pace.calls, f64::from(pace.moving_s), f64::from(pace.quiet_s)];
         for (slot, x) in self.pace.iter().zip(told) {
@@ -359,14 +363,16 @@ impl Line {
     fn serve(&self, t: &mut Tick, now: Now, terms: Terms, seats: &Seats, bucket: &Bucket) -> Vec<Claimed> {
         let mut answers = Vec::new();
         let mut open = !terms.closed;
+        let mut units = terms.units;
         let mut due: Vec<_> = std::mem::take(&mut t.pending).into_iter().collect();
         if sabotage::is(Bug::ClaimsHighestFirst) {
             due.reverse();
         }
         for (place, since_ms) in due {
-            let seat = if open { self.seat(place, terms, seats, bucket) } else { None };
+            let seat = if open && units > 0 { self.seat(place, terms, seats, bucket) } else { None };
             open &= seat.is_some();
             if seat.is_some() {
+                units -= 1;
                 self.seated.fetch_add(1, Ordering::AcqRel);
             } else if now.mono_ms() < since_ms + CLAIM_WAIT_MS {
                 t.pending.insert(place, since_ms);

@@ -178,6 +178,7 @@ impl World {
         let free = (self.max as usize).saturating_sub(self.list.seats.len()).min(tokens);
         let (expires, ends) = (now_s + SEAT_S, now_s + 1_000);
         let terms = Terms {
+            units: u32::MAX,
             seats_max: self.max,
             seat_expires_s: expires,
             seat_ends_s: ends,

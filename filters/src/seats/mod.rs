@@ -21,6 +21,8 @@ mod pace;
 pub mod page;
 mod promise;
 pub mod queue;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod reserve_tests;
 pub mod response;
 pub mod room;
 mod room_draw;

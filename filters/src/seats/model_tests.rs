@@ -208,6 +208,7 @@ impl Work {
 
     fn tick(&self) -> Vec<SeatRef> {
         let terms = Terms {
+            units: u32::MAX,
             seats_max: 2,
             seat_expires_s: 9,
             seat_ends_s: 9,

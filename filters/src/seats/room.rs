@@ -217,6 +217,7 @@ impl Room {
         }
         let terms = Terms {
             seats_max: s.seats_max.load(Ordering::Acquire),
+            units: u32::MAX,
             seat_expires_s: self.seat_expires_s(now),
             seat_ends_s: self.seat_ends_s(now),
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
@@ -225,7 +226,7 @@ impl Room {
             closed: self.closed(now) || self.is_failing(),
             keeps: s.keeps,
         };
-        let answers = s.line.tick(now_s, now, terms, &s.seats, &s.bucket);
+        let answers = self.give_out(now, now_s, terms);
         if !s.line.is_idle() {
             s.idle_since_ms.store(now.mono_ms(), Ordering::Release);
         } else if now.mono_ms() >= s.idle_since_ms.load(Ordering::Acquire) + DISARM_AFTER_MS && s.bucket.available() > 0 {
@@ -291,6 +292,7 @@ impl Room {
             sold: units.map_or(0, |u| u.sold),
             sale: sale.map(|(s, _)| s.name.to_string()),
             stock: units.filter(|u| u.stock.is_some()),
+            reserves: self.reserving(now).is_some(),
             drawn: self.drawn_places(now),
             message: op.message.clone(),
             plan: op.plan.clone(),

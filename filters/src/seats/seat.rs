@@ -181,21 +181,29 @@ impl Seats {
         })
     }
 
+    /// Live seats that a place bought, and when each ends. Scans: for a restart.
+    pub fn claimed(&self, now_s: u32) -> Vec<(SeatRef, u32)> {
+        let fresh = self.fresh.load(Ordering::Acquire).min(SEATS_MAX);
+        let live = (0..fresh).map(|i| self.record(i as usize)).filter(|r| r.owner.is_some() && r.expires_s > now_s);
+        live.map(|r| (SeatRef { index: r.index, generation: r.generation }, r.ends_s)).collect()
+    }
+
     /// Seats that changed since the last call; with `all`, every one that was ever taken.
     pub fn changed(&self, all: bool) -> Vec<SeatRecord> {
         let changed = self.changed.take();
         let indices = if all { (0..self.fresh.load(Ordering::Acquire).min(SEATS_MAX) as usize).collect() } else { changed };
-        let record = |i: usize| {
-            let word = self.words[i].load(Ordering::Acquire);
-            SeatRecord {
-                index: i as u32,
-                generation: (word >> 32) as u32,
-                expires_s: word as u32,
-                ends_s: self.ends[i].load(Ordering::Acquire),
-                owner: Some(self.owners[i].load(Ordering::Acquire)).filter(|o| *o != NOBODY).and_then(Place::from_bits),
-            }
-        };
-        indices.into_iter().map(record).collect()
+        indices.into_iter().map(|i| self.record(i)).collect()
+    }
+
+    fn record(&self, i: usize) -> SeatRecord {
+        let word = self.words[i].load(Ordering::Acquire);
+        SeatRecord {
+            index: i as u32,
+            generation: (word >> 32) as u32,
+            expires_s: word as u32,
+            ends_s: self.ends[i].load(Ordering::Acquire),
+            owner: Some(self.owners[i].load(Ordering::Acquire)).filter(|o| *o != NOBODY).and_then(Place::from_bits),
+        }
     }
 
     /// Puts seats back into an empty table. Live ones count as used at `used_until_s`: nobody could use them meanwhile.

@@ -79,6 +79,7 @@ fn run(refill: f64, burst: f64, never: u64, poll_ms: u64, think_ms: u64) -> Outc
         bucket.refill(now);
         seats.sweep(now_s);
         let terms = Terms {
+            units: u32::MAX,
             seats_max: 100_000,
             seat_expires_s: now_s + 60,
             seat_ends_s: now_s + 60,

@@ -44,7 +44,7 @@ impl Terms {
     /// What a policy says now.
     pub(super) fn of(policy: &Policy, room: &RoomSettings, sale: &SaleSettings, public_key: [u8; 32]) -> Result<Terms, String> {
         let rules_json = rules::rules_json(policy, room, &sale.name)?;
-        let compiled = sale.compile(1);
+        let compiled = sale.compile(1, true);
         let draw = SaleDraw::new(&compiled, room.freeze_before.ms(), room.order.window_ms());
         let schedule = Schedule {
             room: room.name.clone(),

@@ -221,6 +221,6 @@ pub const CATALOGUE: &[Described] = &[
     gauge(
         gauges::SALE_UNITS,
         &["sale", "state"],
-        "Units of the sale that is on: free, held, in_flight, uncertain, sold; over: sold beyond the stock by others.",
+        "Units of the sale that is on: free, of those reserved, held, in_flight, uncertain, sold; over: sold beyond the stock by others.",
     ),
 ];

@@ -118,7 +118,7 @@ texts!(/// A sale that was called off.
 texts!(/// Why the wait is long.
     Because: String { slowed, shop_slower, shop_down, seats_taken, paused });
 texts!(/// The rules of a sale.
-    Rules: String { title, room_title, order_fifo, order_draw, order_windows, never, opens, closes, stock, per_visitor, claim, proof });
+    Rules: String { title, room_title, order_fifo, order_draw, order_windows, never, opens, closes, stock, per_visitor, claim, reserve, proof });
 
 /// An appeal against a refusal.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -92,6 +92,7 @@ struct Rules {
     stock: Option<u64>,
     per_visitor_max: Option<u32>,
     claim_window_s: u32,
+    reserve_s: u32,
 }
 
 impl Shown {
@@ -108,6 +109,7 @@ impl Shown {
             stock: sale.and_then(|s| s.stock),
             per_visitor_max: sale.and_then(|s| s.per_visitor_max),
             claim_window_s: settings.claim_window.secs_ceil() as u32,
+            reserve_s: sale.map_or(0, |s| s.reserved_for(settings.order.is_drawn()).secs_ceil() as u32),
         };
         Shown {
             state: state.name,
@@ -277,6 +279,7 @@ fn rules(language: &Language, rules: &Rules) -> Vec<String> {
     out.extend(rules.stock.map(|n| put(&words.stock, "n", &language.number(n))));
     out.extend(rules.per_visitor_max.map(|n| put(&words.per_visitor, "n", &language.number(n.into()))));
     out.push(put(&words.claim, "time", &language.time(rules.claim_window_s)));
+    out.extend((rules.reserve_s > 0).then(|| put(&words.reserve, "time", &language.time(rules.reserve_s))));
     out
 }
 
@@ -300,6 +303,7 @@ fn samples() -> Vec<Shown> {
         stock: Some(10_000_000),
         per_visitor_max: Some(2),
         claim_window_s: 900,
+        reserve_s: 900,
     };
     let full = Shown {
         state: "waiting",

@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tidegate_filters::{
-    Pipeline,
+    Now, Pipeline,
     seats::{
         ledger::{Ledger, records::Kind},
         stock::Stock,
@@ -71,8 +71,8 @@ impl Holds {
     }
 
     /// Brings the ledgers of a pipeline's limited sales back, or begins them; those that are written already stay as they
-    /// are. Call it before the pipeline is in force.
-    pub fn revive(&self, pipeline: &Pipeline) -> Result<(), StoreError> {
+    /// are. Call it before the pipeline is in force, and after its rooms are back.
+    pub fn revive(&self, pipeline: &Pipeline, now: Now) -> Result<(), StoreError> {
         if !self.store.keeps() {
             return Ok(());
         }
@@ -99,6 +99,7 @@ impl Holds {
                 }
                 ledger.keep();
                 stock.with(|l| *l = ledger);
+                room.reserve_again(now);
             }
         }
         Ok(())

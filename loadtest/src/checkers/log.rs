@@ -101,6 +101,8 @@ pub enum What {
         age_us: u64,
         /// A called visitor is waited for this long, microseconds.
         claim_window_us: u64,
+        /// Who comes in has a unit set aside for this long, microseconds; 0: nobody has.
+        reserve_us: u64,
     },
     /// A sale with that many units is on; `None`: no limit, or no sale.
     Stock(Option<u64>),
@@ -112,7 +114,11 @@ pub enum What {
         hold: u64,
         /// Units it may sell.
         units: u32,
+        /// Whose it is, where it came with a pass.
+        seat: Option<SeatRef>,
     },
+    /// A request with this pass got no unit: all are in others' hands, or sold.
+    HoldDenied(SeatRef),
     /// It ended.
     HoldEnded {
         /// Number of the hold.
@@ -178,10 +184,12 @@ impl Log {
                 What::Plan { refill_per_s, burst, seats_max } => {
                     (refill_per_s.to_bits(), burst.to_bits(), seats_max).hash(&mut h)
                 }
-                What::Rules { idle_us, age_us, claim_window_us } => (idle_us, age_us, claim_window_us).hash(&mut h),
+                What::Rules { idle_us, age_us, claim_window_us, reserve_us } => {
+                    (idle_us, age_us, claim_window_us, reserve_us).hash(&mut h)
+                }
                 What::Stock(n) => n.hash(&mut h),
                 What::Sold(n) => n.hash(&mut h),
-                What::HoldSent { hold, units } => (hold, units).hash(&mut h),
+                What::HoldSent { hold, units, seat } => (hold, units, seat).hash(&mut h),
                 What::HoldEnded { hold, sold } => (hold, sold).hash(&mut h),
                 What::Units(u) => (u.stock, u.held, u.in_flight, u.uncertain, u.sold).hash(&mut h),
                 What::Closed(closed) => closed.hash(&mut h),
@@ -189,7 +197,7 @@ impl Log {
                 What::Joined(p) | What::Claimed(p) | What::Next(p) | What::Left(p) => p.hash(&mut h),
                 What::Told { place, called } => (place, called).hash(&mut h),
                 What::Seated { place, seat } => (place, seat).hash(&mut h),
-                What::Used(seat) | What::Released(seat) => seat.hash(&mut h),
+                What::Used(seat) | What::Released(seat) | What::HoldDenied(seat) => seat.hash(&mut h),
                 What::Refused => {}
                 What::Forged { how, accepted } => (how, accepted).hash(&mut h),
             }

@@ -185,7 +185,8 @@ impl LiveRun<'_> {
 fn rules(room: u16, facts: &LiveRoom, since_start: impl Fn(u64) -> u64, events: &mut Vec<Event>) {
     let us = |s: Span| s.ms() * 1_000;
     let (idle_us, age_us, claim_window_us) = (us(facts.pass_idle), us(facts.pass_age_max), us(facts.claim_window));
-    events.push(Event { at_us: 0, room, what: What::Rules { idle_us, age_us, claim_window_us } });
+    let reserve_us = facts.sale.as_ref().map_or(0, |s| u64::from(s.reserve_s) * 1_000_000);
+    events.push(Event { at_us: 0, room, what: What::Rules { idle_us, age_us, claim_window_us, reserve_us } });
     let Some(sale) = &facts.sale else { return };
     // In the pre-queue places are given and nobody is called; outside of the sale nothing is counted.
     let mut at = |unix_ms: u64, what: What| events.push(Event { at_us: since_start(unix_ms), room, what });
@@ -195,8 +196,16 @@ fn rules(room: u16, facts: &LiveRoom, since_start: impl Fn(u64) -> u64, events: 
     at(sale.closes_ms, What::Stock(None));
 }
 
+fn seat_of(row: &Row) -> Option<SeatRef> {
+    (row.seat != u32::MAX).then_some(SeatRef { index: row.seat, generation: row.generation })
+}
+
 /// The time for which its unit surely was at the shop: from the end of the queue to the first byte.
 fn of_hold(row: &Row, room: u16, units: u32, events: &mut Vec<Event>) {
+    let seat = seat_of(row);
+    if let (Some(Reason::AllHeld | Reason::StockGone), Some(seat)) = (row.reason, seat) {
+        events.push(Event { at_us: row.mono_ns / 1_000, room, what: What::HoldDenied(seat) });
+    }
     if matches!(row.hold_end, "" | "not_sent") {
         return;
     }
@@ -206,7 +215,7 @@ fn of_hold(row: &Row, room: u16, units: u32, events: &mut Vec<Event>) {
         "not_sold" => Some(0),
         _ => None,
     };
-    events.push(Event { at_us: sent_us, room, what: What::HoldSent { hold: row.hold, units } });
+    events.push(Event { at_us: sent_us, room, what: What::HoldSent { hold: row.hold, units, seat } });
     let at_us = sent_us + u64::from(row.shop_us.max(1));
     events.push(Event { at_us, room, what: What::HoldEnded { hold: row.hold, sold } });
 }
@@ -221,7 +230,7 @@ fn of_row(row: &Row, room: u16, events: &mut Vec<Event>) {
     let at_us = row.mono_ns / 1_000;
     let answered_us = at_us + u64::from(row.total_us);
     let place = (row.place != u64::MAX).then(|| Place::from_bits(row.place)).flatten();
-    let seat = (row.seat != u32::MAX).then_some(SeatRef { index: row.seat, generation: row.generation });
+    let seat = seat_of(row);
     let mut add = |at_us, what| events.push(Event { at_us, room, what });
     if row.sold > 0 && row.hold_end.is_empty() {
         add(answered_us, What::Sold(row.sold));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Found, Log, Violation,
-    log::{At, What},
+    log::{At, SeatName, What},
 };
 
 /// Once the shop has reported as many units sold as the sale has, nobody gets a new seat in it.
@@ -51,6 +51,40 @@ pub fn stock_is_never_oversold(log: &Log) -> Vec<Violation> {
     found.list
 }
 
+/// Who was let in where a unit comes with the seat finds one for as long as was said, whatever others do. A fact that nobody
+/// asked the gate about (units sold elsewhere, another stock) may take anybody's.
+pub fn a_seat_is_worth_a_unit(log: &Log) -> Vec<Violation> {
+    let mut found = Found::new("a_seat_is_worth_a_unit", log);
+    for room in 0..log.rooms.len() {
+        let (mut reserve_us, mut limited) = (0, false);
+        let (mut known, mut reserved) = (BTreeSet::new(), BTreeMap::new());
+        for e in log.of_room(room) {
+            match e.what {
+                What::Rules { reserve_us: us, .. } => reserve_us = us,
+                What::Stock(stock) => {
+                    limited = stock.is_some();
+                    reserved.clear();
+                }
+                What::Sold(_) => reserved.clear(),
+                What::Units(u) if u.over > 0 => reserved.clear(),
+                What::Seated { place: Some(_), seat } if known.insert(seat.to_bits()) && limited && reserve_us > 0 => {
+                    reserved.insert(seat.to_bits(), (e.at_us + reserve_us).saturating_sub(log.slack_us));
+                }
+                What::HoldSent { seat: Some(seat), .. } => drop(reserved.remove(&seat.to_bits())),
+                What::HoldDenied(seat) => {
+                    // The gate counts whole seconds.
+                    if let Some(until) = reserved.get(&seat.to_bits()).filter(|until| e.at_us + 1_000_000 < **until) {
+                        let message = format!("{} found no unit; one was set aside for it until {}", SeatName(seat), At(*until));
+                        found.add(room, e.at_us, message);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found.list
+}
+
 /// One sale as its requests show it.
 #[derive(Default)]
 struct Sale {
@@ -67,7 +101,7 @@ impl Sale {
         match *what {
             What::Stock(stock) => *self = Sale { stock, ..Sale::default() },
             What::Sold(n) => self.facts += u64::from(n),
-            What::HoldSent { hold, units } => {
+            What::HoldSent { hold, units, .. } => {
                 if self.at_shop.insert(hold, units).is_some() {
                     return Some(format!("hold {hold} went to the shop while it was there"));
                 }

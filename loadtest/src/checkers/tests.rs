@@ -67,15 +67,20 @@ fn rows_of(log: &Log) -> Vec<Row> {
                 rows.push(Row { kind: Kind::Leave, seat: seat.index, generation: seat.generation, ..at(e.at_us) });
             }
             What::Left(p) => rows.push(Row { kind: Kind::Leave, place: p.to_bits(), ..at(e.at_us) }),
-            What::HoldSent { hold, .. } => drop(sent.insert(hold, e.at_us)),
+            What::HoldSent { hold, seat, .. } => drop(sent.insert(hold, (e.at_us, seat))),
+            What::HoldDenied(seat) => {
+                let reason = Some(Reason::AllHeld);
+                rows.push(Row { seat: seat.index, generation: seat.generation, reason, ..at(e.at_us) });
+            }
             What::HoldEnded { hold, sold } => {
-                let since = sent[&hold];
+                let (since, seat) = sent[&hold];
                 let (hold_end, sold) = match sold {
                     Some(0) => ("not_sold", 0),
                     Some(n) => ("sold", n),
                     None => ("lost", 0),
                 };
-                rows.push(Row { hold, hold_end, sold, shop_us: (e.at_us - since) as u32, ..at(since) });
+                let (seat, generation) = seat.map_or((u32::MAX, 0), |s| (s.index, s.generation));
+                rows.push(Row { hold, hold_end, sold, shop_us: (e.at_us - since) as u32, seat, generation, ..at(since) });
             }
             What::Sold(units) => rows.push(Row { sold: units, ..at(e.at_us) }),
             _ => {}
@@ -91,6 +96,8 @@ fn plans_of(log: &Log) -> Vec<PlanSample> {
     for e in &log.events {
         match e.what {
             What::Frontier(f) => last = f,
+            // Each plan is followed by a count.
+            What::Units(u) => drop(plans.last_mut().map(|p: &mut PlanSample| p.units = Some(u))),
             What::Plan { refill_per_s, burst, seats_max } => plans.push(PlanSample {
                 unix_ms: START_UNIX_MS + e.at_us / 1_000,
                 room: "drop".into(),

@@ -22,6 +22,7 @@ pub fn nobody_waits_for_ever(log: &Log) -> Vec<Violation> {
 }
 
 /// What the gate could give, by the log.
+#[derive(Default)]
 struct Free {
     tokens: f64,
     refill_per_s: f64,
@@ -31,6 +32,8 @@ struct Free {
     closed: bool,
     stock: Option<u64>,
     sold: u64,
+    /// Nobody is let in without a unit that nobody has reserved, and at the last look there was none.
+    all_reserved: bool,
 }
 
 impl Free {
@@ -41,7 +44,7 @@ impl Free {
     }
 
     fn is_free(&self, live: i64) -> bool {
-        let left = self.stock.is_none_or(|s| self.sold < s);
+        let left = self.stock.is_none_or(|s| self.sold < s) && !self.all_reserved;
         // A tenth more than a token: the gate refills at its ticks.
         !self.closed && left && self.tokens >= 1.1 && live < i64::from(self.seats_max)
     }
@@ -52,8 +55,8 @@ fn check(log: &Log, room: usize, found: &mut Found<'_>) {
         lives(log, room).values().flat_map(|l| [(l.from_us, 1), (l.ends_at_most(log.slack_us).max(l.from_us), -1)]).collect();
     steps.sort_unstable();
     let mut steps = steps.into_iter().peekable();
-    let mut free =
-        Free { tokens: 0.0, refill_per_s: 0.0, burst: 1.0, seats_max: 0, at_us: 0, closed: false, stock: None, sold: 0 };
+    let mut free = Free { burst: 1.0, ..Free::default() };
+    let mut reserves = false;
     let (mut live, mut window_us, mut stuck_since, mut frontier, mut told_at_us) = (0i64, 0u64, None, [0u32; 2], 0u64);
     let mut known = BTreeSet::new();
     let (mut called, mut came, mut lot) = (BTreeSet::new(), BTreeMap::new(), 1u32);
@@ -68,8 +71,13 @@ fn check(log: &Log, room: usize, found: &mut Found<'_>) {
                 free.tokens = free.tokens.min(free.burst);
                 false
             }
-            What::Rules { claim_window_us, .. } => {
+            What::Rules { claim_window_us, reserve_us, .. } => {
                 window_us = window_us.max(claim_window_us);
+                reserves = reserve_us > 0;
+                false
+            }
+            What::Units(u) => {
+                free.all_reserved = reserves && u.free.is_some_and(|n| n <= u.reserved);
                 false
             }
             What::Closed(closed) => {
@@ -77,7 +85,7 @@ fn check(log: &Log, room: usize, found: &mut Found<'_>) {
                 false
             }
             What::Stock(units) => {
-                (free.stock, free.sold) = (units, 0);
+                (free.stock, free.sold, free.all_reserved) = (units, 0, false);
                 false
             }
             What::Sold(units) | What::HoldEnded { sold: Some(units), .. } => {

@@ -134,15 +134,18 @@ impl Gate {
             Verdict::Forward(entrance) => match self.pipeline.hold(&visit, &decision, now) {
                 Ok(hold) => (decision, hold),
                 // The pass was honoured all the same.
-                Err(denied) => (denied, self.entered(at_us, entrance).and(None)),
+                Err(denied) => {
+                    self.denied(at_us, entrance, denied.reason);
+                    (denied, None)
+                }
             },
             _ => (decision, None),
         };
         match decision.verdict {
             Verdict::Forward(entrance) => {
                 let gift = self.entered(at_us, entrance);
-                if let (Entrance::Inside { room, .. }, Some(held)) = (entrance, &hold) {
-                    self.add(at_us, room, What::HoldSent { hold: held.id.0, units: 1 });
+                if let (Entrance::Inside { room, seat }, Some(held)) = (entrance, &hold) {
+                    self.add(at_us, room, What::HoldSent { hold: held.id.0, units: 1, seat: Some(seat) });
                     self.count_units(at_us, room);
                 }
                 Ruling::Forward { route: route.unwrap_or(0), entrance, gift, hold }
@@ -385,7 +388,9 @@ impl Gate {
             let r = &self.settings.rooms[i];
             let (idle_us, age_us) = (r.seats.pass_idle.ms() * 1_000, r.seats.pass_age_max.ms() * 1_000);
             let claim_window_us = r.claim_window.ms() * 1_000;
-            self.add(at_us, i, What::Rules { idle_us, age_us, claim_window_us });
+            let sale = self.settings.sales.iter().find(|s| *s.room == *r.name);
+            let reserve_us = sale.map_or(0, |s| u64::from(s.reserve_s) * 1_000_000);
+            self.add(at_us, i, What::Rules { idle_us, age_us, claim_window_us, reserve_us });
         }
     }
 
@@ -394,6 +399,7 @@ impl Gate {
         for i in 0..self.settings.rooms.len() {
             if let Some(p) = self.pipeline.rooms()[i].stats(now).plan {
                 self.add(at_us, i, What::Plan { refill_per_s: p.refill_per_s, burst: p.burst, seats_max: p.seats });
+                self.count_units(at_us, i);
             }
         }
     }

@@ -144,6 +144,7 @@ fn policy(rng: &mut ChaCha8Rng, two_rooms: bool, shop: &ShopModel, scenario: &Sc
         closes_ms: rng.random_range(opens_ms + 1_000..ends_ms + 60_000),
         stock: rng.random_bool(0.7).then_some(u64::from(shop.stock)),
         per_visitor_max: rng.random_bool(0.3).then_some(1),
+        reserve_s: if rng.random_bool(0.5) { rng.random_range(2..60) } else { 0 },
         ..Sale::default()
     };
     let sale = rng.random_bool(0.6).then_some(sale);

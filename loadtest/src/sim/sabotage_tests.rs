@@ -9,7 +9,7 @@ use crate::checkers::{CHECKERS, Checker, judge};
 const SEEDS: u64 = 60;
 
 /// A bug, and the rule that it breaks.
-const MUST_SEE: [(Bug, &str); 25] = [
+const MUST_SEE: [(Bug, &str); 26] = [
     (Bug::BucketMintsTwice, "admissions_within_refill"),
     (Bug::BurstOutlivesPlan, "admissions_within_refill"),
     (Bug::SeatsIgnoreMax, "live_seats_within_max"),
@@ -35,6 +35,7 @@ const MUST_SEE: [(Bug, &str); 25] = [
     (Bug::StockNotChecked, "stock_is_never_oversold"),
     (Bug::HoldSentTwice, "stock_is_never_oversold"),
     (Bug::LostAnswerFrees, "stock_is_never_oversold"),
+    (Bug::ReservedForNobody, "a_seat_is_worth_a_unit"),
 ];
 
 fn checker(name: &str) -> Checker {

@@ -5,14 +5,15 @@
 //! [`Change`]; the same changes in the same order give the same ledger, so a log of them is its memory.
 
 pub mod records;
+mod reserve;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod tests;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::records::Dirty;
 pub use self::words::*;
+use self::{records::Dirty, reserve::Reserved};
 use crate::sabotage::{self, Bug};
 
 /// Units bought, and units that may yet be.
@@ -35,6 +36,8 @@ pub struct Ledger {
     /// Holds that are held or in flight, by holder.
     current: BTreeMap<Holder, HoldId>,
     people: BTreeMap<Holder, Tally>,
+    /// Of the free units.
+    reserved: Reserved,
     held: u64,
     in_flight: u64,
     uncertain: u64,
@@ -77,9 +80,11 @@ impl Ledger {
             return Err(Denied::NoHold);
         }
         if want.per_visitor_max.is_some_and(|max| self.units_of(&buyer) + units > max) {
+            // What was set aside for another purchase is for somebody else.
+            self.reserved.remove(buyer.holder);
             return Err(Denied::VisitorLimit);
         }
-        if self.free() < u64::from(units) && !sabotage::is(Bug::StockNotChecked) {
+        if self.free_for(buyer.holder) < u64::from(units) && !sabotage::is(Bug::StockNotChecked) {
             return Err(Denied::AllHeld { retry_after_s: self.soonest(now_s) });
         }
         let id = HoldId(self.next);
@@ -139,13 +144,25 @@ impl Ledger {
         self.make_room();
     }
 
-    /// Another channel asks before it sells: all units or none. `Err`: so many are free.
+    /// Another channel asks before it sells: all units or none. `Err`: so many are free and nobody's.
     pub fn ask(&mut self, units: u64) -> Result<(), u64> {
-        if self.free() < units {
-            return Err(self.free());
+        if self.spare() < units {
+            return Err(self.spare());
         }
         self.step(Change::Elsewhere(units));
         Ok(())
+    }
+
+    /// Sets a lot aside for somebody who came in, until then: others cannot take it. Not for who has taken something already.
+    pub fn reserve(&mut self, holder: Holder, until_s: u32) {
+        if !self.people.contains_key(&holder) {
+            self.reserved.set(holder, until_s);
+        }
+    }
+
+    /// Free units that nobody has reserved; `u64::MAX` when not limited.
+    pub fn spare(&self) -> u64 {
+        self.left_by(self.reserved.people())
     }
 
     /// More units, or fewer: only free ones can go. `Err`: so many are free.
@@ -190,10 +207,12 @@ impl Ledger {
         let over: Vec<HoldId> = self.current.iter().filter_map(over).collect();
         over.into_iter().for_each(|id| self.step(Change::Freed(id)));
         self.buyers_inside.retain(|h| !gone(*h));
+        self.reserved.expire(now_s, gone);
     }
 
-    /// The holder goes: a hold that is not at the shop is free again.
+    /// The holder goes: a hold that is not at the shop is free again, and nothing is set aside any more.
     pub fn leave(&mut self, holder: Holder) {
+        self.reserved.remove(holder);
         let id = self.current.get(&holder).copied();
         if let Some(id) = id.filter(|id| self.holds.get(id).is_some_and(|h| h.unit == Unit::Held)) {
             self.step(Change::Freed(id));
@@ -244,6 +263,7 @@ impl Ledger {
         Units {
             stock: self.stock,
             free: self.stock.map(|_| self.free()),
+            reserved: self.stock.map_or(0, |_| self.free() - self.spare()),
             held: self.held,
             in_flight: self.in_flight,
             uncertain: self.uncertain,
@@ -282,6 +302,21 @@ impl Ledger {
         self.held + self.in_flight
     }
 
+    /// Free units that this one may take: those set aside for others are not for it.
+    fn free_for(&self, holder: Holder) -> u64 {
+        self.left_by(self.reserved.others(holder))
+    }
+
+    /// Free units when as many people take a lot each.
+    fn left_by(&self, people: u64) -> u64 {
+        let free = self.free();
+        if free == u64::MAX || sabotage::is(Bug::ReservedForNobody) {
+            free
+        } else {
+            free.saturating_sub(people * u64::from(self.lot))
+        }
+    }
+
     fn committed(&self) -> u64 {
         self.sold + self.held + self.in_flight + self.uncertain
     }
@@ -296,6 +331,7 @@ impl Ledger {
         self.next = self.next.max(id.0 + 1);
         self.mark(id);
         self.holds.insert(id, hold);
+        self.reserved.remove(hold.buyer.holder);
         self.current.insert(hold.buyer.holder, id);
         self.tally(&hold.buyer, |t| t.open += hold.units);
         self.held += u64::from(hold.units);
@@ -366,10 +402,11 @@ impl Ledger {
         }
     }
 
-    /// Seconds until one of some holds runs out: 1 to 15, since most come back long before.
+    /// Seconds until one of some holds or reservations runs out: 1 to 15, since most come back long before.
     fn soonest(&self, now_s: u32) -> u32 {
         let holds = self.current.values().take(64).filter_map(|id| self.holds.get(id));
-        holds.map(|h| h.expires_s.saturating_sub(now_s)).min().unwrap_or(15).clamp(1, 15)
+        let ends = holds.map(|h| h.expires_s).chain(self.reserved.soonest());
+        ends.map(|s| s.saturating_sub(now_s)).min().unwrap_or(15).clamp(1, 15)
     }
 
     fn count(&mut self, unit: Unit) -> &mut u64 {

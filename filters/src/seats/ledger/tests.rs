@@ -14,6 +14,7 @@ enum Step {
     Elsewhere(u64),
     Ask(u64),
     Restock(i64),
+    Reserve(u64),
     Leave(u64),
     Clock { seconds: u32, gone: Option<u64> },
     Restart,
@@ -38,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u64..3).prop_map(Step::Elsewhere),
         1 => (1u64..3).prop_map(Step::Ask),
         1 => (-3i64..4).prop_map(Step::Restock),
+        3 => (0u64..6).prop_map(Step::Reserve),
         1 => (0u64..6).prop_map(Step::Leave),
         3 => (0u32..8, prop::option::of(0u64..6)).prop_map(|(seconds, gone)| Step::Clock { seconds, gone }),
         1 => Just(Step::Restart),
@@ -58,6 +60,8 @@ struct List {
     units: Vec<One>,
     holds: BTreeMap<HoldId, (u64, Option<u64>, u32)>,
     bought: Vec<(u64, Option<u64>, u32)>,
+    /// For whom a unit is set aside, until when.
+    reserved: BTreeMap<u64, u32>,
     /// Sold by others, or more than was asked for, when there was no unit for it.
     over: u64,
     /// Facts from outside came: what is committed may be more than the stock.
@@ -67,6 +71,12 @@ struct List {
 impl List {
     fn count(&self, what: impl Fn(&One) -> bool) -> u64 {
         self.units.iter().filter(|u| what(u)).count() as u64
+    }
+
+    /// Free units that are set aside for nobody but this one.
+    fn spare(&self, pass: Option<u64>) -> u64 {
+        let others = self.reserved.keys().filter(|p| Some(**p) != pass).count() as u64;
+        self.count(|u| *u == One::Free).saturating_sub(others)
     }
 
     fn unit_of(&self, id: HoldId) -> Option<Unit> {
@@ -177,7 +187,7 @@ impl World {
                 self.list.take(n as u32, One::Sold);
             }
             Step::Ask(n) => {
-                let free = self.list.count(|u| *u == One::Free);
+                let free = self.list.spare(None);
                 prop_assert_eq!(self.ledger.ask(n), if n <= free { Ok(()) } else { Err(free) });
                 if n <= free {
                     self.list.take(n as u32, One::Sold);
@@ -194,7 +204,14 @@ impl World {
                     }
                 }
             }
+            Step::Reserve(pass) => {
+                self.ledger.reserve(Holder::Seat(pass), self.now_s + KEEP_S);
+                if self.list.units_of(|p, _| p == pass) == 0 {
+                    self.list.reserved.insert(pass, self.now_s + KEEP_S);
+                }
+            }
             Step::Leave(pass) => {
+                self.list.reserved.remove(&pass);
                 self.ledger.leave(Holder::Seat(pass));
                 if let Some((id, Unit::Held)) = self.list.of_pass(pass) {
                     self.list.put(id, One::Free);
@@ -210,6 +227,7 @@ impl World {
                         self.list.put(id, One::Free);
                     }
                 }
+                self.list.reserved.retain(|pass, until_s| *until_s > self.now_s && Some(*pass) != gone);
             }
             Step::Restart => self.restart(),
         }
@@ -248,7 +266,7 @@ impl World {
             () if free == 0 && open == 0 => Err(Denied::SoldOut),
             () if !may_take => Err(Denied::NoHold),
             () if max.is_some_and(|m| mine + u64::from(units) > u64::from(m)) => Err(Denied::VisitorLimit),
-            () if free < u64::from(units) => Err(Denied::AllHeld { retry_after_s: 1 }),
+            () if self.list.spare(Some(pass)) < u64::from(units) => Err(Denied::AllHeld { retry_after_s: 1 }),
             () => Ok(HoldId(self.ids.len() as u64)),
         });
         match (got, expected) {
@@ -257,10 +275,14 @@ impl World {
             }
             (got, expected) => prop_assert_eq!(got, expected),
         }
+        if got == Err(Denied::VisitorLimit) {
+            self.list.reserved.remove(&pass);
+        }
         if let Ok(id) = got
             && !self.ids.contains(&id)
         {
             self.ids.push(id);
+            self.list.reserved.remove(&pass);
             self.list.holds.insert(id, (pass, visitor, self.now_s + KEEP_S));
             self.list.take(units, One::Of(id, Unit::InFlight));
         }
@@ -296,6 +318,7 @@ impl World {
         self.ledger.take_changes();
         self.ledger.recover();
         self.freed_early.clear();
+        self.list.reserved.clear();
         for u in &mut self.list.units {
             if let One::Of(id, Unit::InFlight) = *u {
                 *u = One::Of(id, Unit::Uncertain);
@@ -308,13 +331,15 @@ impl World {
         let of = |unit: Unit| list.count(|u| matches!(u, One::Of(_, is) if *is == unit));
         let sold = list.count(|u| *u == One::Sold) + list.over;
         prop_assert_eq!((u.stock, u.free), (Some(list.units.len() as u64), Some(list.count(|u| *u == One::Free))));
+        prop_assert_eq!(u.reserved, u.free.unwrap_or(0) - list.spare(None));
         prop_assert_eq!((u.held, u.in_flight, u.uncertain), (of(Unit::Held), of(Unit::InFlight), of(Unit::Uncertain)));
         prop_assert_eq!((u.sold, u.over), (sold, list.over));
         let committed = u.sold + u.held + u.in_flight + u.uncertain;
         prop_assert!(list.forced || committed <= list.units.len() as u64, "{u:?}");
         prop_assert_eq!(self.ledger.is_gone(), u.free == Some(0) && u.held + u.in_flight == 0);
         self.ledger.take_changes().iter().for_each(|c| self.shadow.apply(c));
-        prop_assert_eq!(self.shadow.units(), self.ledger.units(), "the log is the ledger's memory");
+        let kept = Units { reserved: 0, ..self.ledger.units() };
+        prop_assert_eq!(self.shadow.units(), kept, "the log is the ledger's memory");
         Ok(())
     }
 }
@@ -336,7 +361,7 @@ fn the_list_sees_bugs() {
 
     use crate::sabotage::{Bug, in_this_thread};
 
-    for bug in [Bug::StockNotChecked, Bug::HoldSentTwice, Bug::LostAnswerFrees, Bug::InFlightExpires] {
+    for bug in [Bug::StockNotChecked, Bug::HoldSentTwice, Bug::LostAnswerFrees, Bug::InFlightExpires, Bug::ReservedForNobody] {
         let config = Config { max_shrink_iters: 0, failure_persistence: None, ..Config::with_cases(256) };
         in_this_thread(Some(bug));
         let result = TestRunner::new(config).run(&prop::collection::vec(step(), 50..200), |steps| {

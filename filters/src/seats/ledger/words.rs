@@ -56,7 +56,7 @@ pub struct Want {
 pub enum Denied {
     /// Nothing is left, and nobody can give anything back.
     SoldOut,
-    /// Every unit is held; the first may come back after so many seconds.
+    /// Every unit is held, or set aside for somebody else; the first may come back after so many seconds.
     AllHeld {
         /// Seconds, ≥ 1.
         retry_after_s: u32,
@@ -98,7 +98,7 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Reserved.
+    /// In somebody's hand.
     Held,
     /// A request that may sell them is on its way.
     InFlight,
@@ -149,7 +149,10 @@ pub struct Units {
     pub stock: Option<u64>,
     /// Nobody's; `None` when not limited.
     pub free: Option<u64>,
-    /// Reserved.
+    /// Of the free ones, those set aside for people who came in and have taken none yet.
+    #[serde(default)]
+    pub reserved: u64,
+    /// In somebody's hand.
     pub held: u64,
     /// At the shop.
     pub in_flight: u64,

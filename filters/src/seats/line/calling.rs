@@ -29,10 +29,10 @@ impl Line {
         }
     }
 
-    /// How many to call: so that those who will claim find a token and a seat, and no token waits for them. A claim takes
+    /// How many to call: so that those who will claim find a token, a seat and a unit, and no token waits for them. A claim takes
     /// a while, so the tokens that come meanwhile are given away as well; and of those called only some will come.
     fn wanted(&self, t: &Tick, now_s: u32, terms: Terms, seats: &Seats, bucket: &Bucket) -> usize {
-        let seats = f64::from(terms.seats_max.saturating_sub(seats.live()));
+        let seats = f64::from(terms.seats_max.saturating_sub(seats.live()).min(terms.units));
         let tokens = bucket.available() as f64;
         let meanwhile = terms.refill_per_s.max(0.0) * t.response.delay_s();
         let room = seats.min(tokens + meanwhile + SPARE * meanwhile.sqrt());

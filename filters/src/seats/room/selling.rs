@@ -12,6 +12,7 @@ use crate::{
     seats::{
         hold::Held,
         ledger::{Buyer, Holder},
+        line::{Claimed, Terms},
         pace::SOLD_OUT_POLL_S,
         seat::SeatRef,
         stock::Stock,
@@ -48,6 +49,35 @@ impl Room {
         // The shop's own name for somebody says more than our cookie.
         let buyer = Buyer { holder, visitor: visit.identity.map(VisitorId).or(visit.visitor) };
         Held::take(sale, buyer, needs, visit.method, (now, self.clock_s(now)), || self.nothing_left(&sale.1))
+    }
+
+    /// A tick of the line: where a place is worth a unit, no more seats than units that nobody has reserved, and each with one.
+    pub(super) fn give_out(&self, now: Now, now_s: u32, terms: Terms) -> Vec<Claimed> {
+        let s = &self.state;
+        let tick = |terms| s.line.tick(now_s, now, terms, &s.seats, &s.bucket);
+        let Some((sale, stock)) = self.reserving(now) else { return tick(terms) };
+        // Under one lock: a unit that a checkout takes meanwhile would be promised twice.
+        stock.with(|ledger| {
+            let units = u32::try_from(ledger.spare() / u64::from(sale.lot.max(1))).unwrap_or(u32::MAX);
+            let answers = tick(Terms { units, ..terms });
+            let until_s = now_s.saturating_add(sale.reserve_s);
+            answers.iter().filter_map(|c| c.seat).for_each(|seat| ledger.reserve(Holder::seat(seat), until_s));
+            answers
+        })
+    }
+
+    /// After a restart: people who came in lately have a unit again. Once a sale's ledger was read back.
+    pub fn reserve_again(&self, now: Now) {
+        let Some((sale, stock)) = self.reserving(now) else { return };
+        let (now_s, age_max_s) = (self.clock_s(now), self.settings.seats.pass_age_max.secs_ceil() as u32);
+        let until = |ends_s: u32| ends_s.saturating_sub(age_max_s).saturating_add(sale.reserve_s);
+        let claimed = self.state.seats.claimed(now_s).into_iter().map(|(seat, ends_s)| (seat, until(ends_s)));
+        stock.with(|l| claimed.filter(|(_, s)| *s > now_s).for_each(|(seat, s)| l.reserve(Holder::seat(seat), s)));
+    }
+
+    /// The sale that is on, where each seat comes with a unit.
+    pub(super) fn reserving(&self, now: Now) -> Option<&(Sale, Arc<Stock>)> {
+        self.current_sale(now).filter(|(sale, _)| sale.reserve_s > 0 && sale.stock.is_some())
     }
 
     /// Revokes a seat at once; a unit it held is free again.

@@ -1,6 +1,9 @@
 //! What the gate hears of sales: by holds, and without.
 
-use tidegate_filters::seats::{hold::Held, ledger::Outcome, room::Entrance};
+use tidegate_filters::{
+    Reason,
+    seats::{hold::Held, ledger::Outcome, room::Entrance},
+};
 
 use super::{Gate, current};
 use crate::checkers::What;
@@ -19,6 +22,14 @@ impl Gate {
                 self.add(at_us, room, What::Sold(units));
             }
         }
+    }
+
+    /// A pass was honoured and got no unit.
+    pub(super) fn denied(&mut self, at_us: u64, entrance: Entrance, reason: Reason) {
+        if let (Entrance::Inside { room, seat }, Reason::AllHeld | Reason::StockGone) = (entrance, reason) {
+            self.add(at_us, room, What::HoldDenied(seat));
+        }
+        self.entered(at_us, entrance);
     }
 
     /// What became of a request that went with a hold.

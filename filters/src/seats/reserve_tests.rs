@@ -1,0 +1,177 @@
+//! A place is worth a unit: who was let in for one gets it, however slowly.
+#![allow(clippy::unwrap_used)]
+
+use super::{
+    hold::Held,
+    ledger::{Holder, Outcome},
+    room::*,
+    seat::SeatRef,
+    token::Token,
+};
+use crate::{
+    plan::Plan,
+    route::Needs,
+    rule::{bot_gate::Class, sale_window::Sale},
+    time::Now,
+    units::Span,
+    verdict::{Reason, Verdict},
+    visit::{Known, Visit, VisitorId, Wants},
+};
+
+const HOST: &str = "shop.example";
+const START_MS: u64 = 1_800_000_000_000;
+const RESERVE_S: u32 = 60;
+
+fn at(s: u64) -> Now {
+    Now::at(START_MS, s * 1_000)
+}
+
+fn settings() -> RoomSettings {
+    serde_json::from_str(r#"{"name":"drop","seats":{"max":100,"pass_idle":"300s","pass_age_max":"600s"},"claim_window":"30s"}"#)
+        .unwrap()
+}
+
+fn fresh(stock: u64, reserve_s: u32) -> Room {
+    let sale = Sale {
+        name: "s".into(),
+        room: "drop".into(),
+        prequeue_opens_ms: START_MS,
+        opens_ms: START_MS,
+        closes_ms: START_MS + 3_600_000,
+        stock: Some(stock),
+        per_visitor_max: Some(1),
+        reserve_s,
+        ..Sale::default()
+    };
+    Room::new(0, &settings(), &[sale], 7, at(0))
+}
+
+fn room(stock: u64, reserve_s: u32) -> Room {
+    let room = fresh(stock, reserve_s);
+    room.open(&Plan { refill_per_s: 100.0, burst: 100.0, seats: 100, armed: false, reason: String::new() }, at(0));
+    room
+}
+
+fn visit(who: u64, tokens: &[Token]) -> Visit<'_> {
+    Visit {
+        method: "POST",
+        host: HOST,
+        path: "/",
+        route: Some(0),
+        network: None,
+        visitor: Some(VisitorId(who)),
+        visitor_by_cookie: true,
+        wants: Wants::Html,
+        identity: None,
+        hello: 0,
+        fingerprint: 0,
+        prefetch: false,
+        known: Known::default(),
+        tokens,
+    }
+}
+
+/// Takes places for so many people.
+fn tickets(room: &Room, people: u64) -> Vec<Token> {
+    let one = |who| {
+        let (verdict, _) = room.visit(&Visit { method: "GET", ..visit(who, &[]) }, Class::Human, at(0));
+        let Verdict::Wait(w) = verdict else { panic!("{verdict:?}") };
+        room.ticket_token(w.place.unwrap(), HOST, at(0))
+    };
+    (0..people).map(one).collect()
+}
+
+/// Everybody asks to be let in, and again while they are told that they are next; who was.
+fn claim(room: &Room, tickets: &[Token], s: u64) -> Vec<Option<SeatRef>> {
+    room.tick(at(s));
+    let pending: Vec<_> = (0..).zip(tickets).map(|(who, t)| room.claim(&visit(who, std::slice::from_ref(t)), at(s))).collect();
+    let answers = room.tick(at(s));
+    let seat = |c: &Claim| match c {
+        Claim::Pending(place) => answers.iter().find(|a| a.place == *place).and_then(|a| a.seat),
+        Claim::Seated(seat) | Claim::Inside(seat) => Some(*seat),
+        _ => None,
+    };
+    pending.iter().map(seat).collect()
+}
+
+fn buy(room: &Room, who: u64, holder: Holder, s: u64) -> Result<Held, Reason> {
+    let needs = Needs { hold: "s".into(), take_on: vec!["POST".into()], expires: Span::secs(300), units: 1 };
+    let held = room.hold(&visit(who, &[]), holder, &needs, at(s)).map_err(|(_, reason)| reason)?;
+    held.end(Outcome::Sold(1), at(s));
+    Ok(held)
+}
+
+#[test]
+fn nobody_is_let_in_for_whom_there_is_no_unit_and_the_slow_get_theirs() {
+    let room = room(3, RESERVE_S);
+    let tickets = tickets(&room, 10);
+    let seats = claim(&room, &tickets, 1);
+    assert_eq!(seats.iter().map(Option::is_some).collect::<Vec<_>>(), [vec![true; 3], vec![false; 7]].concat());
+    assert_eq!(room.stats(at(1)).stock.map(|u| (u.free, u.reserved)), Some((Some(3), 3)));
+    // A partner without a pass, and another channel, are quicker: what is set aside is not for them.
+    assert_eq!(buy(&room, 99, Holder::Visitor(VisitorId(99)), 2).err(), Some(Reason::AllHeld));
+    assert_eq!(room.stock("s").unwrap().with(|l| l.ask(1)), Err(0));
+    for (who, s) in [(0, 3), (2, 59), (1, 59)] {
+        assert!(buy(&room, who, Holder::seat(seats[who as usize].unwrap()), s).is_ok(), "{who} at {s} s");
+    }
+    assert_eq!(room.visit(&visit(3, &tickets[3..4]), Class::Human, at(60)).1, Reason::StockGone);
+}
+
+#[test]
+fn what_is_not_taken_in_time_is_for_the_next_and_then_for_whoever_is_faster() {
+    let room = room(1, RESERVE_S);
+    let tickets = tickets(&room, 3);
+    let first = claim(&room, &tickets, 1)[0].unwrap();
+    assert_eq!(claim(&room, &tickets, 60)[1], None, "a minute is not over");
+    let seats = claim(&room, &tickets, 61);
+    assert!(seats[1].is_some() && seats[2].is_none(), "{seats:?}");
+    assert_eq!(buy(&room, 0, Holder::seat(first), 62).err(), Some(Reason::AllHeld), "that unit is the next one's now");
+    assert!(room.revoke(seats[1].unwrap()), "who goes without it");
+    assert!(buy(&room, 0, Holder::seat(first), 63).is_ok(), "leaves it to who is still inside");
+}
+
+#[test]
+fn without_it_more_are_let_in_than_there_are_units_and_the_fastest_buy() {
+    let room = room(1, 0);
+    let tickets = tickets(&room, 3);
+    let seats = claim(&room, &tickets, 1);
+    assert!(seats.iter().all(Option::is_some));
+    assert!(buy(&room, 2, Holder::seat(seats[2].unwrap()), 2).is_ok());
+    assert!(buy(&room, 0, Holder::seat(seats[0].unwrap()), 3).is_err());
+}
+
+#[test]
+fn a_restart_sets_the_same_units_aside_again() {
+    let mut before = fresh(2, RESERVE_S);
+    before.keep(at(0));
+    before.reserve([1_000, 1_000]);
+    before.open(&Plan { refill_per_s: 100.0, burst: 100.0, seats: 100, armed: false, reason: String::new() }, at(0));
+    let tickets = tickets(&before, 3);
+    before.tick(at(1));
+    before.announce(before.frontier());
+    let seats = claim(&before, &tickets, 1);
+    for (seat, who) in seats.iter().flatten().zip(0..) {
+        let place = before.place_of(&visit(who, &tickets[who as usize..=who as usize]), at(1)).unwrap();
+        before.settle(place, *seat, true);
+    }
+    assert!(buy(&before, 0, Holder::seat(seats[0].unwrap()), 2).is_ok());
+    let kept = before.changes(true, at(30));
+    let ledger = before.stock("s").unwrap().with(|l| l.clone());
+
+    // Another process, whose clock begins anew; the room's stood still at 30 s.
+    let later = |s: u64| Now::at(START_MS + 1_000_000, s * 1_000);
+    let mut after = fresh(2, RESERVE_S);
+    after.restore(&kept, later(0));
+    after.stock("s").unwrap().with(|l| *l = ledger);
+    after.stock("s").unwrap().with(|l| seats.iter().flatten().for_each(|s| l.leave(Holder::seat(*s))));
+    assert_eq!(after.stock("s").unwrap().units().reserved, 0);
+    after.reserve_again(later(0));
+    assert_eq!(after.stock("s").unwrap().units().reserved, 1, "for who has not bought");
+    let needs = Needs { hold: "s".into(), take_on: vec!["POST".into()], expires: Span::secs(300), units: 1 };
+    let partner = after.hold(&visit(99, &[]), Holder::Visitor(VisitorId(99)), &needs, later(1));
+    assert_eq!(partner.map(|_| ()).map_err(|e| e.1), Err(Reason::AllHeld));
+    after.tick(later(29));
+    assert_eq!(after.stock("s").unwrap().units().reserved, 1, "of the minute 29 seconds were over");
+    after.tick(later(31));
+    assert_eq!(after.stock("s").unwrap().units().reserved, 0);
+}
