@@ -75,8 +75,12 @@ fn quotas(v: &VisitorSettings) -> String {
     if quotas.is_empty() {
         return " No quota is set: nothing bounds how many entries one person has.".into();
     }
+    let crowd = match v.crowd_times_in_force() {
+        0 => String::new(),
+        n => format!(" A network with more than {n} times as many is one crowd: the first of it weigh no more than the last."),
+    };
     format!(
-        " What bounds many entries of one person: above {} a further one weighs as above the quota{work}. That makes them dear, not impossible; nobody is refused.",
+        " What bounds many entries of one person: above {} a further one weighs as above the quota{work}.{crowd} That makes them dear, not impossible; nobody is refused.",
         quotas.join(", or ")
     )
 }

@@ -158,6 +158,10 @@ pub struct VisitorSettings {
     /// The same for as many of one network that also look alike: same TLS hello, same headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries_per_fingerprint: Option<u32>,
+    /// At the freeze a network with more than so many times a quota is one crowd: who of it came first weighs no more than
+    /// who came last. 0: never.
+    #[serde(default = "crowd_times")]
+    pub crowd_times: u32,
     /// The work above a quota: a number whose hash has as many leading zero bits, so 2 to that power hashes on average. 18
     /// takes a phone some seconds; 0: none.
     #[serde(default = "work_bits")]
@@ -167,18 +171,29 @@ pub struct VisitorSettings {
     pub entries_max: Option<u32>,
 }
 
+impl VisitorSettings {
+    /// [`VisitorSettings::crowd_times`] where there is a quota for it to be a multiple of.
+    pub fn crowd_times_in_force(&self) -> u32 {
+        if self.entries_per_network.is_none() && self.entries_per_fingerprint.is_none() { 0 } else { self.crowd_times }
+    }
+}
+
 impl Default for VisitorSettings {
     fn default() -> Self {
         VisitorSettings {
             key: None,
             entries_per_network: None,
             entries_per_fingerprint: None,
+            crowd_times: crowd_times(),
             work_bits: work_bits(),
             entries_max: None,
         }
     }
 }
 
+fn crowd_times() -> u32 {
+    4
+}
 fn work_bits() -> u8 {
     18
 }

@@ -38,6 +38,7 @@ pub(super) fn rules_json(policy: &Policy, room: &RoomSettings, sale: &str) -> Re
         quotas: Quotas {
             per_network: room.visitor.entries_per_network,
             per_fingerprint: room.visitor.entries_per_fingerprint,
+            crowd_times: room.visitor.crowd_times_in_force(),
             work_bits: room.visitor.work_bits,
             entries_max: room.visitor.entries_max.unwrap_or(room.entries_max),
         },

@@ -276,6 +276,7 @@ impl Step<'_> {
         // As promised, whatever the policy says by now: it may be that of a sale that was called off.
         let rules: Rules = serde_json::from_str(&promise.rules_json)
             .map_err(|e| Waits::For(format!("the promised rules on the disk cannot be read: {e}")))?;
+        window.register.crowd(&rules.quotas);
         let (weights, census) = (window.register.weights(&rules.weights), window.register.census());
         let count = weights.iter().flatten().count() as u32;
         let base = match self.draw.is_cancelled() {

@@ -303,6 +303,7 @@ fn in_policy(path: &str) -> String {
         "identity" => "visitor.key".into(),
         "model_sha256" => "bot_gate.model (SHA-256)".into(),
         "beacon.delay_s" => "beacon.delay (s)".into(),
+        "quotas.crowd_times" => "visitor.crowd_times".into(),
         "quotas.per_network" => "visitor.entries_per_network".into(),
         "quotas.per_fingerprint" => "visitor.entries_per_fingerprint".into(),
         _ => match path.split_once('.') {

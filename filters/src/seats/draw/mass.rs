@@ -9,6 +9,7 @@ use super::{
     entry::EntryNames,
     register::{Entering, Limits, Person, Register, Standing, entries},
     rehearse::mix,
+    rules::Quotas,
     statement::Signer,
     transcript::Promise,
     weights::Weights,
@@ -34,6 +35,8 @@ pub struct MassEntry {
     pub per_network: Option<u32>,
     /// The same for those of a network that look alike.
     pub per_fingerprint: Option<u32>,
+    /// So many times a quota make a network one crowd; 0: never.
+    pub crowd_times: u32,
     /// How many first places count.
     pub first: usize,
 }
@@ -82,6 +85,9 @@ impl MassEntry {
             register.settle(index, who, Some(Standing::Written { class: Class::Human, crowded, present_until_s: 0 }));
             is_person.push(person);
         }
+        let Limits { per_network, per_fingerprint, .. } = limits;
+        let quotas = Quotas { per_network, per_fingerprint, crowd_times: self.crowd_times, ..Quotas::default() };
+        register.crowd(&quotas);
         let names = EntryNames::new(&[1; 32], "mass");
         let entries = entries(&register.weights(&Weights::default()), &names);
         let rules = rules_hash("{}");
@@ -110,7 +116,7 @@ impl MassEntry {
 mod tests {
     use super::*;
 
-    fn share(bots: u64, bot_networks: u64, per_network: Option<u32>, per_fingerprint: Option<u32>) -> f64 {
+    fn share(bots: u64, bot_networks: u64, per_network: Option<u32>, per_fingerprint: Option<u32>, crowd_times: u32) -> f64 {
         let mass = MassEntry {
             people: 1_000,
             people_networks: 600,
@@ -120,6 +126,7 @@ mod tests {
             bot_looks: 2,
             per_network,
             per_fingerprint,
+            crowd_times,
             first: 300,
         };
         (0..6).map(|seed| mass.outcome(seed).share_of_people).sum::<f64>() / 6.0
@@ -127,15 +134,21 @@ mod tests {
 
     #[test]
     fn quotas_keep_places_for_people_that_identities_alone_would_take() {
-        let without = share(10_000, 40, None, None);
+        let without = share(10_000, 40, None, None, 4);
         // One in eleven: identities decide.
         assert!((0.05..0.14).contains(&without), "{without}");
-        let with = share(10_000, 40, Some(8), None);
+        let with = share(10_000, 40, Some(8), None, 0);
         // 40·8·16 + 9,680·2 balls against 16,000: people have 40 %.
         assert!((0.30..0.50).contains(&with), "{with}");
         // 40·2·2·16 + 9,840·2 balls: looks tell identities apart where a whole network would be cut too hard.
-        let alike = share(10_000, 40, None, Some(2));
+        let alike = share(10_000, 40, None, Some(2), 0);
         assert!((0.33..0.52).contains(&alike), "{alike}");
+        // 10,000·2 balls: 250 of a network are one crowd, and nobody of it has more than the others.
+        let crowds = share(10_000, 40, Some(8), None, 4);
+        assert!((0.38..0.52).contains(&crowds) && crowds > with, "{crowds}");
+        // 20 of a network are below four times the quota, and 500 networks give 500·8·16 + 2,000·2 balls.
+        let spread = [0, 4].map(|times| share(10_000, 500, Some(8), None, times));
+        assert!((spread[0] - spread[1]).abs() < 0.02, "{spread:?}");
     }
 
     #[test]
@@ -149,6 +162,7 @@ mod tests {
             bot_looks: 1,
             per_network: Some(8),
             per_fingerprint: None,
+            crowd_times: 0,
             first: 50,
         };
         let outcome = mass.outcome(1);

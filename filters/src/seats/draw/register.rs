@@ -12,6 +12,7 @@ use super::{
     entry::{Entry, EntryNames},
     live::EntryRef,
     people::{People, Shards},
+    rules::Quotas,
     slots::{NoIndex, Slots},
     weights::Weights,
 };
@@ -79,11 +80,25 @@ pub struct Census {
     pub void: u32,
 }
 
+/// Somebody's entry, and the crowds it is part of: 24 bytes and the key.
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    index: u32,
+    network: Option<NonZeroU64>,
+    fingerprint: u64,
+}
+
+impl Listed {
+    fn new(index: u32, who: Person) -> Self {
+        Listed { index, network: who.network, fingerprint: who.fingerprint }
+    }
+}
+
 /// The list.
 #[derive(Debug, Default)]
 pub struct Register {
     slots: Slots,
-    people: People<u32>,
+    people: People<Listed>,
     /// By network, and by fingerprint within one; fingerprint 0 is the network as a whole.
     crowds: Shards<BTreeMap<(u64, u64), u32>>,
 }
@@ -92,8 +107,8 @@ impl Register {
     /// Asks for an entry. `worked`: with a proof of work that was checked.
     pub fn enter(&self, who: Person, limits: Limits, worked: bool) -> Entering {
         let mut people = self.people.lock(who.key);
-        if let Some(index) = people.get(&who.key) {
-            return Entering::Known { index: *index };
+        if let Some(listed) = people.get(&who.key) {
+            return Entering::Known { index: listed.index };
         }
         let crowded = self.one_more(who, limits);
         if crowded && limits.work && !worked {
@@ -107,7 +122,7 @@ impl Register {
                 return if why == NoIndex::Full { Entering::Full } else { Entering::Closed };
             }
         };
-        people.insert(who.key, index);
+        people.insert(who.key, Listed::new(index, who));
         Entering::New { index, crowded }
     }
 
@@ -135,8 +150,8 @@ impl Register {
         self.count(who, u32::saturating_add);
         self.slots.restore(index, Standing::Written { class, crowded, present_until_s: 0 });
         // A write that came too late to be answered may be on the disk beside the one that was: the later one has the receipt.
-        if let Some(unanswered) = self.people.lock(who.key).insert(who.key, index) {
-            self.slots.restore(unanswered, Standing::Void);
+        if let Some(unanswered) = self.people.lock(who.key).insert(who.key, Listed::new(index, who)) {
+            self.slots.restore(unanswered.index, Standing::Void);
         }
     }
 
@@ -180,6 +195,25 @@ impl Register {
         self.slots.unseal();
     }
 
+    /// Before the list is weighed: who is of a network with more than `crowd_times` times a quota (0: no such rule), or of as
+    /// many of it that look alike, is crowded, and who came first no less than who came last.
+    pub fn crowd(&self, quotas: &Quotas) {
+        let above = |n: u32, most: Option<u32>| {
+            most.is_some_and(|most| quotas.crowd_times > 0 && u64::from(n) > u64::from(quotas.crowd_times) * u64::from(most))
+        };
+        for people in self.people.each() {
+            for Listed { index, network, fingerprint } in people.values() {
+                let Some(network) = network.map(NonZeroU64::get) else { continue };
+                let crowds = self.crowds.lock(network);
+                let of = |fingerprint: u64| crowds.get(&(network, fingerprint)).copied().unwrap_or(0);
+                let alike = if *fingerprint == 0 { 0 } else { of(*fingerprint) };
+                if above(of(0), quotas.per_network) || above(alike, quotas.per_fingerprint) {
+                    self.slots.crowd(*index);
+                }
+            }
+        }
+    }
+
     /// The weight of every index, now; `None` for void ones.
     pub fn weights(&self, weights: &Weights) -> Vec<Option<u8>> {
         let weigh = |i| match self.standing(i) {
@@ -207,14 +241,14 @@ impl Register {
 
     /// The index of a person's entry, written or on its way.
     pub fn index_of(&self, key: u64) -> Option<u32> {
-        self.people.get(key)
+        self.people.get(key).map(|l| l.index)
     }
 
     /// The list is frozen: who entered goes where all lists of the sale keep it, and nobody is counted any more.
     pub fn hand_over(&self, to: &People<EntryRef>, window: u32) {
         for mut people in self.people.each() {
             // First there, then gone here: whoever asks in between finds one of them.
-            for (key, index) in people.iter() {
+            for (key, Listed { index, .. }) in people.iter() {
                 to.lock(*key).insert(*key, EntryRef { window, index: *index });
             }
             people.clear();
@@ -291,6 +325,33 @@ mod tests {
         assert!(r.close());
         let weights = Weights::default();
         assert_eq!(r.weights(&weights), [Some(16), Some(16), Some(16), Some(2), Some(2), None]);
+    }
+
+    #[test]
+    fn a_network_far_above_its_quota_is_one_crowd_and_its_first_weigh_no_more_than_its_last() {
+        let quotas = |crowd_times| Quotas { per_network: Some(3), per_fingerprint: Some(2), crowd_times, ..Quotas::default() };
+        let limits = Limits { max: 100, per_network: Some(3), per_fingerprint: Some(2), work: false };
+        // Seven of network 7; six of network 8, five of them alike; one of network 9.
+        let looks = |n: u64| if (7..12).contains(&n) { 1 } else { 100 + n };
+        let all = (0..7).map(|n| (n, 7)).chain((7..13).map(|n| (n, 8))).chain([(13, 9)]);
+        let all: Vec<Person> = all.map(|(n, network)| Person { fingerprint: looks(n), ..person(n, network) }).collect();
+        let (live, back) = (Register::default(), Register::default());
+        for (who, i) in all.iter().zip(0..) {
+            let Entering::New { crowded, .. } = live.enter(*who, limits, false) else { panic!("{who:?}") };
+            live.settle(i, *who, written(Class::Human, crowded));
+            back.restore(i, *who, Class::Human, crowded);
+        }
+        back.restored();
+        for list in [&live, &back] {
+            let weights = |times| {
+                list.crowd(&quotas(times));
+                list.weights(&Weights::default()).into_iter().map(Option::unwrap_or_default).collect::<Vec<u8>>()
+            };
+            let first = [16, 16, 16, 2, 2, 2, 2, 16, 16, 2, 2, 2, 2, 16];
+            assert_eq!(weights(0), first, "no such rule");
+            assert_eq!(weights(3), first, "seven are not more than three times three, nor five more than three times two");
+            assert_eq!(weights(2), [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 16], "all of 7; of 8 those who look alike");
+        }
     }
 
     #[test]

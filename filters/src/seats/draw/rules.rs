@@ -72,11 +72,19 @@ pub struct Quotas {
     /// Of one /24 or /64 that look alike.
     #[serde(default)]
     pub per_fingerprint: Option<u32>,
+    /// At the freeze a network with more than so many times a quota is one crowd, and all its entries are `crowded`; absent:
+    /// nobody is whom it was not said at the entry.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crowd_times: u32,
     /// Leading zero bits of the proof of work above a quota.
     #[serde(default)]
     pub work_bits: u8,
     /// Of all.
     pub entries_max: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// The beacon rule as it is hashed.

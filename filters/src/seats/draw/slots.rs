@@ -134,6 +134,18 @@ impl Slots {
         let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, gone);
     }
 
+    /// The entry's network is a crowd.
+    pub fn crowd(&self, index: u32) {
+        let Some(word) = self.slot(index) else { return };
+        let crowded = |w: u64| match unpack(w) {
+            Standing::Written { class, present_until_s, .. } => {
+                Some(pack(Standing::Written { class, crowded: true, present_until_s }))
+            }
+            _ => None,
+        };
+        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, crowded);
+    }
+
     /// What stands at an index.
     pub fn standing(&self, index: u32) -> Standing {
         self.slot(index).map_or(Standing::Free, |w| unpack(w.load(Ordering::Acquire)))
