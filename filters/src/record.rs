@@ -60,6 +60,9 @@ pub struct Row {
     pub fingerprint: u64,
     /// JA4 of the TLS hello; `None` without TLS at the gate.
     pub ja4: Option<Arc<str>>,
+    /// What an HTTP/2 client said before its first request: settings, window, priorities, order of pseudo-header fields; `None`
+    /// for others.
+    pub h2: Option<Arc<str>>,
     /// `forward`, `wait`, …: [`crate::Verdict::name`].
     pub verdict: &'static str,
     /// Reason code.

@@ -10,7 +10,7 @@ use tidegate_filters::{
 
 use crate::{
     counts::HeadFault,
-    door::Facts,
+    door::{Facts, settings::Opening},
     head::Head,
     intake, known, own,
     reply::{self, Answer},
@@ -63,12 +63,14 @@ pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut
         peer: facts.and_then(|f| f.client),
         tls: facts.is_some_and(|f| f.tls),
         hello: facts.map_or(0, |f| f.hello),
+        manner: facts.map_or(0, Facts::manner),
         now: trace.started,
     };
     let mut intake = intake::read(head, &cx);
     trace.row.facts = known::find(shared, &active.pipeline, &head.fields, &mut intake, trace.started);
     trace.parsed(intake);
     trace.row.ja4 = facts.and_then(|f| f.ja4.clone());
+    trace.row.h2 = facts.and_then(|f| f.h2.get()).map(Opening::shared);
     if let Some(port) = facts.and_then(|f| f.redirect) {
         return Next::Answer(redirect(trace, port));
     }
@@ -139,7 +141,7 @@ fn with_facts<T>(
         fields: &head.fields,
         http2: head.version == http::Version::HTTP_2,
         tls: facts.is_some_and(|f| f.tls),
-        hello: facts.map_or(0, |f| f.hello),
+        manner: facts.map_or(0, Facts::manner),
         network: trace.row.network,
         body_bytes: head.body_bytes(),
     };

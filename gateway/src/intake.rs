@@ -49,7 +49,7 @@ pub struct Intake {
     pub visitor: Option<VisitorId>,
     /// The visitor cookie was there and good.
     pub visitor_by_cookie: bool,
-    /// Hash of the TLS hello and of headers that a program does not change from request to request.
+    /// Hash of how the connection was made and of headers that a program does not change from request to request.
     pub fingerprint: u64,
     /// Keyed hash of the name the shop's login gives this person.
     pub identity: Option<u64>,
@@ -86,6 +86,8 @@ pub struct Context<'a> {
     pub tls: bool,
     /// Hash of the TLS hello.
     pub hello: u64,
+    /// How the connection was made: the hello, and what an HTTP/2 client said first.
+    pub manner: u64,
     /// The instant of the visit.
     pub now: Now,
 }
@@ -104,7 +106,7 @@ pub fn read(head: &Head<'_>, cx: &Context<'_>) -> Intake {
         query: head.query.map(Into::into),
         client: if behind_proxy { peer.map(|p| forwarded_for(fields, p, trusted)) } else { peer },
         https: cx.tls || (behind_proxy && is_https_in_front(fields)),
-        fingerprint: fingerprint(fields, head.version, cx.hello),
+        fingerprint: fingerprint(fields, head.version, cx.manner),
         hello: cx.hello,
         wants: wants(fields),
         accept_language: AcceptLanguage::read(fields),
@@ -210,9 +212,9 @@ fn is_https_in_front(fields: &Fields<'_>) -> bool {
     last.is_some_and(|v| v.rsplit(',').next().unwrap_or_default().trim().eq_ignore_ascii_case("https"))
 }
 
-fn fingerprint(fields: &Fields<'_>, version: http::Version, hello: u64) -> u64 {
+fn fingerprint(fields: &Fields<'_>, version: http::Version, manner: u64) -> u64 {
     let mut h = SipHasher13::new_with_keys(0, 0);
-    h.write_u64(hello);
+    h.write_u64(manner);
     h.write_u8(u8::from(version == http::Version::HTTP_2));
     for name in ["user-agent", "accept-language", "accept-encoding"] {
         let value = fields.first(name).unwrap_or_default();
@@ -315,6 +317,7 @@ mod tests {
             peer: Some(format!("{peer}:999").parse().unwrap()),
             tls,
             hello: 0,
+            manner: 0,
             now: NOW,
         };
         let fields = Fields::of(&parts.headers);

@@ -227,7 +227,7 @@ impl BotScore {
             by_cookie: Some(visit.visitor_by_cookie),
             network: facts.network,
             subnet: visit.network.map_or(0, |n| n.subscriber()),
-            fingerprint: headers.fingerprint(facts.hello),
+            fingerprint: headers.fingerprint(facts.manner),
             method: Method::of(visit.method),
             target: Target::of(visit.path),
             path: path_hash(visit.path),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     fn facts<'a>(fields: &'a Fields<'a>) -> ScoreFacts<'a> {
-        ScoreFacts { fields, http2: false, tls: false, hello: 0, network: 7, body_bytes: None }
+        ScoreFacts { fields, http2: false, tls: false, manner: 0, network: 7, body_bytes: None }
     }
 
     #[test]

@@ -172,8 +172,8 @@ pub struct ScoreFacts<'a> {
     pub http2: bool,
     /// TLS.
     pub tls: bool,
-    /// Hash of the TLS hello; 0 for plain HTTP.
-    pub hello: u64,
+    /// How the connection was made: TLS hello, and over HTTP/2 what was said first; 0 for plain HTTP/1.
+    pub manner: u64,
     /// Keyed hash of the network; 0 when unknown.
     pub network: u64,
     /// The declared length of the body; `None` without one.

@@ -8,8 +8,14 @@ pub mod head;
 pub mod hello;
 pub mod preface;
 pub mod proxy_protocol;
+pub mod settings;
 
-use std::{net::SocketAddr, os::fd::AsRawFd as _, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    os::fd::AsRawFd as _,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, BytesMut};
@@ -40,6 +46,7 @@ use crate::{
 };
 use hello::{Hello, Progress};
 use preface::PrefaceStream;
+use settings::Opening;
 
 /// First size of a head's buffer; most heads fit.
 const HEAD_BUF: usize = 2_048;
@@ -66,6 +73,8 @@ pub struct Facts {
     pub hello: u64,
     /// JA4 of the TLS hello.
     pub ja4: Option<Arc<str>>,
+    /// What an HTTP/2 client said before its first request.
+    pub h2: OnceLock<Opening>,
     /// This listener only redirects: to this port on https.
     pub redirect: Option<u16>,
 }
@@ -74,6 +83,11 @@ impl Facts {
     /// Of the connection a session runs on.
     pub fn of(session: &Session) -> Option<&Facts> {
         session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Facts>>().map(|f| &**f)
+    }
+
+    /// How the program that made the connection did it: hello, and over HTTP/2 its opening. 0 when neither is known.
+    pub fn manner(&self) -> u64 {
+        self.hello ^ self.h2.get().map_or(0, Opening::hash)
     }
 }
 
@@ -126,7 +140,7 @@ impl ServerApp for Door {
             },
         };
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            let stream = Box::new(PrefaceStream::new(stream, deadline, self.shared.clone()));
+            let stream = Box::new(PrefaceStream::new(stream, deadline, facts, self.shared.clone()));
             // Its streams are tasks of their own, but it returns only when the connection ends: the permit holds.
             self.proxy.process_new(stream, shutdown).await;
         } else {
@@ -153,7 +167,8 @@ impl Door {
     /// Reads what stands before the first request: a PROXY header (taken out) and the TLS hello (left in).
     async fn greet(&self, l4: &mut L4Stream) -> Result<Facts, Turned> {
         let peer = peer_of(l4);
-        let mut facts = Facts { client: peer, tls: self.tls.is_some(), hello: 0, ja4: None, redirect: self.redirect };
+        let (tls, redirect) = (self.tls.is_some(), self.redirect);
+        let mut facts = Facts { client: peer, tls, hello: 0, ja4: None, h2: OnceLock::new(), redirect };
         let from = |p: &ProxyProtocol| peer.is_some_and(|a| p.from.iter().any(|n| n.0.contains(&a.ip().to_canonical())));
         let mut buf = Vec::new();
         if self.proxy_protocol.as_ref().is_some_and(from) {

@@ -1,4 +1,5 @@
-//! A stream that fails when an HTTP/2 client does not send its preface in time: Pingora would wait for ever.
+//! A stream that fails when an HTTP/2 client does not send its preface in time (Pingora would wait for ever), and that looks at
+//! what the client says of itself until its first request.
 
 use std::{
     io,
@@ -18,6 +19,10 @@ use tokio::{
     time::Sleep,
 };
 
+use super::{
+    Facts,
+    settings::{self, LOOK_MAX, Look},
+};
 use crate::{counts::Turned, state::Shared};
 
 /// The preface (24 bytes) and the empty SETTINGS frame that must follow it.
@@ -28,13 +33,29 @@ pub struct PrefaceStream {
     inner: Stream,
     read: usize,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// The first bytes, until they were understood.
+    first: Option<Vec<u8>>,
+    facts: Arc<Facts>,
     shared: Arc<Shared>,
 }
 
 impl PrefaceStream {
     /// The clock runs from now.
-    pub fn new(inner: Stream, deadline: Duration, shared: Arc<Shared>) -> Self {
-        PrefaceStream { inner, read: 0, deadline: Some(Box::pin(tokio::time::sleep(deadline))), shared }
+    pub fn new(inner: Stream, deadline: Duration, facts: Arc<Facts>, shared: Arc<Shared>) -> Self {
+        let deadline = Some(Box::pin(tokio::time::sleep(deadline)));
+        PrefaceStream { inner, read: 0, deadline, first: Some(Vec::new()), facts, shared }
+    }
+
+    /// Whoever decides about the first request finds what stood before it: its bytes are handed on after this.
+    fn look(&mut self, bytes: &[u8]) {
+        let Some(first) = &mut self.first else { return };
+        first.extend_from_slice(&bytes[..bytes.len().min(LOOK_MAX - first.len())]);
+        match settings::look(first) {
+            Look::Partial => return,
+            Look::Whole(opening) => _ = self.facts.h2.set(opening),
+            Look::Other => {}
+        }
+        self.first = None;
     }
 }
 
@@ -56,6 +77,7 @@ impl AsyncRead for PrefaceStream {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+        this.look(&buf.filled()[before..]);
         if this.deadline.is_some() {
             this.read += buf.filled().len() - before;
             if this.read >= PREFACE_LEN {

@@ -119,6 +119,36 @@ async fn http_2_and_http_1_1_are_served_over_tls() {
     let rows = gate.rows(3).await;
     assert_eq!(rows.len(), 3, "refused heads have no row");
     assert_ne!(rows[0].fingerprint, rows[2].fingerprint, "another hello, another fingerprint");
+    assert_eq!(rows[2].h2, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_http_2_client_says_first_is_part_of_how_it_looks() {
+    let (shop, dir) = (Shop::start().await, tempfile::tempdir().unwrap());
+    let gate = Gate::start(&tls_policy(&shop, dir.path())).await;
+    for window in [65_536, 131_072, 65_536] {
+        let stream = TokioIo::new(connect(gate.addr(), &[b"h2"]).await);
+        let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut send, connection) = client.initial_stream_window_size(window).handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        for path in ["/a", "/b"] {
+            let request = hyper::Request::get(format!("https://shop.example{path}"));
+            assert_eq!(send.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap().status(), 200);
+        }
+        drop(send);
+        let _ = connection.await;
+    }
+    let rows = gate.rows(6).await;
+    let said = |i: usize| rows[i].h2.as_deref().unwrap_or_default();
+    assert!(
+        said(0).contains("4:65536") && said(2).contains("4:131072") && said(0).ends_with("|m,s,a,p"),
+        "{} {}",
+        said(0),
+        said(2)
+    );
+    assert_eq!([said(1), said(4)], [said(0); 2], "of all requests, and of all connections of a program");
+    let looks = |i: usize| rows[i].fingerprint;
+    assert!(looks(0) == looks(1) && looks(0) == looks(5) && looks(0) != looks(2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

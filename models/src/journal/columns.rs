@@ -58,7 +58,7 @@ const fn column(name: &'static str, unit: &'static str, cell: Cell, doc: &'stati
 }
 
 /// Every column, in file order.
-pub static COLUMNS: [Column; 37] = [
+pub static COLUMNS: [Column; 38] = [
     column("at_ms", "unix ms", Cell::U64(|r| r.at_ms, |r, v| r.at_ms = v, None), "arrival, wall clock"),
     column(
         "mono_ns",
@@ -88,6 +88,12 @@ pub static COLUMNS: [Column; 37] = [
         "-",
         Cell::Text(|r| r.ja4.as_deref().unwrap_or(""), set_ja4),
         "JA4 of the TLS hello; empty without TLS at the gate",
+    ),
+    column(
+        "h2",
+        "-",
+        Cell::Text(|r| r.h2.as_deref().unwrap_or(""), set_h2),
+        "what an HTTP/2 client said first: settings|window|priorities|order of pseudo-header fields; empty for others",
     ),
     column("verdict", "-", Cell::Text(|r| r.verdict, |r, v| known(&mut r.verdict, &VERDICTS, v)), "what the gate did"),
     column("reason", "-", Cell::Text(|r| r.reason.map_or("", Reason::code), set_reason), "stable reason code; empty when none"),
@@ -196,6 +202,11 @@ fn set_reason(r: &mut Row, v: &str) -> bool {
 
 fn set_ja4(r: &mut Row, v: &str) -> bool {
     r.ja4 = (!v.is_empty()).then(|| v.into());
+    true
+}
+
+fn set_h2(r: &mut Row, v: &str) -> bool {
+    r.h2 = (!v.is_empty()).then(|| v.into());
     true
 }
 

@@ -9,6 +9,7 @@ fn extremes() -> Vec<Row> {
     let full = Row {
         facts: "trapped".into(),
         ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".into()),
+        h2: Some("1:65536;2:0|15663105|0|m,a,s,p".into()),
         at_ms: i64::MAX as u64,
         mono_ns: u64::MAX,
         kind: Kind::Claim,
