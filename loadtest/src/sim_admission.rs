@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -68,7 +68,7 @@ pub fn run(args: &SimAdmissionArgs, say: fn(&str)) -> anyhow::Result<ExitCode> {
     let series = args
         .series
         .iter()
-        .map(|p| import(p, &Options::default()).map(|i| i.series).with_context(|| format!("reading {}", p.display())))
+        .map(|p| import(p, &Options::default()).map(|i| i.series).map_err(|e| anyhow!("{e}")))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let modes = if args.modes.is_empty() { Mode::ALL.to_vec() } else { args.modes.clone() };
     let bar = ProgressBar::new(args.seeds.end - args.seeds.start);
@@ -86,7 +86,7 @@ pub fn run(args: &SimAdmissionArgs, say: fn(&str)) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let heats = heats.into_inner().unwrap_or_else(PoisonError::into_inner);
     if heats.is_empty() {
-        bail!("no series has 48 known steps in a row; `tidegate data describe` shows the gaps");
+        bail!("no series has 48 known steps in a row with somebody in them; `tidegate data describe` shows gaps and zeros");
     }
     let report = report(&heats, &modes);
     say(&if args.json { serde_json::to_string_pretty(&report)? } else { in_words(&report, &modes) });
