@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all the set-up a fresh machine needs.
-.PHONY: help demo build test soak bench bench-goodput crowding capture onnxruntime
+.PHONY: help demo build test soak bench bench-goodput crowding capture onnxruntime onnxruntime-cuda
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SEED ?= 1
@@ -41,3 +41,6 @@ capture: build ## labelled traffic of people, scalpers and real programs in .cap
 
 onnxruntime: ## brings ONNX Runtime's library, so that models run on it instead of the built-in runtime
 	@.ci/onnxruntime
+
+onnxruntime-cuda: ## the same, built for CUDA, for `runtime: onnxruntime-cuda`; NVIDIA's driver, CUDA and cuDNN are yours to install
+	@.ci/onnxruntime 'onnxruntime-gpu>=1.24'

@@ -11,7 +11,7 @@ use tidegate_filters::{
     route::{Needs, RouteFilters, RouteSettings},
     rule::{
         address::Networks,
-        bot_gate::{BotGateSettings, ChallengeWork, WhenUnscored},
+        bot_gate::{BotGateSettings, ChallengeWork, Runtime, WhenUnscored},
         visitor_rate::{OnMissingKey, RateKey, VisitorRateSettings},
     },
     seats::room::{Arm, Binding, OnFailure, RoomSettings},
@@ -236,6 +236,9 @@ fn bots(s: &BotGateSettings) -> String {
     parts.extend(s.to_the_back_at.map(|t| format!("from {t} on the slow lane")));
     parts.extend(s.throttle_at.map(|t| format!("from {t} on at most {}, more get 429", per(s.throttle_to, "request"))));
     parts.push(s.refuse_at.map_or("nobody is refused for a score".into(), |t| format!("from {t} on refused")));
+    if s.runtime == Runtime::OnnxruntimeCuda {
+        parts.push("on a CUDA device, visits in batches; without one on the CPU".into());
+    }
     parts.extend(s.shadow_model.as_ref().map(|m| format!("beside it model {m} scores, which changes nothing")));
     parts.push(match s.when_unscored {
         WhenUnscored::Admit => "without a score: as a person".into(),

@@ -31,12 +31,12 @@ const LATER_KEYS: &[(&str, &str, &str)] = &[
 /// Values that come later: (path of the value, value, what to write).
 const LATER_VALUES: &[(&str, &str, &str)] = &[
     ("rooms[].order", "draw", "write `draw_then_fifo`, or `{ draw_every: 10s }`"),
-    ("filters[].bot_gate.runtime", "cuda", "write `auto`"),
     ("journal.addresses", "raw", "write `hashed`: a journal names nobody"),
 ];
 
 /// Other spellings that are never right: (key above, word, what to write).
 const INSTEAD: &[(&str, &str, &str)] = &[
+    ("filters[].bot_gate.runtime", "cuda", "write `runtime: onnxruntime-cuda`"),
     ("rooms[].admission", "mode", "write `admission: measured`, `admission: forecast`, or `admission: { fixed: 120/min }`"),
     ("filters[]", "pass", "passes are checked by `waiting_room`; remove `pass`"),
     ("filters[]", "name", "only `visitor_rate` has a name, inside its settings: `- visitor_rate: { name: … }`"),
@@ -105,8 +105,11 @@ mod tests {
 
     #[test]
     fn later_words_say_so() {
-        let (what, instead) = advice("filters[3].bot_gate.runtime", "cuda").unwrap_or_default();
-        assert_eq!((what.as_str(), instead.as_str()), ("`runtime: cuda` is not in this version", "write `auto`"));
+        let (what, instead) = advice("rooms[3].order", "draw").unwrap_or_default();
+        assert_eq!(what, "`order: draw` is not in this version");
+        assert!(instead.starts_with("write `draw_then_fifo`"), "{instead}");
+        let cuda = advice("filters[3].bot_gate.runtime", "cuda").map(|a| a.1);
+        assert_eq!(cuda.as_deref(), Some("write `runtime: onnxruntime-cuda`"));
         assert_eq!(advice("", "cluster").map(|a| a.0).as_deref(), Some("`cluster` is not in this version"));
         assert_eq!(advice("shop.in_flight.max", "64").map(|a| a.1).as_deref(), Some("write `{ fixed: 64 }`"));
         assert_eq!(advice("rooms[0]", "seats"), None);

@@ -18,7 +18,7 @@ use crate::{
     deep::Deep,
     forecasting::ForecastStatus,
     keys::{KeyError, Keys, random},
-    metrics::Metrics,
+    metrics::{Metrics, gauges},
     planner::Seen,
     scoring::Scoring,
     state::{Active, ScorerSlot, Shared},
@@ -164,7 +164,9 @@ impl Control {
 
     /// The policy in force, as text, and how the last load went.
     pub fn in_force(&self) -> InForce {
-        self.in_force.read().clone()
+        let in_force = self.in_force.read().clone();
+        // A device may have failed since.
+        InForce { scorer: self.scoring.lock().describe(), ..in_force }
     }
 
     /// The policy file, when there is one.
@@ -232,7 +234,13 @@ impl Control {
     pub fn metrics_text(&self) -> String {
         self.metrics.counts(&self.shared.counts);
         self.metrics.bots(&self.shared.facts.bots);
-        self.metrics.scorer(&self.scoring.lock().counts());
+        {
+            let scoring = self.scoring.lock();
+            self.metrics.scorer(&scoring.counts());
+            if let Some(on_device) = scoring.on_device() {
+                self.metrics.gauge(gauges::SCORES_ON_CUDA, &[], f64::from(u8::from(on_device)));
+            }
+        }
         self.metrics.render()
     }
 

@@ -1,12 +1,15 @@
 //! From a head to what is to be done: the one way of a visit through the filters, wherever its head was read. HTTP/1 is
 //! decided in the door, so that an answer of our own never costs a proxy session; HTTP/2 in the proxy's first hook.
 
+use std::sync::Arc;
+
 use tidegate_filters::{
     Bot, Decision, Pipeline, Reason, Score, Verdict,
     record::Kind,
     seats::{answer::Entered, room::Entrance},
     verdict::Notes,
 };
+use tidegate_models::scorer::Answer as Said;
 
 use crate::{
     counts::HeadFault,
@@ -14,7 +17,7 @@ use crate::{
     head::Head,
     intake, known, own,
     reply::{self, Answer},
-    state::{ScoreFacts, ScoreSource, Shared},
+    state::{Begun, Pending, ScoreFacts, Scored, ScorerSlot, Shared},
     trace::Trace,
 };
 
@@ -50,8 +53,38 @@ pub struct Decided {
     pub next: Next,
 }
 
-/// Decides. From here on there will be a row.
-pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> Next {
+/// How far a request is.
+pub enum Step {
+    /// Decided.
+    Next(Next),
+    /// A device scores it.
+    Scoring(Box<Scoring>),
+}
+
+/// A request whose score is on its way. What scores it stays, though a reload puts another one in its place.
+pub struct Scoring {
+    pending: Box<Pending>,
+    scorer: Arc<ScorerSlot>,
+    notes: Notes,
+}
+
+impl Scoring {
+    /// Waits for the score, at most as long as the bot gate says, and decides.
+    pub async fn next(self, shared: &Shared, trace: &mut Trace) -> Next {
+        let Scoring { mut pending, scorer, mut notes } = self;
+        let answer = match tokio::time::timeout(pending.deadline, &mut pending.ticket).await {
+            Ok(Ok(said)) => Said::Said(said),
+            Ok(Err(_)) => Said::Failed,
+            Err(_) => Said::Late,
+        };
+        let scored = scorer.0.finish(&pending, answer);
+        let decision = admit(trace, Some(scored), &mut notes);
+        decided(shared, trace, decision, notes)
+    }
+}
+
+/// Decides, or begins to. From here on there will be a row.
+pub fn begin(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> Step {
     let active = trace.active.clone();
     let keyring = shared.keyring.load();
     let cx = intake::Context {
@@ -72,12 +105,46 @@ pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut
     trace.row.ja4 = facts.and_then(|f| f.ja4.clone());
     trace.row.h2 = facts.and_then(|f| f.h2.get()).map(Opening::shared);
     if let Some(port) = facts.and_then(|f| f.redirect) {
-        return Next::Answer(redirect(trace, port));
+        return Step::Next(Next::Answer(redirect(trace, port)));
     }
     if let Some(page) = trace.intake.path.strip_prefix(active.policy.own_prefix.as_str()).map(str::to_owned) {
-        return own::at_once(shared, trace, &page).map_or(Next::Own(page), Next::Answer);
+        return Step::Next(own::at_once(shared, trace, &page).map_or(Next::Own(page), Next::Answer));
     }
-    let (decision, notes) = decide(shared, &active.pipeline, head, facts, trace);
+    screen(shared, head, facts, trace)
+}
+
+/// The filters: cheap ones, score, the rest.
+fn screen(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> Step {
+    let (active, now) = (trace.active.clone(), trace.started);
+    let (pipeline, mut notes) = (&active.pipeline, Notes::default());
+    trace.routed(pipeline.routes().find(&trace.intake.host, &trace.intake.path, &trace.intake.method));
+    let decision = match pipeline.screen(&trace.intake.visit(trace.route), now, &mut notes) {
+        Some(decision) => decision,
+        None => match score(shared, pipeline, head, facts, trace) {
+            Ok(scored) => admit(trace, scored, &mut notes),
+            Err((pending, scorer)) => return Step::Scoring(Box::new(Scoring { pending, scorer, notes })),
+        },
+    };
+    if decision.reason == Reason::Unfiltered {
+        // Who loads a page's pictures behaves like a person: unscored visits count for later scores.
+        with_facts(shared, head, facts, trace, |scorer, facts| scorer.0.observe(&trace.intake.visit(trace.route), facts, now));
+    }
+    Step::Next(decided(shared, trace, decision, notes))
+}
+
+/// The filters behind the score; without one where none was asked for.
+fn admit(trace: &mut Trace, scored: Option<Scored>, notes: &mut Notes) -> Decision {
+    let score = scored.as_ref().map_or(Score::Unknown, |s| s.score);
+    if let Some(scored) = scored {
+        trace.scored(scored);
+    }
+    trace.active.pipeline.admit(&trace.intake.visit(trace.route), score, trace.started, notes)
+}
+
+/// What a decision asks for.
+fn decided(shared: &Shared, trace: &mut Trace, decision: Decision, notes: Notes) -> Next {
+    trace.decided(&decision, &notes);
+    let active = trace.active.clone();
     let room = |index: usize| active.pipeline.rooms().get(index);
     match &decision.verdict {
         Verdict::Forward(entrance) => {
@@ -101,32 +168,22 @@ pub fn next(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut
     Next::Answer(reply::of_decision(trace, &decision, &notes))
 }
 
-/// The filters: cheap ones, score, the rest.
-fn decide(shared: &Shared, pipeline: &Pipeline, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> (Decision, Notes) {
-    let mut notes = Notes::default();
-    trace.routed(pipeline.routes().find(&trace.intake.host, &trace.intake.path, &trace.intake.method));
-    let now = trace.started;
-    let decision = pipeline.screen(&trace.intake.visit(trace.route), now, &mut notes).unwrap_or_else(|| {
-        let score = score(shared, pipeline, head, facts, trace);
-        pipeline.admit(&trace.intake.visit(trace.route), score, now, &mut notes)
-    });
-    if decision.reason == Reason::Unfiltered {
-        // Who loads a page's pictures behaves like a person: unscored visits count for later scores.
-        with_facts(shared, head, facts, trace, |scorer, facts| scorer.observe(&trace.intake.visit(trace.route), facts, now));
-    }
-    trace.decided(&decision, &notes);
-    (decision, notes)
-}
-
-fn score(shared: &Shared, pipeline: &Pipeline, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> Score {
+/// The score, or what will bring it.
+fn score(
+    shared: &Shared,
+    pipeline: &Pipeline,
+    head: &Head<'_>,
+    facts: Option<&Facts>,
+    trace: &Trace,
+) -> Result<Option<Scored>, (Box<Pending>, Arc<ScorerSlot>)> {
     let wanted = pipeline.scored_by(trace.route).filter(|_| trace.intake.known.bot != Bot::Good);
-    let Some(gate) = wanted else { return Score::Unknown };
-    let scored = with_facts(shared, head, facts, trace, |scorer, facts| {
-        scorer.score(&trace.intake.visit(trace.route), facts, trace.started, gate.deadline.ms())
-    });
-    let score = scored.score;
-    trace.scored(scored);
-    score
+    let Some(gate) = wanted else { return Ok(None) };
+    with_facts(shared, head, facts, trace, |scorer, facts| {
+        match scorer.0.begin(&trace.intake.visit(trace.route), facts, trace.started, gate.deadline.ms()) {
+            Begun::Ready(scored) => Ok(Some(scored)),
+            Begun::Pending(pending) => Err((pending, scorer.clone())),
+        }
+    })
 }
 
 /// Calls the scorer with what a score is made of besides the visit.
@@ -135,7 +192,7 @@ fn with_facts<T>(
     head: &Head<'_>,
     facts: Option<&Facts>,
     trace: &Trace,
-    f: impl FnOnce(&dyn ScoreSource, &ScoreFacts<'_>) -> T,
+    f: impl FnOnce(&Arc<ScorerSlot>, &ScoreFacts<'_>) -> T,
 ) -> T {
     let facts = ScoreFacts {
         fields: &head.fields,
@@ -145,7 +202,7 @@ fn with_facts<T>(
         network: trace.row.network,
         body_bytes: head.body_bytes(),
     };
-    f(&*shared.scorer.load().0, &facts)
+    f(&shared.scorer.load(), &facts)
 }
 
 /// To the same place on https.

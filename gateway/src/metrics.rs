@@ -21,7 +21,7 @@ mod catalogue;
 
 use catalogue::{
     BOT_LOOKUPS, BOT_SIGNATURES, CHALLENGES, CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS,
-    REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORED, SHADOW, SHADOW_SCORE, SHADOW_UNSCORED, SHOP_RUBBISH,
+    REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORE_BATCHES, SCORED, SHADOW, SHADOW_SCORE, SHADOW_UNSCORED, SHOP_RUBBISH,
     SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES, STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS, TOKENS_REFUSED,
     TOTAL_SECONDS, UNSCORED,
 };
@@ -166,7 +166,9 @@ impl Metrics {
 
     /// Takes over the counts of the scorer.
     pub fn scorer(&self, counts: &ScorerCounts) {
-        let ScorerCounts { scored: _, wrong_width, failed, panicked, out_of_range, busy, switched_off, late } = *counts;
+        let ScorerCounts { scored: _, wrong_width, failed, panicked, out_of_range, busy, switched_off, late, queue_full, batches } =
+            *counts;
+        self.counter(SCORE_BATCHES, &[]).absolute(batches);
         let reasons = [
             ("wrong_width", wrong_width),
             ("failed", failed),
@@ -175,6 +177,7 @@ impl Metrics {
             ("busy", busy),
             ("switched_off", switched_off),
             ("late", late),
+            ("queue_full", queue_full),
         ];
         for (reason, count) in reasons {
             self.counter(UNSCORED, &[("reason", reason)]).absolute(count);

@@ -17,7 +17,7 @@ use tidegate_filters::{Filter, Reason, seats::room::Entrance};
 use crate::{
     apart, body,
     counts::HeadFault,
-    decide::{self, Decided, Entering, Next},
+    decide::{self, Decided, Entering, Next, Step},
     door::{BODY_SILENCE_MAX, Facts},
     draw,
     failure::Failure,
@@ -43,10 +43,10 @@ impl Gate {
     }
 
     /// Reads and decides a request that the door has not: HTTP/2.
-    fn decide(&self, session: &Session, trace: &mut Trace) -> Result<Next, HeadFault> {
+    fn decide(&self, session: &Session, trace: &mut Trace) -> Result<Step, HeadFault> {
         let request = session.req_header();
         let head = Head::http2(request, request.raw_path(), &trace.active.policy.limits_of_a_request)?;
-        Ok(decide::next(&self.shared, &head, Facts::of(session), trace))
+        Ok(decide::begin(&self.shared, &head, Facts::of(session), trace))
     }
 
     async fn refuse(&self, session: &mut Session, trace: &Trace, fault: HeadFault) -> pingora::Result<bool> {
@@ -210,7 +210,8 @@ impl ProxyHttp for Gate {
         let next = match trace.next.take() {
             Some(next) => next,
             None => match self.decide(session, trace) {
-                Ok(next) => next,
+                Ok(Step::Next(next)) => next,
+                Ok(Step::Scoring(scoring)) => scoring.next(&self.shared, trace).await,
                 Err(fault) => return self.refuse(session, trace, fault).await,
             },
         };

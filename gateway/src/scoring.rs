@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tidegate_config::Policy;
@@ -17,14 +18,14 @@ use tidegate_filters::{
 };
 use tidegate_models::{
     Scorer,
-    features::{HeaderFacts, Http, Method, Target, VisitFacts, Windows, path_hash},
-    scorer::{BUILTIN, ScorerCounts},
+    features::{Features, HeaderFacts, Http, Method, Target, VisitFacts, Windows, path_hash},
+    scorer::{self, Answer, BUILTIN, ScorerCounts},
 };
 
 use crate::{
     clock::Clock,
     counts::{ASecond, Count},
-    state::{NoScores, ScoreFacts, ScoreSource, Scored, kept},
+    state::{Begun, NoScores, Pending, ScoreFacts, ScoreSource, Scored, kept},
 };
 
 /// Visitors whose behaviour is remembered; the oldest are forgotten first.
@@ -51,10 +52,12 @@ impl Scoring {
             return Ok(Scoring { scorer: None, shadow: None, windows: self.windows.clone(), wanted: None });
         };
         let wanted = Some((gate.model.clone(), gate.runtime));
-        let kept = self.scorer.clone().filter(|_| wanted == self.wanted && gate.model == BUILTIN);
-        let open = |model: &str| Scorer::open(model, gate.runtime, workers(policy)).map(Arc::new).map_err(|e| e.to_string());
-        let scorer = kept.map_or_else(|| open(&gate.model), Ok)?;
-        let shadow = gate.shadow_model.as_deref().map(open).transpose().map_err(|why| format!("shadow_model: {why}"))?;
+        // A device that is wanted and does not score is tried again.
+        let as_wanted = |s: &Arc<Scorer>| gate.runtime != Runtime::OnnxruntimeCuda || s.runs_on() == gate.runtime;
+        let kept = self.scorer.clone().filter(|s| wanted == self.wanted && gate.model == BUILTIN && as_wanted(s));
+        let open = |model: &str, runtime| Scorer::open(model, runtime, workers(policy)).map(Arc::new).map_err(|e| e.to_string());
+        let scorer = kept.map_or_else(|| open(&gate.model, gate.runtime), Ok)?;
+        let shadow = gate.shadow_model.as_deref().map(|m| open(m, gate.runtime.on_cpu())).transpose().map_err(|why| format!("shadow_model: {why}"))?;
         let windows = self.windows.clone().unwrap_or_else(|| Arc::new(Windows::new(VISITORS_MAX)));
         Ok(Scoring { scorer: Some(scorer), shadow, windows: Some(windows), wanted })
     }
@@ -81,6 +84,11 @@ impl Scoring {
     /// How often the model answered, and why it did not.
     pub fn counts(&self) -> ScorerCounts {
         self.scorer.as_ref().map(|s| s.counts()).unwrap_or_default()
+    }
+
+    /// Whether a device scores; `None`: nothing is scored.
+    pub fn on_device(&self) -> Option<bool> {
+        self.scorer.as_ref().map(|s| s.runs_on() == Runtime::OnnxruntimeCuda)
     }
 
     /// Which model on which runtime, for the log and the status.
@@ -206,7 +214,7 @@ impl Shadow {
     }
 }
 
-/// Scores inline, on the worker that asks: microseconds.
+/// Scores inline, on the worker that asks: microseconds. Where a device scores, the visit waits for its batch.
 struct BotScore {
     model: &'static str,
     scorer: Arc<Scorer>,
@@ -239,36 +247,57 @@ impl BotScore {
             body_bytes: facts.body_bytes,
         }
     }
+
+    /// A score with what goes with it: reasons where it does something, and what the shadow says. The CPU says both.
+    fn scored(&self, score: Score, features: Features, began_ns: u64, deadline: Duration, now: Now) -> Scored {
+        let mut reasons = String::new();
+        if score.known().is_some_and(|p| p >= self.explain_from) && self.budget.take(now, REASONS_A_SECOND_MAX) {
+            let found = self.scorer.reasons(&features);
+            reasons = found.iter().map(|(code, nats)| format!("{}={nats:.2}", code.code())).collect::<Vec<_>>().join(",");
+        }
+        let until_ns = began_ns.saturating_add(deadline.as_nanos() as u64);
+        let shadow = self.shadow.as_ref().map_or(Score::Unknown, |s| s.score(&features, &self.clock, until_ns));
+        let shadow_model = self.shadow.as_ref().map_or("", |s| s.model);
+        Scored { score, features: features.to_vec(), reasons, model: self.model, shadow, shadow_model }
+    }
+}
+
+fn is_late(began_ns: u64, ended_ns: u64, deadline: Duration) -> bool {
+    u128::from(ended_ns.saturating_sub(began_ns)) > deadline.as_nanos()
 }
 
 impl ScoreSource for BotScore {
-    fn score(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Scored {
+    fn begin(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Begun {
         let began_ns = self.clock.mono_ns();
         let features = self.windows.observe_and_extract(&self.facts(visit, facts), now);
+        let deadline = Duration::from_millis(deadline_ms);
         let asked = self.punctual.is_asked(began_ns);
-        let mut score = if asked { self.scorer.score(&features) } else { Score::Unknown };
+        let begun = if asked { self.scorer.begin(&features) } else { scorer::Begun::Ready(Score::Unknown) };
+        let mut score = match begun {
+            scorer::Begun::Ready(score) => score,
+            scorer::Begun::Pending(ticket) => {
+                return Begun::Pending(Box::new(Pending { ticket, deadline, began_ns, now, features }));
+            }
+        };
         let ended_ns = self.clock.mono_ns();
-        let late = ended_ns.saturating_sub(began_ns) > deadline_ms.saturating_mul(1_000_000);
+        let late = is_late(began_ns, ended_ns, deadline);
         if asked {
             self.punctual.came(late, ended_ns, self.model);
         }
         if late || !asked {
             self.scorer.late();
         }
-        let mut reasons = String::new();
-        match score {
+        if late {
             // Nobody can stop a run half way; what came too late does not count, as promised.
-            Score::Known(_) if late => score = Score::Unknown,
-            Score::Known(p) if p >= self.explain_from && self.budget.take(now, REASONS_A_SECOND_MAX) => {
-                let found = self.scorer.reasons(&features);
-                reasons = found.iter().map(|(code, nats)| format!("{}={nats:.2}", code.code())).collect::<Vec<_>>().join(",");
-            }
-            _ => {}
+            score = Score::Unknown;
         }
-        let until_ns = began_ns.saturating_add(deadline_ms.saturating_mul(1_000_000));
-        let shadow = self.shadow.as_ref().map_or(Score::Unknown, |s| s.score(&features, &self.clock, until_ns));
-        let shadow_model = self.shadow.as_ref().map_or("", |s| s.model);
-        Scored { score, features: features.to_vec(), reasons, model: self.model, shadow, shadow_model }
+        Begun::Ready(self.scored(score, features, began_ns, deadline, now))
+    }
+
+    fn finish(&self, pending: &Pending, answer: Answer) -> Scored {
+        let Pending { ref features, began_ns, deadline, now, .. } = *pending;
+        let answer = if is_late(began_ns, self.clock.mono_ns(), deadline) { Answer::Late } else { answer };
+        self.scored(self.scorer.settle(answer), *features, began_ns, deadline, now)
     }
 
     fn observe(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now) {
@@ -321,6 +350,13 @@ mod tests {
         }
     }
 
+    fn inline(begun: Begun) -> Scored {
+        match begun {
+            Begun::Ready(scored) => scored,
+            Begun::Pending(_) => panic!("there is no device"),
+        }
+    }
+
     fn facts<'a>(fields: &'a Fields<'a>) -> ScoreFacts<'a> {
         ScoreFacts { fields, http2: false, tls: false, manner: 0, network: 7, body_bytes: None }
     }
@@ -345,15 +381,15 @@ mod tests {
             Score::Unknown => panic!("unscored"),
         };
         let at = |ms| Now::at(1_000_000, ms);
-        let (person, _) = known(source.score(&visit(1), &facts(&browser), at(0), 10_000));
+        let (person, _) = known(inline(source.begin(&visit(1), &facts(&browser), at(0), 10_000)));
         let mut last = None;
         for i in 0..30 {
-            last = Some(known(source.score(&visit(2), &facts(&script), at(i * 100), 10_000)));
+            last = Some(known(inline(source.begin(&visit(2), &facts(&script), at(i * 100), 10_000))));
         }
         let (bot, reasons) = last.unwrap();
         assert!(bot > person, "{bot} {person}");
         assert_eq!(reasons.is_empty(), bot < 0.7, "reasons from the lowest threshold on: {bot} {reasons}");
-        assert_eq!(source.score(&visit(1), &facts(&browser), at(5_000), 0).score, Score::Unknown, "nothing is ready in no time");
+        assert_eq!(inline(source.begin(&visit(1), &facts(&browser), at(5_000), 0)).score, Score::Unknown, "nothing is ready in no time");
     }
 
     #[test]
@@ -376,7 +412,7 @@ mod tests {
         let scoring = Scoring::build(&policy).unwrap();
         let source = scoring.source(&policy);
         let fields = Fields::new([("user-agent", &b"curl/8"[..])]);
-        let score = |deadline_ms| source.score(&visit(1), &facts(&fields), Now::at(1_000_000, 5), deadline_ms).score;
+        let score = |deadline_ms| inline(source.begin(&visit(1), &facts(&fields), Now::at(1_000_000, 5), deadline_ms)).score;
         (1..LATE_IN_A_ROW_MAX).for_each(|_| assert_eq!(score(0), Score::Unknown));
         assert!(matches!(score(10_000), Score::Known(_)), "one in time is forgiven much");
         (0..LATE_IN_A_ROW_MAX).for_each(|_| assert_eq!(score(0), Score::Unknown));

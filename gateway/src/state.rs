@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -21,6 +22,7 @@ use tidegate_filters::{
         token::Keyring,
     },
 };
+use tidegate_models::{batch::Ticket, features::Features, scorer::Answer};
 
 use crate::{
     appeal::Appeals,
@@ -197,10 +199,39 @@ pub struct Scored {
     pub shadow_model: &'static str,
 }
 
+/// How far a score is.
+#[derive(Debug)]
+pub enum Begun {
+    /// Inline scorers are done.
+    Ready(Scored),
+    /// A device has the row: wait for its ticket, then [`ScoreSource::finish`].
+    Pending(Box<Pending>),
+}
+
+/// A score on its way.
+#[derive(Debug)]
+pub struct Pending {
+    /// What the device says.
+    pub ticket: Ticket,
+    /// It is not waited for longer than this.
+    pub deadline: Duration,
+    /// When it began, monotonic.
+    pub began_ns: u64,
+    /// The visit's time.
+    pub now: Now,
+    /// What is scored.
+    pub features: Features,
+}
+
 /// Scores visits. Called on the request path: must return within about `deadline_ms`.
 pub trait ScoreSource: Send + Sync {
-    /// The score of one visit; also the place to update windows of a visitor's behaviour.
-    fn score(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Scored;
+    /// Begins the score of one visit; also the place to update windows of a visitor's behaviour.
+    fn begin(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>, now: Now, deadline_ms: u64) -> Begun;
+
+    /// What came of a ticket becomes a score.
+    fn finish(&self, _: &Pending, _: Answer) -> Scored {
+        Scored::default()
+    }
 
     /// A visit that is not scored (`filters: none`): its behaviour counts for later scores all the same.
     fn observe(&self, _: &Visit<'_>, _: &ScoreFacts<'_>, _: Now) {}
@@ -214,8 +245,8 @@ pub trait ScoreSource: Send + Sync {
 pub struct NoScores;
 
 impl ScoreSource for NoScores {
-    fn score(&self, _: &Visit<'_>, _: &ScoreFacts<'_>, _: Now, _: u64) -> Scored {
-        Scored::default()
+    fn begin(&self, _: &Visit<'_>, _: &ScoreFacts<'_>, _: Now, _: u64) -> Begun {
+        Begun::Ready(Scored::default())
     }
 }
 

@@ -1,14 +1,18 @@
 //! What Tidegate learns and what it learns from: the journal, features, the score of a visit, and how the models are made.
 
+pub mod batch;
+pub mod blocks;
 pub mod bots;
 pub mod card;
 pub mod dense;
+pub mod device;
 mod error;
 pub mod features;
 pub mod forecast;
 pub mod inspect;
 pub mod journal;
 pub mod onnx_write;
+mod opened;
 pub mod place;
 pub mod plot;
 pub mod scorer;
@@ -18,6 +22,7 @@ mod testing;
 pub mod trial;
 pub mod tune;
 
+pub use blocks::Blocks;
 pub use error::ModelError;
 pub use scorer::Scorer;
 

@@ -2,7 +2,6 @@
 //! counter, and the policy's `when_unscored` decides.
 
 use std::{
-    path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, TryLockError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -11,27 +10,16 @@ use std::{
 
 use tidegate_filters::{Score, rule::bot_gate::Runtime};
 
+pub use crate::opened::{BUILTIN, sha256_of};
 use crate::{
-    card::{ModelCard, path_of, sha256_hex},
+    batch::{BATCH_ROWS_MAX, Batcher, Ticket},
+    card::ModelCard,
+    device::{Backed, Device},
     error::ModelError,
-    features::{FEATURES, N, ReasonCode},
-    inspect::{inspect_bytes, read_model},
+    features::{FEATURES, Features, N, ReasonCode},
+    opened::{Opened, no_device},
     session::{Engine, RunError, Session},
 };
-
-/// The policy's word for the model that comes with the program.
-pub const BUILTIN: &str = "builtin";
-
-static BUILTIN_MODEL: &[u8] = include_bytes!("../artifacts/bots-2.onnx");
-/// SHA-256 of a model, hex: of `builtin`, or of the file at a path.
-pub fn sha256_of(model: &str) -> std::io::Result<String> {
-    if model == BUILTIN {
-        return Ok(sha256_hex(BUILTIN_MODEL));
-    }
-    std::fs::read(model).map(|bytes| sha256_hex(&bytes))
-}
-
-static BUILTIN_CARD: &str = include_str!("../artifacts/bots-2.json");
 
 /// Rounds over all sessions before a visit goes unscored: a session is held for microseconds.
 const BUSY_ROUNDS: usize = 64;
@@ -56,6 +44,30 @@ pub struct Scorer {
     baseline: Vec<f32>,
     broken: AtomicBool,
     counts: Counters,
+    /// Visits go through it while its device works.
+    batcher: Option<Batcher>,
+    /// Why there is no device, though one was wanted.
+    no_device: Option<String>,
+}
+
+/// A score, or where it will come.
+#[derive(Debug)]
+pub enum Begun {
+    /// There is no device, or no room before it.
+    Ready(Score),
+    /// Wait for it, as long as the policy allows; then [`Scorer::settle`].
+    Pending(Ticket),
+}
+
+/// How waiting for a [`Ticket`] ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Answer {
+    /// The model said this, unchecked.
+    Said(f32),
+    /// No runtime could say anything.
+    Failed,
+    /// After the deadline, or not yet.
+    Late,
 }
 
 #[derive(Default)]
@@ -68,6 +80,7 @@ struct Counters {
     busy: AtomicU64,
     switched_off: AtomicU64,
     late: AtomicU64,
+    queue_full: AtomicU64,
 }
 
 /// How often a scorer answered, and why it did not.
@@ -89,46 +102,60 @@ pub struct ScorerCounts {
     pub switched_off: u64,
     /// Came later than the policy's deadline, or not asked because it lately did.
     pub late: u64,
+    /// Too many visits waited for the device.
+    pub queue_full: u64,
+    /// Batches that were run for a device; no reason for a missing score.
+    pub batches: u64,
 }
 
 impl Scorer {
     /// Opens `builtin` or the path of an `.onnx` file with its card, with `workers` sessions. A foreign file should have
-    /// passed [`crate::trial::trial_in_child`] first: a runtime in C++ may crash on a hostile one.
+    /// passed [`crate::trial::trial_in_child`] first: a runtime in C++ may crash on a hostile one. Where a device is wanted
+    /// and cannot be used, the CPU scores, and a warning says why.
     pub fn open(model: &str, runtime: Runtime, workers: usize) -> Result<Self, ModelError> {
-        if model == BUILTIN {
-            let path = Path::new("models/artifacts/bots-2.onnx");
-            let card = ModelCard::parse(&path_of(path), BUILTIN_CARD, BUILTIN_MODEL)?;
-            return Self::build(path, BUILTIN_MODEL, card, runtime, workers).map(|s| Scorer { name: BUILTIN.into(), ..s });
+        let opened = Opened::read(model, runtime)?;
+        let scorer = Self::build(&opened, workers)?;
+        if runtime != Runtime::OnnxruntimeCuda {
+            return Ok(scorer);
         }
-        let path = PathBuf::from(model);
-        let bytes = read_model(&path)?;
-        let card = ModelCard::read_for(&path, &bytes)?;
-        Self::build(&path, &bytes, card, runtime, workers)
+        Ok(match opened.device().and_then(|device| scorer.batcher(&opened, device)) {
+            Ok(batcher) => Scorer { batcher: Some(batcher), ..scorer },
+            Err(why) => {
+                tracing::warn!(model, "{}", no_device(&why));
+                Scorer { no_device: Some(why), ..scorer }
+            }
+        })
     }
 
-    fn build(path: &Path, bytes: &[u8], card: ModelCard, runtime: Runtime, workers: usize) -> Result<Self, ModelError> {
-        let unfit = |why: String| ModelError::Unfit { path: path.to_owned(), why };
-        let inspection = inspect_bytes(path, bytes)?;
-        if inspection.features != N {
-            return Err(unfit(format!("takes {} features; this gate computes {N}", inspection.features)));
-        }
-        let engine = Engine::choose(runtime)?;
-        inspection.fits(engine.runtime()).map_err(unfit)?;
-        let load = |_| engine.load(bytes, &inspection).map(Mutex::new);
-        let sessions = (0..workers.max(1)).map(load).collect::<Result<Box<[_]>, _>>()?;
-        let baseline = if card.baseline.is_empty() { vec![0.0; N] } else { card.baseline.clone() };
-        let mut short = sha256_hex(bytes);
-        short.truncate(16);
+    /// The same with a device of the caller's.
+    pub fn open_with(model: &str, runtime: Runtime, workers: usize, device: Box<dyn Device>) -> Result<Self, ModelError> {
+        let opened = Opened::read(model, runtime)?;
+        let scorer = Self::build(&opened, workers)?;
+        let batcher = scorer.batcher(&opened, device).map_err(ModelError::Runtime)?;
+        Ok(Scorer { batcher: Some(batcher), ..scorer })
+    }
+
+    fn batcher(&self, opened: &Opened, device: Box<dyn Device>) -> Result<Batcher, String> {
+        let mut cpu = opened.session().map_err(|e| e.to_string())?;
+        cpu.run(&self.baseline).map_err(|e| e.to_string())?;
+        Batcher::start(Backed::new(Some(device), cpu, N)).map_err(|e| format!("its thread does not start: {e}"))
+    }
+
+    fn build(opened: &Opened, workers: usize) -> Result<Self, ModelError> {
+        let sessions = (0..workers.max(1)).map(|_| opened.session().map(Mutex::new)).collect::<Result<Box<[_]>, _>>()?;
+        let card = opened.card.clone();
         let scorer = Scorer {
             sessions,
             next: AtomicUsize::new(0),
-            engine,
+            engine: opened.engine.clone(),
+            name: opened.name.clone(),
+            short: opened.short(),
+            baseline: if card.baseline.is_empty() { vec![0.0; N] } else { card.baseline.clone() },
             card,
-            name: path.display().to_string(),
-            short,
-            baseline,
             broken: AtomicBool::new(false),
             counts: Counters::default(),
+            batcher: None,
+            no_device: None,
         };
         scorer.warm()?;
         Ok(scorer)
@@ -149,6 +176,36 @@ impl Scorer {
     /// The probability that a visit with these features is automated. Inline, microseconds; the caller keeps the deadline.
     pub fn score(&self, features: &[f32]) -> Score {
         self.run(features).map_or(Score::Unknown, Score::Known)
+    }
+
+    /// The same by way of the device, where there is one; inline otherwise. Never blocks.
+    pub fn begin(&self, features: &Features) -> Begun {
+        let Some(batcher) = self.batcher.as_ref().filter(|b| b.on_device()) else { return Begun::Ready(self.score(features)) };
+        match batcher.push(*features) {
+            Some(ticket) => Begun::Pending(ticket),
+            None => {
+                self.counts.queue_full.fetch_add(1, Relaxed);
+                Begun::Ready(Score::Unknown)
+            }
+        }
+    }
+
+    /// Makes a score of what came of a ticket, and counts it. A device that is late for too long is given up.
+    pub fn settle(&self, answer: Answer) -> Score {
+        if let Some(batcher) = &self.batcher {
+            batcher.came(answer == Answer::Late);
+        }
+        let c = &self.counts;
+        let (counter, score) = match answer {
+            Answer::Said(p) => match in_range(p) {
+                Some(p) => (&c.scored, Score::Known(p)),
+                None => (&c.out_of_range, Score::Unknown),
+            },
+            Answer::Failed => (&c.failed, Score::Unknown),
+            Answer::Late => (&c.late, Score::Unknown),
+        };
+        counter.fetch_add(1, Relaxed);
+        score
     }
 
     /// What speaks most for "automated", strongest first, in nats of log-odds: each reason's features are set to what is
@@ -179,7 +236,19 @@ impl Scorer {
         let n = self.sessions.len();
         let direct = self.sessions.iter().all(|s| s.lock().is_ok_and(|s| s.is_direct()));
         let how = if direct { "; a plain network, evaluated directly after comparison with it" } else { "" };
-        format!("bot score: model {} ({}), {}, {n} session(s){how}", self.name, self.short, self.engine.describe())
+        let device = match (&self.batcher, &self.no_device) {
+            (Some(b), _) if b.on_device() => format!("; CUDA scores, in batches of up to {BATCH_ROWS_MAX} visits"),
+            (Some(b), _) => format!("; CUDA was given up ({}), the CPU scores", b.why().unwrap_or("it failed")),
+            (None, Some(why)) => format!("; no CUDA device ({why}), the CPU scores"),
+            (None, None) => String::new(),
+        };
+        format!("bot score: model {} ({}), {}, {n} session(s){how}{device}", self.name, self.short, self.engine.describe())
+    }
+
+    /// What scores now: a device as long as it works, else what runs on the CPU.
+    pub fn runs_on(&self) -> Runtime {
+        let device = self.batcher.as_ref().is_some_and(Batcher::on_device);
+        if device { Runtime::OnnxruntimeCuda } else { self.engine.runtime() }
     }
 
     /// First 8 bytes of the model's SHA-256, hex: the journal's `model`.
@@ -190,11 +259,6 @@ impl Scorer {
     /// The model's card.
     pub fn card(&self) -> &ModelCard {
         &self.card
-    }
-
-    /// The runtime in use.
-    pub fn runtime(&self) -> Runtime {
-        self.engine.runtime()
     }
 
     /// Counters since it was opened.
@@ -209,6 +273,8 @@ impl Scorer {
             busy: c.busy.load(Relaxed),
             switched_off: c.switched_off.load(Relaxed),
             late: c.late.load(Relaxed),
+            queue_full: c.queue_full.load(Relaxed),
+            batches: self.batcher.as_ref().map_or(0, Batcher::batches),
         }
     }
 
@@ -266,7 +332,7 @@ impl Scorer {
 }
 
 /// Rounding may leave a sigmoid a hair outside.
-fn in_range(p: f32) -> Option<f32> {
+pub(crate) fn in_range(p: f32) -> Option<f32> {
     (-1e-5..=1.0 + 1e-5).contains(&p).then(|| p.clamp(0.0, 1.0))
 }
 

@@ -1,7 +1,7 @@
 //! Scores, failures that become `Unknown`, reasons, and both runtimes on the same model.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs;
+use std::{fs, path::Path};
 
 use tidegate_filters::Now;
 

@@ -10,12 +10,14 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use ort::{environment::Environment, session::Session as OrtSession, value::TensorRef};
+use ort::{environment::Environment, ep::ExecutionProviderDispatch, session::Session as OrtSession, value::TensorRef};
 use tidegate_filters::rule::bot_gate::Runtime;
 use tract_onnx::prelude::{Datum as _, Framework, InferenceModelExt, IntoRunnable, TValue, Tensor, TypedFact, tvec};
 use tract_onnx::tract_hir::internal::{InferenceFact, TypedSimpleState};
 
 use crate::{dense::Network, error::ModelError, inspect::Inspection};
+
+mod block;
 
 /// Environment variable with the path of ONNX Runtime's library. When it is set, a failure to load is an error.
 pub const LIBRARY_VARIABLE: &str = "TIDEGATE_ONNXRUNTIME";
@@ -47,14 +49,14 @@ impl Engine {
         let named = env::var_os(LIBRARY_VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from);
         let Some(library) = named.clone().or_else(find_library) else {
             return match wanted {
-                Runtime::Onnxruntime => Err(ModelError::Runtime(format!(
+                Runtime::Onnxruntime | Runtime::OnnxruntimeCuda => Err(ModelError::Runtime(format!(
                     "ONNX Runtime is wanted, but its library was not found: run `make onnxruntime`, or set {LIBRARY_VARIABLE} to libonnxruntime.so"
                 ))),
                 _ => Ok(builtin),
             };
         };
         match load_library(&library) {
-            Ok(loaded) => Ok(Engine { kind: Kind::Ort(loaded), direct: wanted == Runtime::Auto }),
+            Ok(loaded) => Ok(Engine { kind: Kind::Ort(loaded), direct: wanted != Runtime::Onnxruntime }),
             Err(why) if wanted == Runtime::Auto && named.is_none() => {
                 tracing::warn!(library = %library.display(), why, "ONNX Runtime cannot be used; the built-in runtime takes over");
                 Ok(builtin)
@@ -83,10 +85,10 @@ impl Engine {
     pub fn load(&self, bytes: &[u8], model: &Inspection) -> Result<Session, ModelError> {
         let (width, output) = (model.features, model.output);
         let runner = match &self.kind {
-            Kind::Ort(loaded) => guarded(ORT, || load_ort(&loaded.0, bytes)).map(|s| Runner::Ort(Box::new(s))),
+            Kind::Ort(loaded) => guarded(ORT, || load_ort(&loaded.0, bytes, None)).map(|s| Runner::Ort(Box::new(s))),
             Kind::Tract => guarded(TRACT, || load_tract(bytes, width)).map(|s| Runner::Tract(Box::new(s))),
         }?;
-        let mut session = Session { runner, width, output };
+        let mut session = Session { runner, width, output, one_by_one: false };
         if self.direct
             && let Some(mut network) = Network::read(bytes, width)
             && network.agrees(width, |row| session.run(row).ok())
@@ -102,6 +104,7 @@ pub struct Session {
     runner: Runner,
     width: usize,
     output: usize,
+    one_by_one: bool,
 }
 
 enum Runner {
@@ -135,7 +138,7 @@ pub enum RunError {
 impl Session {
     #[cfg(test)]
     pub(crate) fn that_panics(width: usize) -> Self {
-        Session { runner: Runner::Panics, width, output: 0 }
+        Session { runner: Runner::Panics, width, output: 0, one_by_one: false }
     }
 
     /// Evaluated without a runtime.
@@ -164,7 +167,7 @@ impl Session {
         }
         let output = self.output;
         let run = AssertUnwindSafe(|| match &mut self.runner {
-            Runner::Ort(session) => run_ort(session, row, output, read),
+            Runner::Ort(session) => run_ort(session, row, 1, output, read),
             Runner::Tract(state) => run_tract(state, row, output, read),
             Runner::Direct(network) => direct(network, row),
             #[cfg(test)]
@@ -186,7 +189,7 @@ fn guarded<T>(runtime: &'static str, step: impl FnOnce() -> Result<T, String>) -
     Err(ModelError::Run { runtime, why })
 }
 
-fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
     text.unwrap_or("no message").chars().take(200).collect()
 }
@@ -199,7 +202,7 @@ fn pick(values: &mut dyn ExactSizeIterator<Item = f32>) -> Result<f32, String> {
     }
 }
 
-fn load_ort(environment: &Environment, bytes: &[u8]) -> Result<OrtSession, String> {
+fn load_ort(environment: &Environment, bytes: &[u8], device: Option<ExecutionProviderDispatch>) -> Result<OrtSession, String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     // A gate has a worker for every core: threads of the runtime's own, or spinning ones, would only take turns with them.
     let mut builder = OrtSession::builder(environment)
@@ -211,17 +214,21 @@ fn load_ort(environment: &Environment, bytes: &[u8]) -> Result<OrtSession, Strin
         .with_intra_op_spinning(false)
         .map_err(|e| text(&e))?
         .with_inter_op_spinning(false)
+        .map_err(|e| text(&e))?
+        .with_execution_providers(device.as_slice())
         .map_err(|e| text(&e))?;
     builder.commit_from_memory(bytes).map_err(|e| text(&e))
 }
 
+/// `rows` are `n` rows, one after the other.
 fn run_ort<T>(
     session: &mut OrtSession,
-    row: &[f32],
+    rows: &[f32],
+    n: usize,
     output: usize,
     read: impl FnOnce(&mut dyn ExactSizeIterator<Item = f32>) -> Result<T, String>,
 ) -> Result<T, String> {
-    let input = TensorRef::from_array_view(([1usize, row.len()], row)).map_err(|e| e.to_string())?;
+    let input = TensorRef::from_array_view(([n, rows.len() / n.max(1)], rows)).map_err(|e| e.to_string())?;
     let outputs = session.run(ort::inputs![input]).map_err(|e| e.to_string())?;
     if output >= outputs.len() {
         return Err("the score's output is missing".into());

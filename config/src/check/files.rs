@@ -110,6 +110,10 @@ impl Checker<'_> {
         if forecast.model.is_empty() {
             return self.error(at, "no model is named", FORECAST);
         }
+        if forecast.file().is_some() && forecast.runtime != forecast.runtime.on_cpu() {
+            let what = "a forecast is asked once a minute, so the CPU runs it whatever device there is";
+            self.warning("forecast.runtime", what, format!("write `{}`", forecast.runtime.on_cpu().name()));
+        }
         let before = self.errors.len();
         if forecast.file().is_some()
             && self.model(at, &forecast.model, FORECAST)

@@ -4,7 +4,7 @@ use tidegate_filters::{
     FilterSettings,
     route::RouteFilters,
     rule::{
-        bot_gate::BotGateSettings,
+        bot_gate::{BotGateSettings, Runtime},
         visitor_rate::{FILL_S_MAX, KEYS_MAX, RateKey, VisitorRateSettings},
         waiting_room::WaitingRoomSettings,
     },
@@ -164,6 +164,13 @@ impl Checker<'_> {
         }
         if s.model.is_empty() {
             self.error(at("model"), "no model is named", "write `builtin`, or the path of an .onnx file");
+        }
+        if s.model == "builtin" && s.runtime == Runtime::OnnxruntimeCuda {
+            self.warning(
+                at("runtime"),
+                "the CPU runs the shipped model in microseconds; for a device visits wait a fifth of a millisecond",
+                "write `auto`; a device is for models that take the CPU longer",
+            );
         }
         let work = s.challenge_work;
         for (key, bits) in [("bits", work.bits), ("bits_max", work.bits_max)] {

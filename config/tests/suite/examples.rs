@@ -97,6 +97,25 @@ fn explanations_say_the_numbers() {
 }
 
 #[test]
+fn a_device_is_a_word_of_the_bot_gate_and_doubtful_where_it_gains_nothing() {
+    let text = |model: &str| {
+        format!(
+            "version: 1\nlisten: [ {{ address: 127.0.0.1:8080 }} ]\nshop: {{ upstreams: [ {{ address: 127.0.0.1:3000 }} ] }}\n\
+             filters: [ {{ bot_gate: {{ to_the_back_at: 0.85, when_unscored: wait, runtime: onnxruntime-cuda, model: {model} }} }} ]\n"
+        )
+    };
+    let unread = Checks { skip_files: true, ..Checks::default() };
+    let of = |model: &str| tidegate_config::parse_with(&text(model), "p", &unread).unwrap_or_else(|e| panic!("{e}"));
+    let (small, large) = (of("builtin"), of("/srv/large.onnx"));
+    assert!(small.render_warnings().contains("filters[0].bot_gate.runtime: the CPU runs the shipped model in microseconds"));
+    assert_eq!(large.render_warnings(), "");
+    assert!(explain(&large.policy).contains("on a CUDA device, visits in batches; without one on the CPU"));
+    let value = serde_json::to_value(&large.policy).unwrap();
+    assert_eq!(value["filters"][0]["bot_gate"]["runtime"], "onnxruntime-cuda");
+    assert_eq!(fits(&schema(), &schema(), &value, ""), Ok(()));
+}
+
+#[test]
 fn the_schema_accepts_every_example_and_refuses_unknown_keys() {
     let schema = schema();
     for file in examples() {

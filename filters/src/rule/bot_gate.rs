@@ -126,23 +126,36 @@ pub enum Runtime {
     Auto,
     /// ONNX Runtime; starting without its library is an error.
     Onnxruntime,
+    /// ONNX Runtime on a CUDA device, visits in batches. Its library must be there; without a device that works the CPU
+    /// scores, and a warning says why.
+    #[serde(rename = "onnxruntime-cuda")]
+    OnnxruntimeCuda,
     /// The built-in pure Rust runtime.
     Builtin,
 }
 
 impl Runtime {
+    /// Every one.
+    pub const ALL: [Runtime; 4] = [Runtime::Auto, Runtime::Onnxruntime, Runtime::OnnxruntimeCuda, Runtime::Builtin];
+
     /// As in YAML and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Runtime::Auto => "auto",
             Runtime::Onnxruntime => "onnxruntime",
+            Runtime::OnnxruntimeCuda => "onnxruntime-cuda",
             Runtime::Builtin => "builtin",
         }
     }
 
     /// By its name.
     pub fn named(name: &str) -> Option<Runtime> {
-        [Runtime::Auto, Runtime::Onnxruntime, Runtime::Builtin].into_iter().find(|r| r.name() == name)
+        Runtime::ALL.into_iter().find(|r| r.name() == name)
+    }
+
+    /// The same without a device.
+    pub fn on_cpu(self) -> Runtime {
+        if self == Runtime::OnnxruntimeCuda { Runtime::Onnxruntime } else { self }
     }
 }
 

@@ -38,7 +38,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     counts::{HeadFault, Turned},
-    decide::{self, Decided, Next},
+    decide::{self, Decided, Next, Step},
     proxy::Gate,
     reply::{self, Answer},
     state::Shared,
@@ -90,6 +90,9 @@ impl Facts {
         self.hello ^ self.h2.get().map_or(0, Opening::hash)
     }
 }
+
+/// What [`Door::decide`] found.
+type Begun = (Box<Trace>, Step, Option<u64>, bool);
 
 /// One listener's door.
 pub struct Door {
@@ -249,11 +252,14 @@ impl Door {
                 Ok(len) => len,
                 Err(fault) => return self.refuse(stream, fault?).await,
             };
-            let (decided, body, last) = match self.decide(&buf[..len], facts, &limits) {
+            let (mut trace, step, body, last) = match self.decide(&buf[..len], facts, &limits) {
                 Ok(decided) => decided,
                 Err(fault) => return self.refuse(stream, fault).await,
             };
-            let Decided { trace, next } = decided;
+            let next = match step {
+                Step::Next(next) => next,
+                Step::Scoring(scoring) => scoring.next(&self.shared, &mut trace).await,
+            };
             let next = match next {
                 // The proxy knows how to drain a body, or to close.
                 Next::Answer(answer) if body == Some(0) => {
@@ -286,12 +292,12 @@ impl Door {
         }
     }
 
-    /// What is to be done with a whole head; the length of its body where it says so; the connection ends with it.
-    fn decide(&self, head: &[u8], facts: &Facts, limits: &RequestLimits) -> Result<(Decided, Option<u64>, bool), HeadFault> {
+    /// How far a whole head is; the length of its body where it says so; the connection ends with it.
+    fn decide(&self, head: &[u8], facts: &Facts, limits: &RequestLimits) -> Result<Begun, HeadFault> {
         let head = head::parse(head, limits)?;
         let mut trace = Trace::new(self.shared.clone());
-        let next = decide::next(&self.shared, &head, Some(facts), &mut trace);
-        Ok((Decided { trace, next }, head.body_end(), head.is_last()))
+        let step = decide::begin(&self.shared, &head, Some(facts), &mut trace);
+        Ok((trace, step, head.body_end(), head.is_last()))
     }
 
     /// Reads until the head is whole: how long it is. The inner `None`: the client went away.

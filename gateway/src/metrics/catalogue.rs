@@ -49,6 +49,7 @@ pub(super) const SCORE: &str = "tidegate_score";
 pub(super) const SHADOW_SCORE: &str = "tidegate_shadow_score";
 pub(super) const SHADOW_UNSCORED: &str = "tidegate_shadow_unscored_total";
 pub(super) const UNSCORED: &str = "tidegate_unscored_total";
+pub(super) const SCORE_BATCHES: &str = "tidegate_score_batches_total";
 pub(super) const ROWS: &str = "tidegate_journal_rows_total";
 pub(super) const ROWS_DROPPED: &str = "tidegate_journal_rows_dropped_total";
 pub(super) const RELOADS: &str = "tidegate_policy_loads_total";
@@ -68,6 +69,8 @@ pub(super) const STORE_BUSY_MS: &str = "tidegate_store_busy_milliseconds_total";
 pub mod gauges {
     /// The clock's doubt.
     pub const CLOCK_DOUBT: &str = "tidegate_clock_doubt_seconds";
+    /// A device scores.
+    pub const SCORES_ON_CUDA: &str = "tidegate_scores_on_cuda";
     /// The store works.
     pub const STORE_WELL: &str = "tidegate_store_well";
     /// Appeals that nobody has decided.
@@ -152,6 +155,8 @@ pub const CATALOGUE: &[Described] = &[
         "Visits of scored routes by class: human, unsure, suspect, or unknown when no score came in time.",
     ),
     counter(UNSCORED, &["reason"], "Model runs that gave no score, by reason."),
+    counter(SCORE_BATCHES, &[], "Batches of visits that were scored together; 0 while the CPU scores each on its own."),
+    gauge(gauges::SCORES_ON_CUDA, &[], "1 while a CUDA device scores visits, 0 while the CPU does; absent without a bot gate."),
     histogram(SCORE, &[], "Bot scores given, 0 to 1."),
     histogram(SHADOW_SCORE, &[], "Scores of the shadow model, which do nothing."),
     counter(SHADOW_UNSCORED, &[], "Visits that the shadow model gave no score to in time."),
