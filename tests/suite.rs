@@ -3,6 +3,7 @@
 
 mod appeals;
 mod applied;
+mod batched;
 mod browser;
 mod called_off;
 mod crowd;

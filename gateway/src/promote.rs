@@ -105,7 +105,8 @@ impl Seat {
         Seat {
             file,
             live: gate.map_or(BUILTIN.into(), |g| g.model.clone()),
-            runtime: gate.map_or(Runtime::Auto, |g| g.runtime),
+            // A comparison is short, and the device is the live model's.
+            runtime: gate.map_or(Runtime::Auto, |g| g.runtime.on_cpu()),
             gates: Gates::of(scoring::gates(policy)),
         }
     }

@@ -46,6 +46,11 @@ impl Scoring {
         Scoring { scorer: None, shadow: None, windows: None, wanted: None }.follow(policy)
     }
 
+    /// By a scorer of the caller's.
+    pub fn by(scorer: Arc<Scorer>) -> Scoring {
+        Scoring { scorer: Some(scorer), shadow: None, windows: Some(Arc::new(Windows::new(VISITORS_MAX))), wanted: None }
+    }
+
     /// For another policy: the same model stays loaded, unless its file may have changed under its name.
     pub fn follow(&self, policy: &Policy) -> Result<Scoring, String> {
         let Some(gate) = gate(policy) else {

@@ -16,6 +16,7 @@ pub mod judge;
 pub mod live;
 pub mod measure;
 pub mod report;
+pub mod score_bench;
 pub mod shop;
 pub mod sim;
 pub mod sim_admission;

@@ -18,7 +18,7 @@ use tidegate_loadtest::{
     demo::{self, Defence, DemoOptions},
     goodput_cli,
     live::{self, Progress, Target},
-    measure,
+    measure, score_bench,
     shop::{Shop, ShopSettings},
     sim_admission, sim_cli,
 };
@@ -93,6 +93,8 @@ enum Command {
     Sim(sim_cli::SimArgs),
     /// Ways to size admission against each other in virtual time: real series of arrivals, shops with troubles, forecasts that lie.
     SimAdmission(sim_admission::SimAdmissionArgs),
+    /// What scores how many visits: inline, in batches, in blocks; on the CPU and on a CUDA device.
+    ScoreBench(score_bench::ScoreBenchArgs),
     /// Labelled traffic: made-up people and scalpers and real programs at one gate; a journal and its labels to train bot models on.
     Capture(capture::CaptureArgs),
     /// The same shop and the same crowd, without and with the gate: one table, one report. Fails when a promise is broken.
@@ -149,6 +151,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::SimAdmission(args) => return tokio::task::spawn_blocking(move || sim_admission::run(&args, say)).await?,
         Command::Goodput(args) => return goodput_cli::run(&args).await,
         Command::Bench(args) => return tokio::task::spawn_blocking(move || bench_cli::run(&args)).await?,
+        Command::ScoreBench(args) => say(&tokio::task::spawn_blocking(move || score_bench::run(&args)).await??),
         Command::Restart(args) => return tokio::task::spawn_blocking(move || bench_cli::restart(&args)).await?,
         Command::Demo { gate, out, scenario, seed, settings } => {
             let gate = gate.canonicalize().with_context(|| format!("{} is not there; build it first", gate.display()))?;

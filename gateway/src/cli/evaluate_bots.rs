@@ -4,8 +4,9 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use tidegate_filters::rule::bot_gate::Runtime;
 use tidegate_models::{
-    Scorer,
+    Blocks,
     bots::{
         Sample,
         judge::{Band, Judgement, Scored, band, judge},
@@ -15,13 +16,11 @@ use tidegate_models::{
 
 use super::{
     Failure, Outcome,
-    evaluate::{named, progress},
+    bots::blocks::{BLOCK_ROWS, open},
+    evaluate::progress,
     fail, judged, note, say,
     train_bots::ReadBots,
 };
-
-/// Visits between two steps of the bar.
-const STEP: usize = 5_000;
 
 /// Arguments of `evaluate bots`.
 #[derive(Debug, Args)]
@@ -36,9 +35,9 @@ pub(super) struct EvaluateBots {
     /// The threshold that F1 and fairness are told at
     #[arg(long, default_value_t = judged::AT, value_parser = super::bots::threshold)]
     at: f32,
-    /// What runs the model: auto, onnxruntime or builtin
-    #[arg(long, default_value = "auto")]
-    runtime: String,
+    /// What runs the model: auto, onnxruntime, onnxruntime-cuda or builtin
+    #[arg(long, default_value = "auto", value_parser = super::bots::runtime)]
+    runtime: Runtime,
     /// A page with tables and plots
     #[arg(long)]
     html: Option<PathBuf>,
@@ -58,9 +57,9 @@ pub(super) struct EvaluateBots {
 
 impl EvaluateBots {
     pub(super) fn run(self) -> Outcome {
-        let scorer = super::bots::open(&self.model, named(&self.runtime)?)?;
+        let mut scorer = open(&self.model, self.runtime)?;
         let visits = self.read.read(&self.data)?;
-        let (scores, unscored) = scores(&scorer, &visits.samples);
+        let (scores, unscored) = scores(&mut scorer, &visits.samples);
         if unscored > 0 {
             note(&format!("warning: the model gave no score for {unscored} visits; they are left out"));
         }
@@ -81,7 +80,7 @@ impl EvaluateBots {
     }
 
     /// The card's borders, chosen before this data was seen; else this data's own, and that is said.
-    fn band(&self, scorer: &Scorer, scores: &[(&Sample, f32)]) -> Band {
+    fn band(&self, scorer: &Blocks, scores: &[(&Sample, f32)]) -> Band {
         let told = &scorer.card().metrics["decides"];
         if !told.is_object() {
             note("note: the card says nothing about where scores decide; the borders are chosen on this very data");
@@ -121,16 +120,13 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
 }
 
 /// Scores of all visits, and how many got none.
-fn scores<'a>(scorer: &Scorer, samples: &'a [Sample]) -> (Vec<(&'a Sample, f32)>, usize) {
+fn scores<'a>(model: &mut Blocks, samples: &'a [Sample]) -> (Vec<(&'a Sample, f32)>, usize) {
     let bar = progress("scoring");
     let mut all = Vec::with_capacity(samples.len());
-    for (i, s) in samples.iter().enumerate() {
-        if let Some(p) = scorer.score(&s.features).known() {
-            all.push((s, p));
-        }
-        if i % STEP == 0 {
-            bar.set_position((1_000 * i / samples.len()) as u64);
-        }
+    for (i, block) in samples.chunks(BLOCK_ROWS).enumerate() {
+        let rows: Vec<f32> = block.iter().flat_map(|s| s.features).collect();
+        all.extend(block.iter().zip(model.scores(&rows)).filter_map(|(s, p)| Some((s, p?))));
+        bar.set_position((1_000 * i * BLOCK_ROWS / samples.len()) as u64);
     }
     bar.finish_and_clear();
     let unscored = samples.len() - all.len();

@@ -14,7 +14,7 @@ pub(super) struct TryModel {
     /// It is a forecast
     #[arg(long)]
     forecast: bool,
-    /// `auto`, `onnxruntime` or `builtin`
+    /// `auto`, `onnxruntime`, `onnxruntime-cuda` (tried on the CPU) or `builtin`
     #[arg(long, default_value = "auto")]
     runtime: String,
 }

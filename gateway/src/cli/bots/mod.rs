@@ -1,5 +1,6 @@
 //! `tidegate bots`: thresholds and models tried on the journal before they act.
 
+pub(super) mod blocks;
 mod facts;
 mod page;
 mod print;
@@ -20,6 +21,7 @@ use tidegate_models::{
 };
 
 use crate::appeal::Appeal;
+use blocks::Rescored;
 
 use super::{
     Failure, Outcome, fail,
@@ -151,6 +153,9 @@ struct By {
     /// Another model (its card beside it); the journal's own scores when left out
     #[arg(long)]
     model: Option<String>,
+    /// What runs it: auto, onnxruntime, onnxruntime-cuda or builtin
+    #[arg(long, default_value = "auto", requires = "model", value_parser = runtime)]
+    runtime: Runtime,
     /// From this score on: the challenge
     #[arg(long, value_parser = threshold)]
     challenge_at: Option<f32>,
@@ -166,6 +171,11 @@ struct By {
     /// From this score on: refused
     #[arg(long, value_parser = threshold)]
     refuse_at: Option<f32>,
+}
+
+pub(super) fn runtime(name: &str) -> Result<Runtime, String> {
+    let words = || Runtime::ALL.map(Runtime::name).join(", ");
+    Runtime::named(name).ok_or_else(|| format!("one of {}", words()))
 }
 
 pub(super) fn threshold(text: &str) -> Result<f32, String> {
@@ -311,12 +321,18 @@ fn read_or_new(file: &Path) -> Result<Labels, Failure> {
 }
 
 /// Opens `builtin`, or a file that was tried in a process of its own first.
-pub(super) fn open(model: &str, runtime: Runtime) -> Result<Scorer, Failure> {
-    if model != BUILTIN {
-        let program = std::env::current_exe().map_err(|e| fail(Failure::Runtime, &format!("cannot find this program: {e}")))?;
-        crate::deep::try_in_child(&program, model, runtime).map_err(|why| fail(Failure::Usage, &why))?;
-    }
+fn open(model: &str, runtime: Runtime) -> Result<Scorer, Failure> {
+    tried(model, runtime)?;
     Scorer::open(model, runtime, 1).map_err(|e| fail(Failure::Usage, &e.to_string()))
+}
+
+/// A file is tried in a process of its own: what crashes there does not crash this one.
+fn tried(model: &str, runtime: Runtime) -> Result<(), Failure> {
+    if model == BUILTIN {
+        return Ok(());
+    }
+    let program = std::env::current_exe().map_err(|e| fail(Failure::Runtime, &format!("cannot find this program: {e}")))?;
+    crate::deep::try_in_child(&program, model, runtime).map_err(|why| fail(Failure::Usage, &why))
 }
 
 /// How much of a journal was judged.
@@ -352,15 +368,21 @@ impl By {
     }
 
     fn visitors(&self, from: &Path, gates: &Gates) -> Result<(Vec<Visitor>, Read), Failure> {
-        let scorer = self.model.as_deref().map(|m| open(m, Runtime::Auto)).transpose()?;
-        let rescore = scorer.as_ref().map(|scorer| move |features: &[f32]| scorer.score(features).known());
+        let model = self.model.as_deref().map(|m| blocks::open(m, self.runtime)).transpose()?;
+        let mut rescored = model.map(Rescored::by);
         let files = files(from)?;
         let mut book = Book::new(gates.clone());
         for (i, file) in files.iter().enumerate() {
             if files.len() > 10 && i % 10 == 0 {
                 note(&format!("reading file {} of {}", i + 1, files.len()));
             }
-            each_row(file, |row| book.take(&row, rescore.as_ref().map(|f| f as _)));
+            each_row(file, |row| match &mut rescored {
+                Some(rescored) => rescored.take(row, &mut book),
+                None => book.take(&row, None),
+            });
+        }
+        if let Some(rescored) = &mut rescored {
+            rescored.flush(&mut book);
         }
         let read = Read { scored: book.scored, unscored: book.unscored, over: book.over };
         let visitors = book.close();

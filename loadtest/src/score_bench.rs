@@ -1,0 +1,270 @@
+//! `tidegate-loadtest score-bench`: what scores how many visits, on the CPU and on a CUDA device, alone and in blocks; and where
+//! the one overtakes the other.
+
+use std::{
+    fmt::Write as _,
+    fs, hint,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use hdrhistogram::Histogram;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+use tidegate_filters::{Score, rule::bot_gate::Runtime};
+use tidegate_models::{
+    Blocks, Scorer,
+    batch::BATCH_ROWS_MAX,
+    card::sha256_hex,
+    features::{self, Features, N},
+    onnx_write::{Dense, mlp},
+    scorer::{Answer, BUILTIN, Begun},
+};
+
+/// Rows a call.
+const BLOCKS: [usize; 4] = [1, 64, BATCH_ROWS_MAX, 65_536];
+/// Widths of the two hidden layers of made-up networks: 23 thousand, 80 thousand and 1.1 million multiplications.
+const HIDDEN: [usize; 3] = [128, 256, 1_024];
+/// Visits that wait at the same time.
+const TASKS: usize = 2 * BATCH_ROWS_MAX;
+/// How long a visit waits: longer than the bot gate's, so that what is slow shows.
+const PATIENCE: Duration = Duration::from_secs(1);
+const RUNTIMES: [Runtime; 3] = [Runtime::Auto, Runtime::Onnxruntime, Runtime::OnnxruntimeCuda];
+
+/// Arguments of `score-bench`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  TIDEGATE_ONNXRUNTIME=onnxruntime/libonnxruntime.so tidegate-loadtest score-bench")]
+pub struct ScoreBenchArgs {
+    /// Models to run (.onnx with a card beside each); the shipped one and made-up networks of three sizes when left out.
+    models: Vec<String>,
+    /// Milliseconds a figure.
+    #[arg(long, default_value_t = 700, value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    ms: u64,
+}
+
+/// Runs all of it.
+pub fn run(args: &ScoreBenchArgs) -> anyhow::Result<String> {
+    let folder = Made::new()?;
+    let budget = Duration::from_millis(args.ms);
+    let mut models = args.models.clone();
+    if models.is_empty() {
+        models.push(BUILTIN.into());
+        for width in HIDDEN {
+            models.push(folder.network(width)?);
+        }
+    }
+    let rows = rows(BLOCKS[BLOCKS.len() - 1]);
+    let mut out = device_line();
+    out += "\nrows a second in blocks, one thread; auto: a plain network is evaluated directly\n\n";
+    out += "| model | runs on | 1 row | 64 | 1,024 | 65,536 |\n|---|---|---:|---:|---:|---:|\n";
+    for model in &models {
+        let all = RUNTIMES.map(|r| blocks(model, r, &rows, budget));
+        for (runtime, rates) in RUNTIMES.iter().zip(&all) {
+            let cells: String = match rates {
+                Some(rates) => rates.iter().map(|r| format!(" {} |", grouped(*r))).collect(),
+                None => " – |".repeat(BLOCKS.len()),
+            };
+            let _ = writeln!(out, "| {} | {} |{cells}", name(model), runtime.name());
+        }
+        let _ = writeln!(out, "| {} | the device is faster from | {} ||||", name(model), crossover(&all));
+    }
+    out += "\nsingle visits, 2,048 of them wait at the same time; times at half of that rate, arrivals on the timer's grid of 1 ms\n\n";
+    out += "| model | by way of | visits a second | p50 µs | p99 µs |\n|---|---|---:|---:|---:|\n";
+    for model in &models {
+        for (way, scorer) in ways(model) {
+            let cells = match scorer {
+                Some(scorer) => singles(&Arc::new(scorer), &rows, budget)?,
+                None => "– | – | –".into(),
+            };
+            let _ = writeln!(out, "| {} | {way} | {cells} |", name(model));
+        }
+    }
+    Ok(out)
+}
+
+fn device_line() -> String {
+    match Blocks::open(BUILTIN, Runtime::OnnxruntimeCuda) {
+        Ok(blocks) => blocks.warning().map_or("a CUDA device is there\n".into(), |why| format!("no device: {why}\n")),
+        Err(e) => format!("no device: {e}\n"),
+    }
+}
+
+/// Rows a second for each of [`BLOCKS`]; `None`: that runtime is not there.
+fn blocks(model: &str, runtime: Runtime, rows: &[Features], budget: Duration) -> Option<[f64; BLOCKS.len()]> {
+    let mut blocks = Blocks::open(model, runtime).ok()?;
+    if runtime == Runtime::OnnxruntimeCuda && !blocks.on_device() {
+        return None;
+    }
+    Some(BLOCKS.map(|size| {
+        let block = rows[..size].as_flattened();
+        // The first one allocates.
+        hint::black_box(blocks.scores(block));
+        let (began, mut done) = (Instant::now(), 0);
+        while began.elapsed() < budget {
+            hint::black_box(blocks.scores(hint::black_box(block)));
+            done += size;
+        }
+        done as f64 / began.elapsed().as_secs_f64()
+    }))
+}
+
+fn crossover(all: &[Option<[f64; BLOCKS.len()]>; RUNTIMES.len()]) -> String {
+    let [auto, cpu, Some(cuda)] = all else { return "no device".into() };
+    let best = |i: usize| auto.iter().chain(cpu).map(|r| r[i]).fold(0.0, f64::max);
+    (0..BLOCKS.len()).find(|i| cuda[*i] > best(*i)).map_or("never".into(), |i| format!("{} rows", BLOCKS[i]))
+}
+
+/// Inline, through the batcher with the CPU behind it, and through the batcher with the device.
+fn ways(model: &str) -> [(&'static str, Option<Scorer>); 3] {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let inline = Scorer::open(model, Runtime::Auto, workers).ok();
+    let on_cpu = Blocks::open(model, Runtime::Auto).and_then(|b| Scorer::open_with(model, Runtime::Auto, workers, Box::new(b)));
+    let device = Scorer::open(model, Runtime::OnnxruntimeCuda, workers).ok();
+    let device = device.filter(|s| s.runs_on() == Runtime::OnnxruntimeCuda);
+    [("inline, CPU", inline), ("batches, CPU", on_cpu.ok()), ("batches, CUDA", device)]
+}
+
+/// Visits a second as fast as they come, then the times at half of that.
+fn singles(scorer: &Arc<Scorer>, rows: &[Features], budget: Duration) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().context("starting a runtime")?;
+    let (full, _) = runtime.block_on(storm(scorer, rows, budget, None))?;
+    let (_, times) = runtime.block_on(storm(scorer, rows, budget, Some(full / 2.0)))?;
+    let us = |q: f64| times.value_at_quantile(q) as f64 / 1_000.0;
+    Ok(format!("{} | {:.1} | {:.1}", grouped(full), us(0.5), us(0.99)))
+}
+
+/// [`TASKS`] tasks score one visit after the other; with a rate each of them at its share of it. Visits a second, and how
+/// long each took, nanoseconds.
+async fn storm(
+    scorer: &Arc<Scorer>,
+    rows: &[Features],
+    budget: Duration,
+    rate: Option<f64>,
+) -> anyhow::Result<(f64, Histogram<u64>)> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let gap = rate.map(|r| Duration::from_secs_f64(TASKS as f64 / r));
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let (scorer, stop, row) = (scorer.clone(), stop.clone(), rows[task % rows.len()]);
+            let (until, offset) = (began + budget, gap.map_or(Duration::ZERO, |g| g.mul_f64(task as f64 / TASKS as f64)));
+            tokio::spawn(async move {
+                let mut times = Histogram::<u64>::new(2)?;
+                let mut next = tokio::time::Instant::from_std(began + offset);
+                while Instant::now() < until && !stop.load(Relaxed) {
+                    if let Some(gap) = gap {
+                        tokio::time::sleep_until(next).await;
+                        next += gap;
+                    }
+                    let asked = Instant::now();
+                    if one(&scorer, &row).await == Score::Unknown {
+                        stop.store(true, Relaxed);
+                        anyhow::bail!("a visit without a score: {:?}", scorer.counts());
+                    }
+                    times.saturating_record(asked.elapsed().as_nanos() as u64);
+                    if gap.is_none() {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                anyhow::Ok(times)
+            })
+        })
+        .collect();
+    let mut all = Histogram::<u64>::new(2)?;
+    for task in tasks {
+        all.add(task.await??)?;
+    }
+    Ok((all.len() as f64 / began.elapsed().as_secs_f64(), all))
+}
+
+/// As the gate does it.
+async fn one(scorer: &Scorer, row: &Features) -> Score {
+    match scorer.begin(row) {
+        Begun::Ready(score) => score,
+        Begun::Pending(mut ticket) => scorer.settle(match tokio::time::timeout(PATIENCE, &mut ticket).await {
+            Ok(Ok(said)) => Answer::Said(said),
+            Ok(Err(_)) => Answer::Failed,
+            Err(_) => Answer::Late,
+        }),
+    }
+}
+
+fn rows(n: usize) -> Vec<Features> {
+    let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+    (0..n).map(|_| std::array::from_fn(|_| rng.random_range(-1.0..1.0))).collect()
+}
+
+fn name(model: &str) -> &str {
+    Path::new(model).file_stem().and_then(|n| n.to_str()).unwrap_or(model)
+}
+
+/// Three digits and their thousands.
+fn grouped(rate: f64) -> String {
+    match rate {
+        r if r >= 1e7 => format!("{:.0} M", r / 1e6),
+        r if r >= 1e6 => format!("{:.1} M", r / 1e6),
+        r if r >= 1e4 => format!("{:.0} k", r / 1e3),
+        r => format!("{r:.0}"),
+    }
+}
+
+/// A folder of made-up networks; removed when dropped.
+struct Made(PathBuf);
+
+impl Made {
+    fn new() -> anyhow::Result<Made> {
+        let folder = std::env::temp_dir().join(format!("tidegate-score-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        Ok(Made(folder))
+    }
+
+    fn network(&self, width: usize) -> anyhow::Result<String> {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(width as u64);
+        let mut layer = |inputs: usize, outputs: usize| {
+            let reach = (3.0 / inputs as f32).sqrt();
+            let weights = (0..inputs * outputs).map(|_| rng.random_range(-reach..reach)).collect();
+            Dense { inputs, outputs, weights, bias: vec![0.0; outputs] }
+        };
+        let bytes = mlp(&[layer(N, width), layer(width, width), layer(width, 1)], &[]);
+        let path = self.0.join(format!("{N}-{width}-{width}-1.onnx"));
+        let card = json!({ "model_sha256": sha256_hex(&bytes), "features_sha256": features::hash() });
+        fs::write(&path, bytes).and_then(|()| fs::write(path.with_extension("json"), card.to_string()))?;
+        Ok(path.display().to_string())
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // A temporary folder: the system removes it some day.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn it_runs_without_a_device_and_says_so() {
+        let out = run(&ScoreBenchArgs { models: vec![BUILTIN.into()], ms: 10 }).unwrap();
+        let there = out.starts_with("a CUDA device is there");
+        assert!(there || out.starts_with("no device: "), "{out}");
+        assert_eq!(out.contains("| the device is faster from | no device |"), !there, "{out}");
+        assert!(out.contains("| builtin | inline, CPU | ") && out.contains("| builtin | batches, CPU | "), "{out}");
+    }
+
+    #[test]
+    fn the_crossover_is_the_first_block_in_which_the_device_wins() {
+        let cpu = Some([10.0; 4]);
+        assert_eq!(crossover(&[cpu, None, Some([1.0, 9.0, 11.0, 99.0])]), "1024 rows");
+        assert_eq!(crossover(&[cpu, cpu, Some([1.0; 4])]), "never");
+        assert_eq!(crossover(&[cpu, cpu, None]), "no device");
+    }
+}
