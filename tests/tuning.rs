@@ -69,6 +69,21 @@ fn who_is_refused_can_quote_a_reference_and_thresholds_are_tried_on_the_journal(
     let words = text(&run(&["bots", "what-if", "--from", &journal, "--policy", &file, "--throttle-to", "7/min"]));
     assert!(words.contains("with: challenge from 0.000001 on unsure"), "{words}");
 
+    // Another model is run in blocks; this one says what it said visit by visit, whatever runs it.
+    let rescored =
+        |more: &[&str]| run(&[&["bots", "what-if", "--from", &journal, "--refuse-at", "0.5", "--json"], more].concat());
+    let told = json(&rescored(&[]));
+    let again = json(&rescored(&["--model", "builtin", "--runtime", "builtin"]));
+    assert_eq!((&again["what_if"], &again["read"]), (&told["what_if"], &told["read"]));
+    assert_eq!(rescored(&["--runtime", "builtin"]).status.code(), Some(2), "of which model?");
+    assert_eq!(rescored(&["--model", "builtin", "--runtime", "cuda"]).status.code(), Some(2));
+    if tidegate_models::session::Engine::choose(tidegate_filters::rule::bot_gate::Runtime::Onnxruntime).is_ok() {
+        let device = rescored(&["--model", "builtin", "--runtime", "onnxruntime-cuda"]);
+        let said = String::from_utf8_lossy(&device.stderr);
+        assert!(said.contains("no CUDA device can be used") != said.is_empty(), "{said}");
+        assert_eq!(json(&device)["what_if"]["would"], told["what_if"]["would"]);
+    }
+
     let labels = dir.path().join("labels.csv").display().to_string();
     let queue = json(&run(&["bots", "label", "--from", &journal, "--labels", &labels, "--json"]));
     let ids: Vec<&str> = queue.as_array().unwrap().iter().map(|c| c["visitor"].as_str().unwrap()).collect();

@@ -21,9 +21,9 @@ mod catalogue;
 
 use catalogue::{
     BOT_LOOKUPS, BOT_SIGNATURES, CHALLENGES, CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS,
-    REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORE_BATCHES, SCORED, SHADOW, SHADOW_SCORE, SHADOW_UNSCORED, SHOP_RUBBISH,
-    SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES, STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS, TOKENS_REFUSED,
-    TOTAL_SECONDS, UNSCORED,
+    REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORE_BATCHES, SCORED, SHADOW, SHADOW_SCORE, SHADOW_UNSCORED,
+    SHOP_RUBBISH, SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES, STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS,
+    TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
 };
 pub use catalogue::{CATALOGUE, Described, Type, gauges};
 
@@ -166,8 +166,18 @@ impl Metrics {
 
     /// Takes over the counts of the scorer.
     pub fn scorer(&self, counts: &ScorerCounts) {
-        let ScorerCounts { scored: _, wrong_width, failed, panicked, out_of_range, busy, switched_off, late, queue_full, batches } =
-            *counts;
+        let ScorerCounts {
+            scored: _,
+            wrong_width,
+            failed,
+            panicked,
+            out_of_range,
+            busy,
+            switched_off,
+            late,
+            queue_full,
+            batches,
+        } = *counts;
         self.counter(SCORE_BATCHES, &[]).absolute(batches);
         let reasons = [
             ("wrong_width", wrong_width),

@@ -1,14 +1,14 @@
 //! What scoring a visit costs: features, then one model run on each runtime that is there.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use tidegate_filters::{Now, rule::bot_gate::Runtime};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tidegate_filters::{Now, Score, rule::bot_gate::Runtime};
 use tidegate_models::{
-    Scorer,
+    Blocks, Scorer,
     features::{Agent, HeaderFacts, Method, Referer, Target, VisitFacts, Windows, path_hash},
-    scorer::BUILTIN,
+    scorer::{Answer, BUILTIN, Begun},
 };
 
 const VISITORS: u64 = 100_000;
@@ -79,5 +79,42 @@ fn score(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, features, score);
+/// Rows a call, and single visits of many tasks through the batcher with the CPU behind it. On a GPU machine
+/// `tidegate-loadtest score-bench` tells the same of the device.
+fn batches(c: &mut Criterion) {
+    let windows = Windows::new(1000);
+    let rows: Vec<_> = (0..65_536).map(|i| windows.observe_and_extract(&facts(i), Now::at(0, i))).collect();
+    let runtimes = [Runtime::Builtin, Runtime::Onnxruntime];
+    for (runtime, n) in runtimes.into_iter().flat_map(|r| [1, 64, 1_024, 65_536].map(|n| (r, n))) {
+        let Ok(mut blocks) = Blocks::open(BUILTIN, runtime) else { continue };
+        let mut group = c.benchmark_group("blocks");
+        group.throughput(Throughput::Elements(n as u64));
+        group.bench_function(format!("{n} rows, {runtime:?}"), |b| b.iter(|| blocks.scores(black_box(rows[..n].as_flattened()))));
+    }
+    let device = Box::new(Blocks::open(BUILTIN, Runtime::Builtin).unwrap());
+    let scorer = Arc::new(Scorer::open_with(BUILTIN, Runtime::Builtin, 1, device).unwrap());
+    let tokio = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let mut group = c.benchmark_group("batcher on the CPU");
+    group.throughput(Throughput::Elements(4_096));
+    group.bench_function("4,096 visits at once, a task each", |b| {
+        b.iter(|| {
+            tokio.block_on(async {
+                let visit = |i: usize| {
+                    let (scorer, row) = (scorer.clone(), rows[i]);
+                    tokio::spawn(async move {
+                        match scorer.begin(&row) {
+                            Begun::Ready(score) => score,
+                            Begun::Pending(ticket) => scorer.settle(ticket.await.map_or(Answer::Failed, Answer::Said)),
+                        }
+                    })
+                };
+                for task in (0..4_096).map(visit).collect::<Vec<_>>() {
+                    assert_ne!(task.await.unwrap(), Score::Unknown);
+                }
+            })
+        })
+    });
+}
+
+criterion_group!(benches, features, score, batches);
 criterion_main!(benches);

@@ -1,11 +1,9 @@
 //! A score for every visit: one model, one session for each worker, answers inline. Whatever goes wrong is `Unknown` and a
 //! counter, and the policy's `when_unscored` decides.
 
-use std::{
-    sync::{
-        Mutex, MutexGuard, TryLockError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+use std::sync::{
+    Mutex, MutexGuard, TryLockError,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use tidegate_filters::{Score, rule::bot_gate::Runtime};

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ort::ep;
 
 use super::{Engine, Kind, ORT, RunError, Runner, Session, guarded, load_ort, panic_text, run_ort};
-use crate::inspect::Inspection;
+use crate::{batch::BATCH_ROWS_MAX, inspect::Inspection};
 
 /// What ONNX Runtime may take of a device's memory. A block of 65,536 rows is 14 MiB, a layer of 1,024 units over it
 /// 256 MiB; two of them, weights and room to grow fit four times that.
@@ -32,6 +32,9 @@ impl Engine {
         let (width, output) = (model.features, model.output);
         let mut session = Session { runner: Runner::Ort(Box::new(loaded)), width, output, one_by_one: false };
         session.agrees_with(cpu).map_err(|why| in_one_line(&why))?;
+        // What a full batch makes it allocate, no visit waits for.
+        let batch = vec![0.0; BATCH_ROWS_MAX * width];
+        session.run_block(&batch, &mut Vec::new()).map_err(|e| in_one_line(&format!("a full batch failed: {e}")))?;
         Ok(session)
     }
 }
@@ -101,5 +104,6 @@ fn probes(width: usize) -> Vec<f32> {
 
 /// NaN beside NaN is the same: what is out of range is sorted out later.
 fn near(a: &[f32], b: &[f32]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= AGREE || a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan())
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= AGREE || a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan())
 }
