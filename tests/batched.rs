@@ -26,7 +26,10 @@ use tidegate_models::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Client, Gate, Shop, admin, gate, skip};
+use crate::{
+    stock::until,
+    support::{Client, Gate, Shop, admin, gate, skip},
+};
 
 /// Who scores 0.9 or more is refused, who has no score waits for a challenge: the answer tells what the scorer said.
 const POLICY: &str = r#"
@@ -162,7 +165,8 @@ fn without_a_device_the_gate_serves_and_scores_on_the_cpu_and_says_so() {
     let said = site.scorer_in_status();
     assert!(said.contains("; no CUDA device (") && said.ends_with("the CPU scores"), "{said}");
     assert!(site.metric("tidegate_scores_on_cuda 0") && site.metric("tidegate_score_batches_total 0"));
-    assert!(site.metric("tidegate_score_count 6"), "every visit has a score: {}", site.gate.control().metrics_text());
+    // Rows are made once the answer is out.
+    until("every visit has a score", || site.metric("tidegate_score_count 6"));
     site.gate.stop().unwrap();
 }
 
@@ -178,7 +182,7 @@ fn a_visit_waits_for_the_device_over_both_protocols_and_is_judged_by_what_it_say
         let want = if score > 0.9 { refused() } else { (200, "forward".into()) };
         assert_eq!(site.http1(), want);
         assert!(site.http2(20).iter().all(|a| *a == want));
-        assert!(site.metric(&format!("tidegate_score_count {}", 21 * round)), "{}", site.gate.control().metrics_text());
+        until("every visit has a score", || site.metric(&format!("tidegate_score_count {}", 21 * round)));
     }
     assert!(scorer.counts().batches > 0);
 }
@@ -193,9 +197,7 @@ fn a_device_that_is_silent_costs_the_deadline_and_one_that_breaks_costs_nothing(
     assert_eq!((scorer.counts().late, scorer.counts().scored), (2, 0));
     sizes.recv().unwrap();
     orders.send(None).unwrap();
-    while scorer.runs_on() == Runtime::OnnxruntimeCuda {
-        std::thread::yield_now();
-    }
+    until("the device is given up", || scorer.runs_on() != Runtime::OnnxruntimeCuda);
     assert!(is_known(&site.http1()) && site.http2(5).iter().all(is_known), "the CPU scores them");
     assert_eq!(scorer.counts().late, 2);
     assert!(scorer.describe().contains("CUDA was given up (the device has fallen off the bus)"), "{}", scorer.describe());

@@ -47,7 +47,7 @@ impl Session {
     /// What the model says about many rows, which lie one after the other in `rows`: one number each in `out`, unchecked.
     pub fn run_block(&mut self, rows: &[f32], out: &mut Vec<f32>) -> Result<(), RunError> {
         out.clear();
-        if rows.len() % self.width != 0 {
+        if !rows.len().is_multiple_of(self.width) {
             return Err(RunError::Width { got: rows.len() % self.width, want: self.width });
         }
         let (n, output, one_by_one) = (rows.len() / self.width, self.output, self.one_by_one);
