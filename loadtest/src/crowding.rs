@@ -1,7 +1,12 @@
 //! A mass entry, live: programs with as many identities as there are people, four times and ten times as many. Who gets the
 //! units?
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,6 +17,7 @@ use crate::{
     capacity::Capacity,
     crowd::{Bots, Kind, Scenario, Squad},
     demo::{Defence, DemoError, DemoOptions, RunResult, find_capacity, gated},
+    fairness::Point,
     shop::ShopSettings,
 };
 
@@ -63,6 +69,8 @@ pub struct Row {
     pub units: (u32, u32),
     /// The first places, as many as units, and those that people have; without a draw: of who came first.
     pub first: (u64, u64),
+    /// Balls in the drum, and those of people: what their share of first places is on average. `None` without a draw.
+    pub balls: Option<(u64, u64)>,
     /// Answers to people that refused, throttled or challenged them.
     pub people_refused: u64,
     /// Entries of the draw; `None` without one.
@@ -105,10 +113,25 @@ async fn one(options: &DemoOptions, times: u32, capacity: &Capacity) -> Result<R
     std::fs::create_dir_all(&options.out)
         .map_err(|source| DemoError::Io { what: format!("making {}", options.out.display()), source })?;
     let run = gated(options, capacity).await?;
-    Ok(row(times, options.defence, &run))
+    let weights = match run.draw {
+        Some(_) => Some(weights(&options.out.join("draw").join("entries.csv"))?),
+        None => None,
+    };
+    Ok(row(times, options.defence, &run, weights.as_ref()))
 }
 
-fn row(times: u32, defence: Defence, run: &RunResult) -> Row {
+/// Weights of the published list, by place.
+fn weights(entries: &Path) -> Result<BTreeMap<u64, u64>, DemoError> {
+    let wrong = |why: String| DemoError::Draw(format!("{}: {why}", entries.display()));
+    let text = std::fs::read_to_string(entries).map_err(|e| wrong(e.to_string()))?;
+    let weight = |line: &str| -> Option<(u64, u64)> {
+        let cells: Vec<&str> = line.split(',').collect();
+        Some((cells.get(3)?.parse().ok()?, cells.get(2)?.parse().ok()?))
+    };
+    Ok(text.lines().filter_map(weight).collect())
+}
+
+fn row(times: u32, defence: Defence, run: &RunResult, weights: Option<&BTreeMap<u64, u64>>) -> Row {
     let turned_away = &run.summary.turned_away_people;
     let refused =
         turned_away.iter().filter(|(verdict, _)| !matches!(verdict.as_str(), "wait" | "sold_out")).map(|(_, n)| n).sum();
@@ -118,9 +141,14 @@ fn row(times: u32, defence: Defence, run: &RunResult) -> Row {
     }
     broken.extend(run.draw.iter().flat_map(|d| d.faults.clone()));
     let first = run.fairness.as_ref().map_or((0, 0), |f| f.top_people());
+    let balls = weights.zip(run.fairness.as_ref()).map(|(weights, fair)| {
+        let of = |p: &Point| weights.get(&p.place).copied().unwrap_or(0);
+        (fair.points.iter().map(of).sum(), fair.points.iter().filter(|p| p.person).map(of).sum())
+    });
     Row {
         times,
         defence,
+        balls,
         units: (run.units_delivered(), run.units_to_people()),
         first: (first.1, first.0),
         people_refused: refused,
@@ -169,7 +197,7 @@ fn name(defence: Defence) -> &'static str {
 /// Markdown.
 fn table(rows: &[Row]) -> String {
     let mut out = String::from(
-        "| bot identities | the gate | units to people | first places to people | people refused |\n|---:|---|---:|---:|---:|\n",
+        "| bot identities | the gate | units to people | first places to people | balls of people | people refused |\n|---:|---|---:|---:|---:|---:|\n",
     );
     let share = |(all, people): (u64, u64)| match all {
         0 => "–".to_owned(),
@@ -177,8 +205,16 @@ fn table(rows: &[Row]) -> String {
     };
     for r in rows {
         let units = share((r.units.0.into(), r.units.1.into()));
-        let _ =
-            writeln!(out, "| {} × people | {} | {units} | {} | {} |", r.times, name(r.defence), share(r.first), r.people_refused);
+        let balls =
+            r.balls.map_or("–".to_owned(), |(all, people)| format!("{:.0} %", 100.0 * people as f64 / all.max(1) as f64));
+        let _ = writeln!(
+            out,
+            "| {} × people | {} | {units} | {} | {balls} | {} |",
+            r.times,
+            name(r.defence),
+            share(r.first),
+            r.people_refused
+        );
     }
     let families = [Kind::HeaderCopier, Kind::ManyAddresses, Kind::SlowAndLow, Kind::JitteredMimic].map(Kind::name);
     let _ = write!(
@@ -207,10 +243,13 @@ mod tests {
             defence: Defence::Weights,
             units: (100, 80),
             first: (100, 75),
+            balls: Some((1_000, 770)),
             people_refused: 0,
             entries: Some(1_500),
             broken: vec![],
         };
-        assert!(table(&[row]).contains("| 4 × people | scores, drawn by weight | 80 of 100 (80 %) | 75 of 100 (75 %) | 0 |"));
+        assert!(
+            table(&[row]).contains("| 4 × people | scores, drawn by weight | 80 of 100 (80 %) | 75 of 100 (75 %) | 77 % | 0 |")
+        );
     }
 }

@@ -57,8 +57,7 @@ pub fn look(bytes: &[u8]) -> Look {
         return if PREFACE.starts_with(bytes) { Look::Partial } else { Look::Other };
     };
     let (mut settings, mut window, mut priorities) = (Vec::new(), 0u32, Vec::new());
-    loop {
-        let Some(head) = rest.first_chunk::<FRAME_HEAD>() else { break };
+    while let Some(head) = rest.first_chunk::<FRAME_HEAD>() {
         let len = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let (kind, flags, stream) = (head[3], head[4], number(&head[5..]) & 0x7fff_ffff);
         let Some(body) = rest[FRAME_HEAD..].get(..len) else { break };
