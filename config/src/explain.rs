@@ -324,7 +324,7 @@ fn sale(policy: &Policy, s: &SaleSettings) -> String {
     if let Some(max) = s.per_visitor_max {
         let _ = write!(text, " A visitor may buy {max}.");
     }
-    let reserve = s.reserved_for(policy.is_drawn(s));
+    let reserve = policy.reserve(s);
     if reserve.ms() > 0 {
         let _ = write!(
             text,

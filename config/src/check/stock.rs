@@ -146,6 +146,11 @@ impl Checker<'_> {
         if stock > UNITS_MAX {
             self.within(at("stock"), stock, 1, UNITS_MAX, " units");
         }
+        let lot = policy.lot(sale);
+        if stock % u64::from(lot.max(1)) != 0 {
+            let what = format!("a request takes {lot} units at least, so the last of {stock} cannot be sold");
+            self.warning(at("stock"), what, format!("write a multiple of {lot}"));
+        }
         if !held {
             let what = "nothing keeps the shop from selling more: requests that sell go to it without a unit";
             let instead = format!("add `needs: {{ hold: {} }}` to the route that sells", sale.name);
@@ -178,6 +183,8 @@ impl Checker<'_> {
         {
             let what = format!("{reserve} is longer than a pass lives ({})", room.seats.pass_age_max);
             self.error(at, what, "write at most `pass_age_max` of the room");
+        } else if reserve.ms() < 1_000 {
+            self.error(at, format!("{reserve} is too short for anybody"), "write at least 1s, or 0s for none");
         }
     }
 

@@ -15,7 +15,7 @@ use tidegate_filters::{
 use super::values::Timestamp;
 
 /// How long a unit is set aside for whoever a draw let in, where the policy does not say: time to read, choose and pay.
-const RESERVE: Span = Span::secs(120);
+pub(super) const RESERVE: Span = Span::secs(120);
 
 /// A scheduled event in a room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,14 +57,8 @@ impl SaleSettings {
         self.prequeue_opens_at.as_ref().unwrap_or(&self.opens_at)
     }
 
-    /// How long a unit is set aside for who comes in, where places are drawn or not. Only counted units can be.
-    pub fn reserved_for(&self, drawn: bool) -> Span {
-        let default = if drawn { RESERVE } else { Span(0) };
-        self.stock.map_or(Span(0), |_| self.reserve.unwrap_or(default))
-    }
-
-    /// As the filters want it; `lot` is the least units a hold takes, `drawn` whether places are.
-    pub fn compile(&self, lot: u32, drawn: bool) -> Sale {
+    /// As the filters want it; `lot` is the least units a hold takes, `reserve` how long one is set aside for who comes in.
+    pub fn compile(&self, lot: u32, reserve: Span) -> Sale {
         Sale {
             name: self.name.as_str().into(),
             room: self.room.as_str().into(),
@@ -76,7 +70,7 @@ impl SaleSettings {
             moved: Moved::default(),
             per_visitor_max: self.per_visitor_max,
             lot,
-            reserve_s: self.reserved_for(drawn).secs_ceil() as u32,
+            reserve_s: reserve.secs_ceil() as u32,
         }
     }
 }

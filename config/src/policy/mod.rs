@@ -10,7 +10,7 @@ mod zero;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_filters::{
-    FilterSettings, PipelineSettings,
+    FilterSettings, PipelineSettings, Span,
     route::{MatchSettings, RouteFilters, RouteSettings},
     rule::address::Networks,
     seats::room::RoomSettings,
@@ -117,14 +117,20 @@ impl Policy {
     }
 
     /// The least units a hold of the sale takes.
-    fn lot(&self, sale: &SaleSettings) -> u32 {
+    pub(crate) fn lot(&self, sale: &SaleSettings) -> u32 {
         let needs = self.routes.iter().filter_map(|r| r.needs.as_ref());
         needs.filter(|n| n.hold == sale.name).map(|n| n.units).min().unwrap_or(1)
     }
 
-    /// Whether places of a sale are drawn.
-    pub fn is_drawn(&self, sale: &SaleSettings) -> bool {
-        self.rooms.iter().any(|r| r.name == sale.room && r.order.is_drawn())
+    /// How long a unit of a sale is set aside for who comes in; 0: it is not. Only units that are counted and taken can be.
+    pub fn reserve(&self, sale: &SaleSettings) -> Span {
+        let held = self.routes.iter().any(|r| r.needs.as_ref().is_some_and(|n| n.hold == sale.name));
+        if sale.stock.is_none() || !held {
+            return Span(0);
+        }
+        let drawn = self.rooms.iter().find(|r| r.name == sale.room && r.order.is_drawn());
+        // No longer than a pass lives.
+        sale.reserve.or_else(|| drawn.map(|r| keep::RESERVE.min(r.seats.pass_age_max))).unwrap_or(Span(0))
     }
 
     /// What the filters need, with times resolved.
@@ -133,7 +139,7 @@ impl Policy {
             routes: self.routes.clone(),
             filters: self.filters.clone(),
             rooms: self.rooms.clone(),
-            sales: self.sales.iter().map(|s| s.compile(self.lot(s), self.is_drawn(s))).collect(),
+            sales: self.sales.iter().map(|s| s.compile(self.lot(s), self.reserve(s))).collect(),
             capacity: self.shop.capacity,
             in_flight: self.shop.in_flight,
         }

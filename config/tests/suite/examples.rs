@@ -24,6 +24,19 @@ fn zero_config() -> Policy {
 }
 
 #[test]
+fn a_unit_is_set_aside_where_places_are_drawn_and_units_are_taken() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/drop-day.yaml")).unwrap();
+    let reserve = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        tidegate_config::parse(&text.replace(from, to), "drop-day.yaml").unwrap().policy.pipeline_settings().sales[0].reserve_s
+    };
+    let line = text.lines().find(|l| l.contains("reserve: 2m")).unwrap();
+    assert_eq!(reserve(line, ""), 120, "as without the line");
+    assert_eq!(reserve("reserve: 2m", "reserve: 0s"), 0);
+    assert_eq!(reserve("order: draw_then_fifo", "order: fifo"), 120, "as written");
+}
+
+#[test]
 fn every_example_loads_without_a_word() {
     assert_eq!(examples().len(), 5);
     for file in examples() {

@@ -62,8 +62,8 @@ pub(super) fn refill_max(stats: &RoomStats, bought: Bought) -> Option<f64> {
     let units = stats.stock?;
     let free = units.free? as f64;
     if stats.reserves {
-        // The line itself seats nobody without a unit; what is left are seats for them.
-        return Some(free - units.reserved as f64);
+        // The line itself lets nobody in for whom there is no unit.
+        return None;
     }
     let served = (units.held + units.in_flight) as f64 + bought.inside;
     let customers = (f64::from(stats.seats_live) - served).max(0.0);

@@ -40,11 +40,17 @@ pub enum Cause {
     ShopDown,
     /// Every seat is taken.
     SeatsTaken,
+    /// Every unit that is left is set aside for somebody inside.
+    AllReserved,
     /// The operator paused the room.
     Paused,
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Cause; 6] =
+        [Cause::Slowed, Cause::ShopSlower, Cause::ShopDown, Cause::SeatsTaken, Cause::AllReserved, Cause::Paused];
+
     /// Stable name, as in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -52,14 +58,13 @@ impl Cause {
             Cause::ShopSlower => "shop_slower",
             Cause::ShopDown => "shop_down",
             Cause::SeatsTaken => "seats_taken",
+            Cause::AllReserved => "all_reserved",
             Cause::Paused => "paused",
         }
     }
 
     pub(super) fn from_bits(bits: u8) -> Option<Cause> {
-        [Cause::Slowed, Cause::ShopSlower, Cause::ShopDown, Cause::SeatsTaken, Cause::Paused]
-            .into_iter()
-            .find(|c| *c as u8 == bits)
+        Cause::ALL.into_iter().find(|c| *c as u8 == bits)
     }
 }
 

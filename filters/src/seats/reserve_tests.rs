@@ -131,6 +131,57 @@ fn what_is_not_taken_in_time_is_for_the_next_and_then_for_whoever_is_faster() {
 }
 
 #[test]
+fn units_that_go_elsewhere_leave_the_others_to_those_for_whom_they_were() {
+    let room = room(3, RESERVE_S);
+    let tickets = tickets(&room, 4);
+    let seats: Vec<SeatRef> = claim(&room, &tickets, 1).into_iter().flatten().collect();
+    let stock = room.stock("s").unwrap();
+    assert_eq!(stock.with(|l| l.restock(-1)), Err(0), "what is set aside is not taken away");
+    stock.with(|l| l.elsewhere(1));
+    assert!(buy(&room, 2, Holder::seat(seats[2]), 2).is_ok() && buy(&room, 0, Holder::seat(seats[0]), 2).is_ok());
+    assert!(buy(&room, 1, Holder::seat(seats[1]), 2).is_err(), "what was sold elsewhere is not there");
+}
+
+#[test]
+fn a_declined_card_costs_nothing_of_the_time_that_was_said() {
+    let room = room(1, RESERVE_S);
+    let tickets = tickets(&room, 2);
+    let first = claim(&room, &tickets, 1)[0].unwrap();
+    let needs = Needs { hold: "s".into(), take_on: vec!["POST".into()], expires: Span::secs(5), units: 1 };
+    let declined = room.hold(&visit(0, &[]), Holder::seat(first), &needs, at(2)).unwrap();
+    declined.end(Outcome::NotSold, at(2));
+    room.tick(at(20));
+    let units = || room.stats(at(20)).stock.map(|u| (u.free, u.reserved, u.held));
+    assert_eq!(units(), Some((Some(1), 1, 0)), "the hold is over, the minute is not");
+    assert_eq!(claim(&room, &tickets, 21)[1], None);
+    assert!(buy(&room, 0, Holder::seat(first), 50).is_ok());
+}
+
+#[test]
+fn who_waits_is_told_that_all_is_set_aside() {
+    let room = room(2, RESERVE_S);
+    let tickets = tickets(&room, 3);
+    room.tick(at(1));
+    let told = |who: u64, s: u64| match room
+        .visit(&Visit { method: "GET", ..visit(who, &tickets[who as usize..=who as usize]) }, Class::Human, at(s))
+        .0
+    {
+        Verdict::Wait(w) => (w.stage.name(), w.wait_s.is_some(), w.because.map(|c| c.name())),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(1, 1).0, "called");
+    let first = claim(&room, &tickets[..1], 1)[0].unwrap();
+    // A partner takes the last unit that nobody has reserved, before the one who was called comes.
+    assert!(buy(&room, 99, Holder::Visitor(VisitorId(99)), 2).is_ok());
+    room.tick(at(3));
+    assert_eq!(told(1, 3), ("next", false, Some("all_reserved")));
+    assert_eq!(told(2, 3), ("waiting", false, Some("all_reserved")));
+    assert!(room.revoke(first));
+    room.tick(at(4));
+    assert_eq!(told(1, 4).0, "called");
+}
+
+#[test]
 fn without_it_more_are_let_in_than_there_are_units_and_the_fastest_buy() {
     let room = room(1, 0);
     let tickets = tickets(&room, 3);

@@ -24,6 +24,8 @@ pub(super) struct RoomState {
     /// Monotonic milliseconds since which nobody waits.
     pub(super) idle_since_ms: AtomicU64,
     pub(super) seats_max: AtomicU32,
+    /// Every unit that is left is set aside: nobody can be let in, whatever seats there are.
+    pub(super) all_reserved: AtomicBool,
     pub(super) swept_s: AtomicU32,
     pub(super) walk_ins: AtomicU64,
     pub(super) operator: Mutex<Operator>,
@@ -63,6 +65,7 @@ impl RoomState {
             armed: AtomicBool::new(false),
             idle_since_ms: AtomicU64::new(now.mono_ms()),
             seats_max: AtomicU32::new(seats_max),
+            all_reserved: AtomicBool::new(false),
             swept_s: AtomicU32::new(0),
             walk_ins: AtomicU64::new(0),
             operator: Mutex::default(),

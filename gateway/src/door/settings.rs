@@ -104,9 +104,20 @@ fn told(settings: &[(u16, u32)], window: u32, priorities: &[(u32, u32, u8)], blo
     for (i, name) in pseudo(block).into_iter().enumerate() {
         let _ = write!(text, "{}{name}", if i == 0 { "" } else { "," });
     }
+    Opening { hash: shape(settings, window, priorities, block), text: text.into() }
+}
+
+/// A hash of what a client says, numbers to their order of magnitude: whoever counts one up by one looks the same. Never 0.
+fn shape(settings: &[(u16, u32)], window: u32, priorities: &[(u32, u32, u8)], block: &[u8]) -> u64 {
+    let magnitude = |n: u32| (u32::BITS - n.leading_zeros()) as u8;
     let mut h = SipHasher13::new_with_keys(0, 0);
-    h.write(text.as_bytes());
-    Opening { hash: h.finish().max(1), text: text.into() }
+    for (id, value) in settings.iter().take(TOLD_MAX) {
+        h.write_u16(*id);
+        h.write_u8(magnitude(*value));
+    }
+    h.write(&[0xff, magnitude(window), priorities.len().min(TOLD_MAX) as u8]);
+    pseudo(block).into_iter().for_each(|name| h.write_u8(name as u8));
+    h.finish().max(1)
 }
 
 /// First letters of the pseudo-header fields a block begins with, in order (RFC 7541, section 6). There are four at most.
@@ -235,6 +246,17 @@ mod tests {
             [&[0x00, 7][..], b":method", &[3], b"GET", &[0x10, 5], b":path", &[1], b"/", &[0x00, 1], b"a", &[1], b"b", &[0x87]];
         library.extend(frame(HEADERS, 4, 1, &block.concat()));
         assert_eq!(text(look(&library)), "|00|0|m,p");
+    }
+
+    #[test]
+    fn counting_a_number_up_is_no_other_look() {
+        let opening =
+            |window: u32| match look(&[&PREFACE[..], &settings(&[(4, window)]), &frame(HEADERS, 4, 1, &[0x82])].concat()) {
+                Look::Whole(opening) => opening.hash(),
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(opening(65_536), opening(65_537));
+        assert_ne!(opening(65_536), opening(131_072));
     }
 
     #[test]

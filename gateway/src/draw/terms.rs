@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tidegate_config::{Policy, SaleSettings, Timestamp};
 use tidegate_filters::{
-    Now,
+    Now, Span,
     seats::{
         draw::live::SaleDraw,
         room::{Room, RoomSettings},
@@ -44,7 +44,7 @@ impl Terms {
     /// What a policy says now.
     pub(super) fn of(policy: &Policy, room: &RoomSettings, sale: &SaleSettings, public_key: [u8; 32]) -> Result<Terms, String> {
         let rules_json = rules::rules_json(policy, room, &sale.name)?;
-        let compiled = sale.compile(1, true);
+        let compiled = sale.compile(1, Span(0));
         let draw = SaleDraw::new(&compiled, room.freeze_before.ms(), room.order.window_ms());
         let schedule = Schedule {
             room: room.name.clone(),
@@ -280,7 +280,9 @@ fn compare(path: &str, promised: &Value, written: &Value, found: &mut Vec<Differ
         names.dedup();
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         for name in names {
-            let of = |side: &serde_json::Map<String, Value>| side.get(name).cloned().unwrap_or_default();
+            // This one is left out where it is 0, and may be left out of a policy where it is not.
+            let left_out = if name == "crowd_times" { Value::from(0) } else { Value::Null };
+            let of = |side: &serde_json::Map<String, Value>| side.get(name).cloned().unwrap_or_else(|| left_out.clone());
             compare(&below(name), &of(was), &of(is), found);
         }
     } else if promised != written {

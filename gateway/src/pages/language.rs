@@ -116,7 +116,7 @@ texts!(/// Nothing is left: what became of it, and what that means for who asks.
 texts!(/// A sale that was called off.
     Cancelled: String { title, text, why, again });
 texts!(/// Why the wait is long.
-    Because: String { slowed, shop_slower, shop_down, seats_taken, paused });
+    Because: String { slowed, shop_slower, shop_down, seats_taken, all_reserved, paused });
 texts!(/// The rules of a sale.
     Rules: String { title, room_title, order_fifo, order_draw, order_windows, never, opens, closes, stock, per_visitor, claim, reserve, proof });
 
@@ -290,6 +290,7 @@ impl Language {
             Cause::ShopSlower => &b.shop_slower,
             Cause::ShopDown => &b.shop_down,
             Cause::SeatsTaken => &b.seats_taken,
+            Cause::AllReserved => &b.all_reserved,
             Cause::Paused => &b.paused,
         }
     }

@@ -109,7 +109,7 @@ impl Shown {
             stock: sale.and_then(|s| s.stock),
             per_visitor_max: sale.and_then(|s| s.per_visitor_max),
             claim_window_s: settings.claim_window.secs_ceil() as u32,
-            reserve_s: sale.map_or(0, |s| s.reserved_for(settings.order.is_drawn()).secs_ceil() as u32),
+            reserve_s: sale.map_or(0, |s| policy.reserve(s).secs_ceil() as u32),
         };
         Shown {
             state: state.name,
@@ -232,10 +232,8 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
 fn head(language: &Language, s: &Shown) -> String {
     let words = &language.words;
     let query = format!("?room={}", s.room);
-    let because: serde_json::Map<_, _> = [Cause::Slowed, Cause::ShopSlower, Cause::ShopDown, Cause::SeatsTaken, Cause::Paused]
-        .into_iter()
-        .map(|c| (c.name().to_owned(), language.cause(c).into()))
-        .collect();
+    let because: serde_json::Map<_, _> =
+        Cause::ALL.into_iter().map(|c| (c.name().to_owned(), language.cause(c).into())).collect();
     let mut settings = json!({
         "state": s.state, "stage": s.room_stage, "room": s.room, "place": s.place.map(|p| p.0), "lane": s.place.map(|p| p.1),
         "ahead": s.ahead, "wait": s.wait_s.map(|(low, high)| [low, high]), "poll": s.poll_after_s, "opens": s.opens_in_s,

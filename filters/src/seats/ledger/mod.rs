@@ -162,15 +162,15 @@ impl Ledger {
 
     /// Free units that nobody has reserved; `u64::MAX` when not limited.
     pub fn spare(&self) -> u64 {
-        self.left_by(self.reserved.people())
+        self.left_by(self.reserved.waiting())
     }
 
-    /// More units, or fewer: only free ones can go. `Err`: so many are free.
+    /// More units, or fewer: only free ones that nobody has reserved can go. `Err`: so many are there.
     pub fn restock(&mut self, by: i64) -> Result<(), u64> {
         let Some(stock) = self.stock else { return Err(u64::MAX) };
         let new = match u64::try_from(by) {
             Ok(more) => stock.saturating_add(more).min(UNITS_MAX),
-            Err(_) if self.free() < by.unsigned_abs() => return Err(self.free()),
+            Err(_) if self.spare() < by.unsigned_abs() => return Err(self.spare()),
             Err(_) => stock - by.unsigned_abs(),
         };
         self.step(Change::Stock(Some(new)));
@@ -244,10 +244,12 @@ impl Ledger {
                 if let Some(hold) = self.remove(id) {
                     self.tally(&hold.buyer, |t| t.open -= hold.units);
                     self.conversion.holds_freed += 1;
+                    self.reserved.holds(hold.buyer.holder, self.people.contains_key(&hold.buyer.holder));
                 }
             }
             Change::Sold(id, n) => {
                 if let Some(hold) = self.remove(id) {
+                    self.reserved.remove(hold.buyer.holder);
                     self.sold += u64::from(n);
                     self.bought(&hold, n);
                 }
@@ -302,9 +304,11 @@ impl Ledger {
         self.held + self.in_flight
     }
 
-    /// Free units that this one may take: those set aside for others are not for it.
+    /// Free units that this one may take: its own lot, and what is set aside for nobody. Where units went elsewhere and there are
+    /// fewer than were set aside, those for whom they were take them in the order they come.
     fn free_for(&self, holder: Holder) -> u64 {
-        self.left_by(self.reserved.others(holder))
+        let own = if self.reserved.is_for(holder) { u64::from(self.lot) } else { 0 };
+        self.free().min(self.spare().saturating_add(own))
     }
 
     /// Free units when as many people take a lot each.
@@ -331,7 +335,7 @@ impl Ledger {
         self.next = self.next.max(id.0 + 1);
         self.mark(id);
         self.holds.insert(id, hold);
-        self.reserved.remove(hold.buyer.holder);
+        self.reserved.holds(hold.buyer.holder, true);
         self.current.insert(hold.buyer.holder, id);
         self.tally(&hold.buyer, |t| t.open += hold.units);
         self.held += u64::from(hold.units);

@@ -73,10 +73,16 @@ impl List {
         self.units.iter().filter(|u| what(u)).count() as u64
     }
 
-    /// Free units that are set aside for nobody but this one.
-    fn spare(&self, pass: Option<u64>) -> u64 {
-        let others = self.reserved.keys().filter(|p| Some(**p) != pass).count() as u64;
-        self.count(|u| *u == One::Free).saturating_sub(others)
+    /// A unit is set aside for this one, and not in a hold.
+    fn waits(&self, pass: u64) -> bool {
+        let has_hold = |(id, h): (&HoldId, &(u64, Option<u64>, u32))| h.0 == pass && self.unit_of(*id).is_some();
+        self.reserved.contains_key(&pass) && !self.holds.iter().any(has_hold)
+    }
+
+    /// Free units that are set aside for nobody.
+    fn spare(&self) -> u64 {
+        let aside = self.reserved.keys().filter(|p| self.waits(**p)).count() as u64;
+        self.count(|u| *u == One::Free).saturating_sub(aside)
     }
 
     fn unit_of(&self, id: HoldId) -> Option<Unit> {
@@ -111,6 +117,7 @@ impl List {
         let size = self.count(|u| matches!(u, One::Of(i, _) if *i == id)) as u32;
         let (pass, visitor, _) = self.holds[&id];
         self.put(id, One::Free);
+        self.reserved.remove(&pass);
         self.bought.push((pass, visitor, n));
         self.forced |= n > size;
         self.take(n, One::Sold);
@@ -187,14 +194,14 @@ impl World {
                 self.list.take(n as u32, One::Sold);
             }
             Step::Ask(n) => {
-                let free = self.list.spare(None);
+                let free = self.list.spare();
                 prop_assert_eq!(self.ledger.ask(n), if n <= free { Ok(()) } else { Err(free) });
                 if n <= free {
                     self.list.take(n as u32, One::Sold);
                 }
             }
             Step::Restock(by) => {
-                let free = self.list.count(|u| *u == One::Free);
+                let free = self.list.spare();
                 let may = by >= 0 || by.unsigned_abs() <= free;
                 prop_assert_eq!(self.ledger.restock(by), if may { Ok(()) } else { Err(free) });
                 for _ in 0..if may { by.unsigned_abs() } else { 0 } {
@@ -266,7 +273,9 @@ impl World {
             () if free == 0 && open == 0 => Err(Denied::SoldOut),
             () if !may_take => Err(Denied::NoHold),
             () if max.is_some_and(|m| mine + u64::from(units) > u64::from(m)) => Err(Denied::VisitorLimit),
-            () if self.list.spare(Some(pass)) < u64::from(units) => Err(Denied::AllHeld { retry_after_s: 1 }),
+            () if free.min(self.list.spare() + u64::from(self.list.waits(pass))) < u64::from(units) => {
+                Err(Denied::AllHeld { retry_after_s: 1 })
+            }
             () => Ok(HoldId(self.ids.len() as u64)),
         });
         match (got, expected) {
@@ -282,7 +291,6 @@ impl World {
             && !self.ids.contains(&id)
         {
             self.ids.push(id);
-            self.list.reserved.remove(&pass);
             self.list.holds.insert(id, (pass, visitor, self.now_s + KEEP_S));
             self.list.take(units, One::Of(id, Unit::InFlight));
         }
@@ -331,7 +339,7 @@ impl World {
         let of = |unit: Unit| list.count(|u| matches!(u, One::Of(_, is) if *is == unit));
         let sold = list.count(|u| *u == One::Sold) + list.over;
         prop_assert_eq!((u.stock, u.free), (Some(list.units.len() as u64), Some(list.count(|u| *u == One::Free))));
-        prop_assert_eq!(u.reserved, u.free.unwrap_or(0) - list.spare(None));
+        prop_assert_eq!(u.reserved, u.free.unwrap_or(0) - list.spare());
         prop_assert_eq!((u.held, u.in_flight, u.uncertain), (of(Unit::Held), of(Unit::InFlight), of(Unit::Uncertain)));
         prop_assert_eq!((u.sold, u.over), (sold, list.over));
         let committed = u.sold + u.held + u.in_flight + u.uncertain;

@@ -55,13 +55,17 @@ impl Room {
     pub(super) fn give_out(&self, now: Now, now_s: u32, terms: Terms) -> Vec<Claimed> {
         let s = &self.state;
         let tick = |terms| s.line.tick(now_s, now, terms, &s.seats, &s.bucket);
-        let Some((sale, stock)) = self.reserving(now) else { return tick(terms) };
+        let Some((sale, stock)) = self.reserving(now) else {
+            s.all_reserved.store(false, Ordering::Release);
+            return tick(terms);
+        };
         // Under one lock: a unit that a checkout takes meanwhile would be promised twice.
         stock.with(|ledger| {
             let units = u32::try_from(ledger.spare() / u64::from(sale.lot.max(1))).unwrap_or(u32::MAX);
             let answers = tick(Terms { units, ..terms });
             let until_s = now_s.saturating_add(sale.reserve_s);
             answers.iter().filter_map(|c| c.seat).for_each(|seat| ledger.reserve(Holder::seat(seat), until_s));
+            s.all_reserved.store(ledger.spare() < u64::from(sale.lot.max(1)), Ordering::Release);
             answers
         })
     }

@@ -26,6 +26,8 @@ impl Room {
         let sale = self.current_sale(now);
         let gone = sale.and_then(gone_of).map(sold_out_stage);
         let stage = gone.unwrap_or_else(|| match line.told(place) {
+            // Those inside were faster than this call: the next unit that comes back is for it.
+            State::Called { .. } if self.all_reserved() => Stage::Next,
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
             State::Seated => Stage::Called { expires_in_s: 0 },
             State::Claiming => Stage::Next,
@@ -136,15 +138,21 @@ impl Room {
     /// People called a second by lane, and the pace they come from. Nobody knows when a draw that is waited for comes.
     fn rates(&self, now: Now) -> ([f64; 2], Pace) {
         let mut pace = self.state.line.pace();
-        if self.waits_for_draw(now) {
+        // Nor when somebody does not take what is set aside.
+        if self.waits_for_draw(now) || self.all_reserved() {
             pace.rate = 0.0;
         }
         ([pace.rate, pace.rate * f64::from(self.settings.slow_lane_percent.max(1)) / 100.0], pace)
     }
 
+    fn all_reserved(&self) -> bool {
+        self.state.all_reserved.load(Ordering::Acquire)
+    }
+
     fn cause(&self) -> Option<Cause> {
         match self.state.paused.load(Ordering::Acquire) {
             true => Some(Cause::Paused),
+            false if self.all_reserved() => Some(Cause::AllReserved),
             false => Cause::from_bits(self.state.cause.load(Ordering::Relaxed)),
         }
     }
