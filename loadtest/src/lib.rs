@@ -21,6 +21,7 @@ pub mod shop;
 pub mod sim;
 pub mod sim_admission;
 pub mod sim_cli;
+pub mod sim_goodput;
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn unix_ms() -> u64 {

@@ -20,7 +20,7 @@ use tidegate_loadtest::{
     live::{self, Progress, Target},
     measure, score_bench,
     shop::{Shop, ShopSettings},
-    sim_admission, sim_cli,
+    sim_admission, sim_cli, sim_goodput,
 };
 
 #[global_allocator]
@@ -95,6 +95,8 @@ enum Command {
     SimAdmission(sim_admission::SimAdmissionArgs),
     /// What scores how many visits: inline, in batches, in blocks; on the CPU and on a CUDA device.
     ScoreBench(score_bench::ScoreBenchArgs),
+    /// The cells of `goodput` in virtual time: the gate alone, many crowds, figures without a machine in them.
+    SimGoodput(sim_goodput::SimGoodputArgs),
     /// Labelled traffic: made-up people and scalpers and real programs at one gate; a journal and its labels to train bot models on.
     Capture(capture::CaptureArgs),
     /// The same shop and the same crowd, without and with the gate: one table, one report. Fails when a promise is broken.
@@ -149,6 +151,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         // It measures with threads of its own.
         Command::Sim(args) => return tokio::task::spawn_blocking(move || sim_cli::run_seeds(&args)).await?,
         Command::SimAdmission(args) => return tokio::task::spawn_blocking(move || sim_admission::run(&args, say)).await?,
+        Command::SimGoodput(args) => return tokio::task::spawn_blocking(move || sim_goodput::run(&args, say)).await?,
         Command::Goodput(args) => return goodput_cli::run(&args).await,
         Command::Bench(args) => return tokio::task::spawn_blocking(move || bench_cli::run(&args)).await?,
         Command::ScoreBench(args) => say(&tokio::task::spawn_blocking(move || score_bench::run(&args)).await??),

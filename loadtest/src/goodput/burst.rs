@@ -61,7 +61,7 @@ fn row(rule: BurstRule, seed: u64, days: u64) -> BurstRow {
         people += outcome.visitors as u64;
         waits += outcome.waits.1;
         needless += outcome.waits.0;
-        times.extend(outcome.shop_us);
+        times.extend(outcome.stays.iter().map(|s| s.took_us));
         dispersion += dispersion_of(&scenario, day) / days as f64;
     }
     BurstRow { rule, people, waits, needless, shop_p99_ms: p99_ms(times), dispersion }

@@ -228,19 +228,27 @@ fn correlation(events: &Events) -> Option<f64> {
 
 /// Over the interval after which nothing is half as large again as the median of the last half.
 fn settled_in_flight(looks: &[Look], step: u64, to: u64) -> Option<f64> {
-    let after: Vec<(u64, f64)> =
-        intervals(looks).filter(|(b, e, _)| *b >= step && *e <= to).map(|(_, e, r)| (e, r.mean_in_flight())).collect();
+    let means = intervals(looks).filter(|(b, e, _)| *b >= step && *e <= to).map(|(_, e, r)| (e, r.mean_in_flight()));
+    in_flight_settles(&means.collect::<Vec<_>>(), step)
+}
+
+/// The same, from mean requests in flight until a time, milliseconds.
+pub(super) fn in_flight_settles(after: &[(u64, f64)], step: u64) -> Option<f64> {
     let last = quantile(after[after.len() / 2..].iter().map(|a| a.1).collect(), 0.5);
-    settled(&after, step, |v| v <= 1.5 * last.max(1.0))
+    settled(after, step, |v| v <= 1.5 * last.max(1.0))
 }
 
 /// Over the last plan that was a quarter off the median of the last half.
 fn settled_refill(seen: &Seen<'_>, step: u64, to: u64) -> Option<f64> {
     let at = |p: &PlanSample| p.unix_ms.saturating_sub(seen.events.start_unix_ms);
-    let after: Vec<(u64, f64)> =
-        seen.plans.iter().map(|p| (at(p), p.refill_per_s)).filter(|(t, _)| (step..=to).contains(t)).collect();
+    let after = seen.plans.iter().map(|p| (at(p), p.refill_per_s)).filter(|(t, _)| (step..=to).contains(t));
+    refill_settles(&after.collect::<Vec<_>>(), step)
+}
+
+/// The same, from refills at a time, milliseconds.
+pub(super) fn refill_settles(after: &[(u64, f64)], step: u64) -> Option<f64> {
     let last = quantile(after[after.len() / 2..].iter().map(|a| a.1).collect(), 0.5);
-    settled(&after, step, |v| (v - last).abs() <= 0.25 * last.max(0.1))
+    settled(after, step, |v| (v - last).abs() <= 0.25 * last.max(0.1))
 }
 
 /// Seconds after `step` from which on everything is well; `None` when it never is, or nothing was seen.

@@ -6,6 +6,7 @@ mod cell;
 mod envoy;
 mod load;
 mod page;
+mod paper;
 mod table;
 mod tier;
 mod verdict;
@@ -28,6 +29,7 @@ pub use self::{
     envoy::find as find_envoy,
     load::{Load, Timing},
     page::html,
+    paper::{PaperCell, paper_cell},
     table::text,
     tier::{Known, Programs, Tier},
     verdict::{Verdict, verdicts},

@@ -186,7 +186,7 @@ fn gate(program: &Path, admission: &str, shop: SocketAddr, dir: &Path) -> anyhow
 }
 
 /// As little as an operator may write; nothing about what the shop can take.
-fn policy(address: SocketAddr, admin: SocketAddr, token: &Path, admission: &str, shop: SocketAddr) -> String {
+pub(super) fn policy(address: SocketAddr, admin: SocketAddr, token: &Path, admission: &str, shop: SocketAddr) -> String {
     format!(
         "version: 1\nthreads: {threads}\nlisten: [ {{ address: {address} }} ]\n\
          admin: {{ address: {admin}, token_file: '{token}' }}\ntrusted_proxies: [127.0.0.1/32]\n\

@@ -33,6 +33,17 @@ pub(super) struct Job {
     seen: u32,
 }
 
+/// A request that was at the shop and got a good answer, a file excepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    /// From when, virtual microseconds.
+    pub from_us: u64,
+    /// How long.
+    pub took_us: u32,
+    /// It was an order.
+    pub ordered: bool,
+}
+
 /// A job that is over.
 #[derive(Clone, Debug)]
 pub(super) struct Finished {
@@ -77,8 +88,7 @@ pub(super) struct Backend {
     window: ShopWindow,
     /// Who was told to wait while a connection was free, and all who were.
     pub(super) waits: (u64, u64),
-    /// Of requests with a good answer.
-    pub(super) times_us: Vec<u32>,
+    pub(super) stays: Vec<Stay>,
 }
 
 impl Backend {
@@ -105,7 +115,7 @@ impl Backend {
             failing: 0,
             window: ShopWindow::default(),
             waits: (0, 0),
-            times_us: Vec::new(),
+            stays: Vec::new(),
         };
         backend.policy(policy);
         backend
@@ -217,7 +227,8 @@ impl Backend {
             w.inside += u32::from(job.entrance != Entrance::Free);
             w.ttfb_sum_us += now_us - job.forwarded_us;
             if job.action != Action::Asset {
-                self.times_us.push((now_us - job.forwarded_us) as u32);
+                let took_us = (now_us - job.forwarded_us) as u32;
+                self.stays.push(Stay { from_us: job.forwarded_us, took_us, ordered: kind == AnswerKind::Ordered });
             }
         }
         let sold = u32::from(kind == AnswerKind::Ordered);

@@ -171,7 +171,7 @@ pub fn heat(counts: &[Option<f64>], seed: u64, modes: &[Mode]) -> Option<Heat> {
         }
         let outcome = run(&world, seed);
         heat.orders.push(outcome.sold);
-        heat.shop_p99_ms.push(p99_ms(outcome.shop_us));
+        heat.shop_p99_ms.push(p99_ms(outcome.stays.iter().map(|s| s.took_us).collect()));
         heat.broken.extend(judge(&outcome.log).iter().map(|v| format!("seed {seed}, {}: {v}", mode.name())));
     }
     Some(heat)

@@ -26,6 +26,7 @@ use self::{
     trouble::Extra,
 };
 pub use self::{
+    backend::Stay,
     foresight::{BurstRule, Lie},
     random::random_world,
     world::{Habits, ShopModel, Upheaval, World},
@@ -60,8 +61,8 @@ pub struct Outcome {
     pub visitors: usize,
     /// Visitors told to wait while a connection of the shop was free, and all who were.
     pub waits: (u64, u64),
-    /// How long requests with a good answer were at the shop, microseconds.
-    pub shop_us: Vec<u32>,
+    /// Requests with a good answer, as they were done.
+    pub stays: Vec<Stay>,
 }
 
 /// Runs a world to its end.
@@ -77,7 +78,7 @@ pub fn run(world: &World, seed: u64) -> Outcome {
         units_to_people: sim.clients.iter().filter(units).map(|c| c.who.units()).sum(),
         visitors: sim.clients.len(),
         waits: sim.backend.waits,
-        shop_us: sim.backend.times_us,
+        stays: sim.backend.stays,
         log: sim.gate.log,
     }
 }
