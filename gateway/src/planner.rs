@@ -1,5 +1,5 @@
-//! The gate's slow heartbeat, beside the request path and on its own thread: rooms tick ten times a second, and each second
-//! what the shop showed becomes the plan for the next.
+//! The gate's slow heartbeat, beside the request path and on its own thread: ten times a second rooms tick and the in-flight limit
+//! follows what the shop shows, and each second that becomes the plan for the next.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,9 +52,12 @@ pub async fn run(control: Arc<Control>, mut stop: watch::Receiver<bool>) {
         }
         control.shared.tick();
         ticks += 1;
-        if ticks >= TICKS_A_PLAN {
-            ticks = 0;
-            steering.second(&control);
+        match ticks < TICKS_A_PLAN {
+            true => steering.look(&control),
+            false => {
+                ticks = 0;
+                steering.second(&control);
+            }
         }
     }
 }
@@ -66,7 +69,9 @@ struct Steering {
     /// While a room wants one.
     forecasting: Option<Forecasting>,
     bounds: (CapacitySettings, InFlightSettings),
-    planned_at_ms: u64,
+    looked_at_ms: u64,
+    /// Of the second so far.
+    in_flight: Observed,
     /// Wall milliseconds up to which the schedule was followed; 0 at the start, so that a restart does what was due before.
     followed_ms: u64,
     /// Of each room: is anybody let in, is it armed by the plan? A change is worth a line in the log.
@@ -108,18 +113,47 @@ impl Steering {
         let settings = active.policy.pipeline_settings();
         let mut planner = Planner::new(&settings);
         shared.in_flight.set_limit(planner.first().in_flight_limit);
-        let planned_at_ms = shared.clock.now().mono_ms();
+        let looked_at_ms = shared.clock.now().mono_ms();
         Steering {
             planner,
             active,
             forecasting: None,
             bounds: (settings.capacity, settings.in_flight),
-            planned_at_ms,
+            looked_at_ms,
+            in_flight: Observed::default(),
             followed_ms: 0,
             open: Vec::new(),
             failures: Failures::default(),
             minute: 0,
         }
+    }
+
+    /// The limit on requests in flight follows the shop.
+    fn look(&mut self, control: &Control) {
+        self.follow(&control.shared.active.load_full());
+        let window = self.window(control);
+        control.shared.in_flight.set_limit(self.planner.look(&window));
+    }
+
+    /// What the shop showed since the last look.
+    fn window(&mut self, control: &Control) -> ShopWindow {
+        let shared = &control.shared;
+        let now_ms = shared.clock.now().mono_ms();
+        let in_flight = shared.in_flight.observe();
+        let second = &self.in_flight;
+        self.in_flight = Observed { peak: second.peak.max(in_flight.peak), bound: second.bound || in_flight.bound, ..in_flight };
+        let window = ShopWindow {
+            span_ms: now_ms.saturating_sub(self.looked_at_ms).max(1),
+            routes: self.active.meter.drain(),
+            failing: self.active.meter.drain_failing(),
+            in_flight_max: in_flight.peak,
+            limit_was_binding: in_flight.bound,
+            turned_away: in_flight.refused,
+            healthy: self.active.upstreams.any_healthy(),
+        };
+        self.looked_at_ms = now_ms;
+        self.failures.tell(&window.routes, now_ms);
+        window
     }
 
     fn second(&mut self, control: &Control) {
@@ -128,18 +162,8 @@ impl Steering {
         let now = shared.clock.now();
         control.follow_schedule(self.followed_ms, now.wall_ms);
         self.followed_ms = now.wall_ms;
-        let in_flight = shared.in_flight.observe();
-        let window = ShopWindow {
-            span_ms: now.mono_ms().saturating_sub(self.planned_at_ms).max(1),
-            routes: self.active.meter.drain(),
-            failing_visitors: self.active.meter.drain_failing(),
-            in_flight_max: in_flight.peak,
-            limit_was_binding: in_flight.bound,
-            turned_away: in_flight.refused,
-            healthy: self.active.upstreams.any_healthy(),
-        };
-        self.planned_at_ms = now.mono_ms();
-        self.failures.tell(&window.routes, self.planned_at_ms);
+        let window = self.window(control);
+        let in_flight = std::mem::take(&mut self.in_flight);
         let stats: Vec<_> = self.active.pipeline.rooms().iter().map(|r| r.stats(now)).collect();
         let plans = self.plan(control, now, &window, &stats);
         shared.in_flight.set_limit(plans.in_flight_limit);

@@ -15,7 +15,7 @@ use tidegate_config::Policy;
 use tidegate_filters::{
     Now, Pipeline, Row, Score, Visit, VisitorId,
     pipeline::{ClaimAnswer, ClaimOutcome},
-    plan::{InFlightMax, capacity::LIMIT_FIRST},
+    plan::{InFlightMax, limit::LIMIT_FIRST},
     seats::{
         room::{OnFailure, Room},
         seat::SeatRef,

@@ -102,14 +102,8 @@ fn in_words(rows: &[Row]) -> String {
     );
     for r in rows {
         let figure = |(median, worse): (f64, f64), kept: f64| format!("{median:.2}, {worse:.2}, {kept:.2}");
-        let _ = write!(
-            out,
-            "\n| {} | {} | {} | {} |",
-            r.load,
-            r.admission,
-            figure(r.orders, r.kept[0]),
-            figure(r.p99, r.kept[1])
-        );
+        let _ =
+            write!(out, "\n| {} | {} | {} | {} |", r.load, r.admission, figure(r.orders, r.kept[0]), figure(r.p99, r.kept[1]));
         let steps = r.load.starts_with("step");
         for (settled, kept) in [(r.in_flight_s, r.kept[2]), (r.refill_s, r.kept[3])] {
             let _ = write!(out, " {} |", if steps { figure(settled, kept) } else { "–".into() });

@@ -1,58 +1,12 @@
-//! What the shop can take: the limit on requests in flight, and the cost rate behind it. From live answers, no probes that
-//! pin concurrency.
+//! What the shop can take: the cost rate behind the limit on requests in flight. From live answers, no probes that pin
+//! concurrency.
 
-use super::{CapacitySettings, InFlightMax, InFlightSettings};
+use super::{
+    CapacitySettings, InFlightSettings,
+    limit::{Limit, TOLERANCE},
+    window::{RouteWindow, ShopWindow},
+};
 
-/// What one second of one route showed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RouteWindow {
-    /// Answers with a status below 500.
-    pub completed: u32,
-    /// Of those, visits with a pass.
-    pub inside: u32,
-    /// Answers of 500 and above, and broken connections.
-    pub errors: u32,
-    /// No first byte in time.
-    pub timeouts: u32,
-    /// Sum of the times to first byte of `completed`, microseconds.
-    pub ttfb_sum_us: u64,
-}
-
-/// What one second at the shop showed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ShopWindow {
-    /// Length, milliseconds.
-    pub span_ms: u64,
-    /// By route index.
-    pub routes: Vec<RouteWindow>,
-    /// How many visitors got errors or no answer, as far as 64 can be told apart.
-    pub failing_visitors: u32,
-    /// Most requests in flight at one time.
-    pub in_flight_max: u32,
-    /// A request had to wait for the in-flight limit.
-    pub limit_was_binding: bool,
-    /// Requests that it turned away, at once or after waiting in vain: asked of the shop, and not answered by it.
-    pub turned_away: u32,
-    /// Some upstream is healthy.
-    pub healthy: bool,
-}
-
-/// Which of the 64 that [`ShopWindow::failing_visitors`] tells apart somebody with this hash is, as a bit.
-pub fn failing_bit(whose: u64) -> u64 {
-    // The high bits of a product are spread well, whatever the hash.
-    1 << (whose.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
-}
-
-/// The in-flight limit never goes below this: one slow request must not shut everybody out.
-pub const LIMIT_MIN: f64 = 2.0;
-/// Nor above.
-pub const LIMIT_MAX: f64 = 10_000.0;
-/// In-flight limit before anything was measured: what a small shop takes; a larger one is found out in seconds.
-pub const LIMIT_FIRST: f64 = 8.0;
-/// Until the limit was too wide once it grows by this each second.
-const SEARCH: f64 = 1.5;
-/// Answers slower than this times the unloaded time mean that requests queue inside the shop.
-const TOLERANCE: f64 = 1.5;
 /// Answers no slower than this times the unloaded time come from a shop that has room,
 const UNHURT: f64 = 1.2;
 /// when at least this share of the believed capacity was in use.
@@ -63,14 +17,11 @@ const ERRORS_MAX: f64 = 0.05;
 /// page again and again must not close the gate for everybody.
 const FAILING_MIN: u32 = 3;
 const FAILING_FEW: u32 = 16;
-/// The limit shrinks to this share at once at most: where 16 requests take four times as long as one, 8 are tried next.
-const SHRINK: f64 = 0.5;
 /// What the shop was seen to take counts for less each second: a quarter of an hour of memory.
 const PROVEN_KEEP: f64 = 0.999;
-/// The believed capacity moves by this share towards what a full shop was seen to take,
+/// The believed capacity moves by this share a second towards what a full shop completes. That counts only while it is full, be it
+/// a tenth of a second: a burst fills it for a moment of a second in which it completes little.
 const LEARN: f64 = 0.2;
-/// which is the best of so many seconds: a burst fills the shop for a moment of a second in which it completes little.
-const LATELY_S: usize = 3;
 /// It grows so much a second while the shop takes what it is given as if it were alone: doubled in 14 s,
 const GROWS_UNHURT: f64 = 1.05;
 /// or, below nine tenths of what it took before it was in trouble, in 3 s;
@@ -78,28 +29,34 @@ const GROWS_BACK: f64 = 1.25;
 const BACK_BELOW: f64 = 0.9;
 /// and so much otherwise.
 const GROWS: f64 = 1.01;
+/// So much while it is full and not slowed: it takes more than what so small a limit lets through.
+const GROWS_FULL: f64 = 1.02;
+/// Requests that the cost unit is the average of, at most: a few minutes of a small shop.
+const UNIT_OF: f64 = 50_000.0;
 
 /// The estimator.
 #[derive(Clone, Debug)]
 pub struct Capacity {
     floor: f64,
     ceiling: f64,
-    fixed_limit: Option<u32>,
-    limit: f64,
-    /// The limit was too wide once: its order of magnitude is known.
-    found: bool,
-    /// Cost units a second; `None` until the limit was binding once.
+    limit: Limit,
+    /// The second so far.
+    second: ShopWindow,
+    /// Seconds of it in which the shop was full.
+    full_s: f64,
+    /// Cost units a second; `None` until the shop was full once, at a limit that was too wide once.
     learnt: Option<f64>,
+    /// Seconds it was learnt from.
+    learnt_s: f64,
     /// The most of a second that went well, lately.
     proven: f64,
     /// The same, whatever went wrong since: what it will take again once it has recovered.
     before: f64,
-    /// Cost rates of the last seconds, the newest first.
-    lately: [f64; LATELY_S],
     /// Unloaded time to first byte by route, microseconds.
     unloaded_us: Vec<Option<f64>>,
-    /// Unloaded time of the average request, microseconds: the cost unit.
+    /// Unloaded time of the average request, microseconds: the cost unit; and of how many.
     unit_us: Option<f64>,
+    unit_of: f64,
     healthy: bool,
 }
 
@@ -112,68 +69,86 @@ pub struct CostRates {
     pub inside: f64,
 }
 
+/// What a second was, as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Second {
+    /// All that was looked at in it.
+    pub window: ShopWindow,
+    /// Its cost rates.
+    pub rates: CostRates,
+    /// Cost units of now that one of before is.
+    pub unit_was: f64,
+}
+
 impl Capacity {
     /// Knows nothing but the operator's bounds.
     pub fn new(capacity: &CapacitySettings, in_flight: &InFlightSettings) -> Self {
-        let fixed_limit = match in_flight.max {
-            InFlightMax::Auto => None,
-            InFlightMax::Fixed(n) => Some(n),
-        };
         Capacity {
             floor: capacity.floor.as_per_s(),
             ceiling: capacity.ceiling.as_per_s(),
-            fixed_limit,
-            limit: LIMIT_FIRST,
-            found: false,
+            limit: Limit::new(in_flight.max),
+            second: ShopWindow::default(),
+            full_s: 0.0,
             learnt: None,
+            learnt_s: 0.0,
             proven: 0.0,
             before: 0.0,
-            lately: [0.0; LATELY_S],
             unloaded_us: Vec::new(),
             unit_us: None,
+            unit_of: 0.0,
             healthy: true,
         }
     }
 
-    /// Learns from a second; gives its cost rates.
-    pub fn observe(&mut self, w: &ShopWindow) -> CostRates {
+    /// Looks at a part of a second: moves the limit, and learns from a full shop.
+    pub fn look(&mut self, w: &ShopWindow) {
+        self.second.extend(w);
         self.healthy = w.healthy;
-        let completed: u32 = w.routes.iter().map(|r| r.completed).sum();
-        let failed: u32 = w.routes.iter().map(|r| r.errors + r.timeouts).sum();
-        self.learn_unloaded(w);
-        let rates = self.cost_rates(w);
-        let answered = completed + failed;
-        let failed = if w.failing_visitors < FAILING_FEW { failed.min(w.failing_visitors) } else { failed };
-        let limit = f64::from(self.limit());
-        let binding = w.limit_was_binding || f64::from(w.in_flight_max) >= 0.9 * limit;
+        // What it takes once it is back is not learnt while it is down.
+        let Some(w) = self.limit.ripe(w).filter(|w| w.healthy && w.completed() > 0) else { return };
+        let Some(slowdown) = self.slowdown(&w) else { return };
+        if !self.limit.judge(&w, slowdown) {
+            return;
+        }
+        self.full_s += w.span_s();
+        if self.limit.is_found() {
+            let rate = self.cost_rates(&w).all;
+            self.learnt_s += w.span_s();
+            // The mean at first: a tenth of a second is a handful of answers.
+            self.learn(rate, (1.0 - (1.0 - LEARN).powf(w.span_s())).max(w.span_s() / self.learnt_s));
+            if slowdown <= TOLERANCE {
+                self.learnt = self.learnt.map(|c| c * GROWS_FULL.powf(w.span_s().min(1.0)));
+            }
+        }
+    }
+
+    /// Learns from the second that was looked at since the last call.
+    pub fn second(&mut self) -> Second {
+        let w = std::mem::take(&mut self.second);
+        let full_s = std::mem::take(&mut self.full_s);
+        let before_us = self.unit_us;
+        self.learn_unloaded(&w);
+        let unit_was = before_us.zip(self.unit_us).map_or(1.0, |(before, now)| before / now.max(1.0));
+        self.learnt = self.learnt.map(|c| c * unit_was);
+        (self.proven, self.before) = (self.proven * unit_was, self.before * unit_was);
+        let rates = self.cost_rates(&w);
         self.proven = (self.proven * PROVEN_KEEP).max(rates.all);
         self.before = (self.before * PROVEN_KEEP).max(rates.all);
-        self.lately.rotate_right(1);
-        self.lately[0] = rates.all;
-        let best = self.lately.iter().copied().fold(0.0, f64::max);
+        let (failed, failing) = (w.failed(), w.failing.count_ones());
+        let answered = w.completed().saturating_add(failed);
+        let failed = if failing < FAILING_FEW { failed.min(failing) } else { failed };
         if !w.healthy {
-            // Nothing is let in while it is down, and what it takes once it is back is not learnt from that.
+            // What it takes once it is back is not learnt from that.
         } else if failed >= FAILING_MIN && f64::from(failed) > ERRORS_MAX * f64::from(answered) {
             self.proven = rates.all;
-            self.found = true;
-            self.limit *= 0.7;
+            self.limit.shrink(0.7);
             self.learn(rates.all, 0.5);
-        } else if binding && completed > 0 {
-            let slowdown = self.slowdown(w);
-            if slowdown > TOLERANCE {
-                self.found = true;
-                self.limit *= (TOLERANCE / slowdown).max(SHRINK);
-                self.learn(best, LEARN);
-            } else {
-                // Room left: widen by about a square root, the usual step of gradient limiters; before that search faster.
-                let step = (self.limit.sqrt() / 2.0).max(1.0);
-                self.limit = if self.found { self.limit + step } else { (self.limit * SEARCH).max(self.limit + step) };
-                self.learnt = self.learnt.map(|c| c.max(rates.all) * 1.03);
-            }
-        } else if let Some(c) = self.learnt {
-            // Not binding: what was seen is a lower bound, and a shop that recovered must be found out. Soon, where it takes
-            // what it is given as if it were alone: the in-flight limit stands before it.
-            let unhurt = rates.all >= UNHURT_FROM * c && self.slowdown(w) <= UNHURT;
+        } else if full_s == 0.0
+            && let Some(c) = self.learnt
+        {
+            // Not full: what was seen is a lower bound, and a shop that recovered must be found out. Soon, where it takes what it
+            // is given as if it were alone: the in-flight limit stands before it.
+            let unhurt = rates.all >= UNHURT_FROM * c && self.slowdown(&w).is_none_or(|s| s <= UNHURT);
             let grows = match unhurt {
                 true if c < BACK_BELOW * self.before => GROWS_BACK,
                 true => GROWS_UNHURT,
@@ -181,13 +156,12 @@ impl Capacity {
             };
             self.learnt = Some((c * grows).max(rates.all));
         }
-        self.limit = self.limit.clamp(LIMIT_MIN, LIMIT_MAX);
-        rates
+        Second { window: w, rates, unit_was }
     }
 
     /// Requests in flight allowed now.
     pub fn limit(&self) -> u32 {
-        self.fixed_limit.unwrap_or(self.limit as u32)
+        self.limit.get()
     }
 
     /// Cost units a second the shop can take now: between the operator's bounds, never more than the limit lets through (by
@@ -237,13 +211,14 @@ impl Capacity {
         if n > 0.0 {
             let seen = sum / n;
             let old = self.unit_us.unwrap_or(seen);
-            self.unit_us = Some(old + (n / (n + 500.0)) * (seen - old));
+            self.unit_of = (self.unit_of + n).min(UNIT_OF);
+            self.unit_us = Some(old + (n / self.unit_of).min(1.0) * (seen - old));
         }
     }
 
     fn cost_rates(&self, w: &ShopWindow) -> CostRates {
         let unit = self.unit_us.unwrap_or(1.0).max(1.0);
-        let per_s = 1000.0 / w.span_ms.max(1) as f64;
+        let per_s = 1.0 / w.span_s();
         let sum = |count: fn(&RouteWindow) -> u32| {
             let cost = |(r, u): (&RouteWindow, &Option<f64>)| f64::from(count(r)) * u.unwrap_or(unit) / unit;
             w.routes.iter().zip(&self.unloaded_us).map(cost).sum::<f64>() * per_s
@@ -251,13 +226,15 @@ impl Capacity {
         CostRates { all: sum(|r| r.completed), inside: sum(|r| r.inside) }
     }
 
-    /// Measured over unloaded time, weighted by cost.
-    fn slowdown(&self, w: &ShopWindow) -> f64 {
+    /// Measured over unloaded time, weighted by cost; `None` before that is known.
+    fn slowdown(&self, w: &ShopWindow) -> Option<f64> {
         let (mut took, mut unloaded) = (0.0, 0.0);
         for (r, u) in w.routes.iter().zip(&self.unloaded_us) {
-            took += r.ttfb_sum_us as f64;
-            unloaded += f64::from(r.completed) * u.unwrap_or(0.0);
+            if let Some(u) = u {
+                took += r.ttfb_sum_us as f64;
+                unloaded += f64::from(r.completed) * u;
+            }
         }
-        if unloaded > 0.0 { took / unloaded } else { 1.0 }
+        (unloaded > 0.0).then(|| took / unloaded)
     }
 }

@@ -1,21 +1,24 @@
-//! How far the gate opens: capacity, load, refill, burst, seats, in-flight limit. Pure arithmetic, once a second.
+//! How far the gate opens: capacity, load, refill, burst, seats, in-flight limit. Pure arithmetic, once a second; the in-flight limit
+//! ten times.
 
 pub mod capacity;
 mod contract;
+pub mod limit;
 pub mod load;
 mod planner;
 mod stock;
 #[cfg(test)]
 mod tests;
 pub mod tide;
+mod window;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    capacity::{RouteWindow, ShopWindow, failing_bit},
     planner::{Observed, Planner, Plans},
     tide::{Outlook, Tide},
+    window::{RouteWindow, ShopWindow, failing_bit},
 };
 use crate::units::{Rate, Span};
 

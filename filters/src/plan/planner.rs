@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use super::{
     Admission, Plan,
-    capacity::{Capacity, ShopWindow},
+    capacity::{Capacity, Second},
     contract::{self, Trust},
     load::LoadModel,
     stock::{self, Conversion},
     tide::Outlook,
+    window::ShopWindow,
 };
 use crate::{pipeline::PipelineSettings, seats::room::RoomStats, seats::settings::RoomSettings};
 
@@ -16,8 +17,9 @@ use crate::{pipeline::PipelineSettings, seats::room::RoomStats, seats::settings:
 const HEADROOM: f64 = 0.97;
 /// Horizons the refill must hold at, seconds.
 const HORIZONS_S: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1200.0];
-/// A burst may not take the shop longer than this to drain, seconds, at the rate it was seen to take.
-const BURST_DRAIN_S: f64 = 0.5;
+/// What is asked of the shop beyond what it does may not take it longer than this to drain, seconds: it waits in front of it, for a
+/// second at most as shipped.
+const DRAIN_S: f64 = 0.5;
 /// Refill of a measured room whose capacity was never seen binding: as good as open; the in-flight limit protects the shop.
 const REFILL_MAX: f64 = 10_000.0;
 
@@ -118,18 +120,26 @@ impl Planner {
         self.plan(stats, 0, None)
     }
 
-    /// Learns from a second.
+    /// Looks at a part of a second; gives the limit on requests in flight for the next part.
+    pub fn look(&mut self, window: &ShopWindow) -> u32 {
+        self.capacity.look(window);
+        self.capacity.limit()
+    }
+
+    /// Learns from a second, of which this is the last part that was not looked at.
     pub fn observe(&mut self, window: &ShopWindow, stats: &[RoomStats]) -> Observed {
-        let rates = self.capacity.observe(window);
+        self.capacity.look(window);
+        let Second { window, rates, unit_was } = self.capacity.second();
+        self.load.rescale(unit_was);
         let passes: u64 = stats.iter().map(|s| s.seated + s.walk_ins).sum();
         let came: u64 = stats.iter().map(|s| s.arrived + s.walk_ins).sum();
         let given = passes.saturating_sub(self.passes) as f64;
         let arrivals = came.saturating_sub(self.came.unwrap_or(came)) as f64;
         (self.passes, self.came) = (passes, Some(came));
         let live: u32 = stats.iter().map(|s| s.seats_live).sum();
-        let span_s = window.span_ms as f64 / 1000.0;
+        let span_s = window.span_s();
         self.load.observe(rates.inside, live, given, span_s);
-        self.turned_away_per_s = f64::from(window.turned_away) / span_s.max(1e-3);
+        self.turned_away_per_s = f64::from(window.turned_away) / span_s;
         self.seen = Observed { arrivals, exempt_per_s: (rates.all - rates.inside).max(0.0), span_s };
         self.seen
     }
@@ -212,21 +222,30 @@ impl Planner {
         }
     }
 
-    /// `r = max(0, min over h of (headroom·C − L(h)) / K(h))` passes a second: at a steady r the load in h seconds is
-    /// L(h) + r·K(h). What was turned away in front of the shop is load too, though the shop does not complete it: otherwise a
-    /// full shop would look like one that has just enough. Who only waits there for a moment is served soon.
+    /// `r = max(0, min over h of (headroom·C·(h + drain) − L within h) / K within h)` passes a second: until any time ahead no more is
+    /// asked of the shop than it does until then, and for the drain; a steady r asks for r·K within h. What was turned away in
+    /// front of the shop is load too, though the shop does not complete it: otherwise a full shop would look like one that has
+    /// just enough. Who only waits there for a moment is served soon.
     fn refill(&self, exempt_per_s: f64) -> f64 {
-        let budget = HEADROOM * self.capacity.per_s() - self.turned_away_per_s;
-        let at = |h: f64| (budget - self.load.promised(h) - exempt_per_s) / self.load.cost(h).max(1e-6);
+        let does = HEADROOM * self.capacity.per_s();
+        let free = does - self.turned_away_per_s - exempt_per_s;
+        let at = |h: f64| (free * h + does * DRAIN_S - self.load.promised_within(h)) / self.load.cost_within(h).max(1e-6);
         HORIZONS_S.into_iter().map(at).fold(REFILL_MAX, f64::min).max(0.0)
+    }
+
+    /// So many at once that the same holds. What the shop was seen to do, not what it may turn out to: until it was full once nobody knows that.
+    fn burst(&self, exempt_per_s: f64) -> f64 {
+        let seen = if self.capacity.is_measured() { self.capacity.per_s() } else { self.capacity.proven_per_s() };
+        let does = HEADROOM * seen;
+        let free = |h: f64| (does - exempt_per_s) * h - self.load.promised_within(h) + does * DRAIN_S;
+        HORIZONS_S.into_iter().map(|h| free(h) / self.load.cost(h).max(1.0)).fold(f64::INFINITY, f64::min)
     }
 
     fn measured(&self, room: &RoomSettings, refill: f64, exempt_per_s: f64) -> Plan {
         let c = self.capacity.per_s();
-        // What the shop was seen to take, not what it may turn out to: until a crowd has come nobody knows that. But as many as
-        // may be at the shop at the same time can come at once.
-        let drained = HEADROOM * self.capacity.proven_per_s() * BURST_DRAIN_S;
-        let burst = drained.max(f64::from(self.capacity.limit()).min(c)) / self.load.cost(1.0).max(1.0);
+        // As many as may be at the shop at the same time can come at once.
+        let at_once = f64::from(self.capacity.limit()).min(c) / self.load.cost(1.0).max(1.0);
+        let burst = self.burst(exempt_per_s).max(at_once);
         let source = match (c > 0.0, self.capacity.is_measured()) {
             (false, _) => "the shop is down: nobody is let in".to_owned(),
             (_, true) => format!("the shop takes {c:.0}/s (measured)"),

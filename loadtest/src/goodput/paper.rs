@@ -91,3 +91,41 @@ fn in_flight(stays: &[Stay], from_ms: u64, to_ms: u64) -> Vec<(u64, f64)> {
     let mean = |(i, us): (usize, u64)| (from_ms + (i as u64 + 1) * LOOK_MS, us as f64 / (LOOK_MS as f64 * 1_000.0));
     sums_us.into_iter().enumerate().map(mean).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// What is aimed at live, in virtual time, for at least 19 seeds in 20. Orders cannot be 95 % after a step of 13 s: at its
+    /// beginning 22 people a second are inside and at its end 44, for four to five seconds each and half way through on average, so
+    /// the work of about 50 orders of 577 goes into those who are not done. A shop that is always busy completes 91 %.
+    #[test]
+    fn a_step_settles_within_what_is_aimed_at() {
+        for admission in ["measured", "forecast"] {
+            let cells: Vec<PaperCell> = (0..40).map(|seed| paper_cell(Load::Step, admission, seed).unwrap()).collect();
+            assert!(cells.iter().all(|c| c.broken.is_empty()), "{cells:?}");
+            let good = |aim: &dyn Fn(&PaperCell) -> bool| cells.iter().filter(|c| aim(c)).count();
+            assert!(good(&|c| c.settled_in_flight_s.is_some_and(|s| s <= 1.0)) >= 38, "{cells:?}");
+            assert!(good(&|c| c.settled_refill_s.is_some_and(|s| s <= 5.0)) >= 38, "{cells:?}");
+            assert!(good(&|c| c.p99_ratio <= 1.5) >= 38, "{cells:?}");
+            assert!(good(&|c| c.orders_ratio >= 0.88) >= 38, "{cells:?}");
+        }
+    }
+
+    #[test]
+    fn as_many_are_served_as_the_shop_takes() {
+        for load in [Load::Times(2), Load::Times(4), Load::Times(10)] {
+            let cells: Vec<PaperCell> = (0..10).map(|seed| paper_cell(load, "measured", seed).unwrap()).collect();
+            let orders = cells.iter().map(|c| c.orders_ratio).sum::<f64>() / 10.0;
+            assert!(orders >= 0.95 && cells.iter().all(|c| c.p99_ratio <= 1.5), "{load:?}: {cells:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_cell() {
+        let cell = |seed| paper_cell(Load::Step, "forecast", seed);
+        assert!(cell(3).is_some() && cell(3) == cell(3) && cell(3) != cell(4));
+        assert_eq!(paper_cell(Load::Step, "somehow", 3), None);
+    }
+}

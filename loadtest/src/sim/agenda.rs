@@ -11,10 +11,8 @@ use crate::crowd::Answer;
 /// Something that will happen.
 #[derive(Clone, Debug)]
 pub(super) enum Happening {
-    /// Claims are answered, people called.
+    /// Claims are answered, people called, and the planner looks at the shop; each second it plans.
     Tick,
-    /// The planner's step.
-    Second,
     /// The operator or the shop does something: index into the world's upheavals.
     Upheaval(usize),
     /// A client sends what it has in mind.

@@ -6,7 +6,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use tidegate_filters::{
     PipelineSettings,
-    plan::{RouteWindow, ShopWindow, capacity::LIMIT_FIRST, failing_bit},
+    plan::{RouteWindow, ShopWindow, failing_bit, limit::LIMIT_FIRST},
     seats::{hold::Held, ledger::Outcome, room::Entrance},
 };
 
@@ -83,8 +83,6 @@ pub(super) struct Backend {
     forgets: u16,
     pub(super) sold: u32,
     pub(super) sold_last_us: u64,
-    /// A bit for each visitor that got an error in this second.
-    failing: u64,
     window: ShopWindow,
     /// Who was told to wait while a connection was free, and all who were.
     pub(super) waits: (u64, u64),
@@ -112,7 +110,6 @@ impl Backend {
             forgets: world.habits.shop_forgets,
             sold: 0,
             sold_last_us: 0,
-            failing: 0,
             window: ShopWindow::default(),
             waits: (0, 0),
             stays: Vec::new(),
@@ -139,12 +136,14 @@ impl Backend {
         self.waits.0 += u64::from(self.busy < self.shop.pool);
     }
 
-    /// What the last second showed.
-    pub(super) fn take_window(&mut self) -> ShopWindow {
-        let mut window = std::mem::take(&mut self.window);
-        (window.span_ms, window.healthy) = (1_000, !self.down);
-        window.failing_visitors = std::mem::take(&mut self.failing).count_ones();
+    /// What was seen since the last call.
+    pub(super) fn take_window(&mut self, span_us: u64) -> ShopWindow {
+        let next = ShopWindow { in_flight_max: self.in_flight, ..ShopWindow::default() };
+        let mut window = std::mem::replace(&mut self.window, next);
+        (window.span_ms, window.healthy) = (span_us / 1_000, !self.down);
         window.routes.resize(self.by_route.len(), RouteWindow::default());
+        // Who waits now waits in the next one, too.
+        self.window.limit_was_binding = !self.queue.is_empty() && self.in_flight >= self.limit;
         window
     }
 
@@ -221,7 +220,7 @@ impl Backend {
         let failed = matches!(kind, AnswerKind::Busy | AnswerKind::Error);
         if failed {
             w.errors += 1;
-            self.failing |= failing_bit(job.asked.map_or(0, |(client, _)| client as u64));
+            self.window.failing |= failing_bit(job.asked.map_or(0, |(client, _)| client as u64));
         } else {
             w.completed += 1;
             w.inside += u32::from(job.entrance != Entrance::Free);

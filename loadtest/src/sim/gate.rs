@@ -274,7 +274,12 @@ impl Gate {
         answers
     }
 
-    /// The planner's step. Gives the limit on requests in flight.
+    /// A part of a second. Gives the limit on requests in flight.
+    pub(super) fn look(&mut self, window: &ShopWindow) -> u32 {
+        self.foresight.planner.look(window)
+    }
+
+    /// The planner's step. Gives the same.
     pub(super) fn second(&mut self, at_us: u64, window: &ShopWindow) -> u32 {
         self.sales(at_us);
         let now = self.now(at_us);

@@ -7,16 +7,14 @@ mod client;
 pub mod contest;
 mod foresight;
 mod gate;
+mod heartbeat;
 mod random;
 mod trouble;
 mod world;
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use tidegate_filters::{
-    pipeline::ClaimOutcome,
-    seats::{ledger, queue::Place, room::Entrance, token::Keyring},
-};
+use tidegate_filters::seats::{ledger, queue::Place, room::Entrance, token::Keyring};
 
 use self::{
     agenda::{Agenda, Delivery, Happening},
@@ -134,7 +132,6 @@ impl<'w> Sim<'w> {
 
     fn run(&mut self) {
         self.agenda.at(0, Happening::Tick);
-        self.agenda.at(SECOND_US, Happening::Second);
         for (i, (at_ms, _)) in self.world.upheavals.iter().enumerate() {
             self.agenda.at(at_ms * 1_000, Happening::Upheaval(i));
         }
@@ -156,14 +153,8 @@ impl<'w> Sim<'w> {
         match what {
             Happening::Tick => {
                 self.tick(now_us);
+                self.look(now_us);
                 self.agenda.at(now_us + TICK_US, Happening::Tick);
-            }
-            Happening::Second => {
-                let window = self.backend.take_window();
-                let limit = self.gate.second(now_us, &window);
-                self.backend.set_limit(limit);
-                self.forge(now_us);
-                self.agenda.at(now_us + SECOND_US, Happening::Second);
             }
             Happening::Upheaval(i) => self.upheave(now_us, i),
             Happening::Send(client) => self.send(now_us, client),
@@ -194,23 +185,6 @@ impl<'w> Sim<'w> {
         self.rng.random_range(0..1_000) < per_mille
     }
 
-    fn tick(&mut self, now_us: u64) {
-        for answer in self.gate.tick(now_us) {
-            let asked: Vec<_> = self.claims.iter().filter(|c| (c.0, c.1) == (answer.room, answer.place)).copied().collect();
-            self.claims.retain(|c| (c.0, c.1) != (answer.room, answer.place));
-            for (room, _, client, serial) in asked {
-                let (a, gift) = match answer.outcome {
-                    ClaimOutcome::Seated(seat) => match self.gate.seated(now_us, room, seat) {
-                        Ruling::Answer(a, gift) => (a, gift),
-                        _ => continue,
-                    },
-                    ClaimOutcome::Next => (self.gate.next(), None),
-                };
-                self.deliver(now_us, client, serial, a, gift);
-            }
-        }
-    }
-
     fn upheave(&mut self, now_us: u64, i: usize) {
         let upheaval = &self.world.upheavals[i].1;
         match upheaval {
@@ -220,18 +194,6 @@ impl<'w> Sim<'w> {
             _ => {}
         }
         self.gate.upheave(now_us, upheaval);
-    }
-
-    fn forge(&mut self, now_us: u64) {
-        if !self.chance(self.world.habits.forge) {
-            return;
-        }
-        let who = self.rng.random_range(0..self.clients.len());
-        let jar = &self.clients[who].jar;
-        let texts: Vec<String> = jar.tickets.iter().chain(&jar.passes).flatten().cloned().collect();
-        for text in texts {
-            trouble::forge(&text, &mut self.rng, &self.foreign, &mut self.gate, now_us);
-        }
     }
 
     fn step(&mut self, client: usize, step: Step, now_us: u64) {
