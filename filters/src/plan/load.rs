@@ -182,8 +182,8 @@ mod tests {
     /// it; and they are not thought to cost less because they have not yet.
     #[test]
     fn who_came_just_now_is_promised_load() {
-        let seconds = learnt(4.0, |i| waves(i) * if i < 100 { 1.0 } else { 4.0 }, 103);
-        for (i, (due, model)) in seconds.iter().enumerate().skip(99) {
+        let seconds = learnt(4.0, |i| waves(i) * if i < 20 { 1.0 } else { 4.0 }, 23);
+        for (i, (due, model)) in seconds.iter().enumerate().skip(19) {
             assert!((model.promised(0.0) / due - 1.0).abs() < 0.15, "second {i}: {} of {due}", model.promised(0.0));
             assert!((model.life() - 8.0).abs() < 0.8, "second {i}: {}", model.life());
         }
