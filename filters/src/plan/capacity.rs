@@ -29,7 +29,8 @@ const GROWS_BACK: f64 = 1.25;
 const BACK_BELOW: f64 = 0.9;
 /// and so much otherwise.
 const GROWS: f64 = 1.01;
-/// So much while it is full and not slowed: it takes more than what so small a limit lets through.
+/// So much a second while it is full and not slowed: the limit grows, and what so small a limit lets through is less than it takes. At
+/// most a tenth too much: c = 1.02·(c + 0.2·(C − c)) for c = 1.11·C.
 const GROWS_FULL: f64 = 1.02;
 /// Requests that the cost unit is the average of, at most: a few minutes of a small shop.
 const UNIT_OF: f64 = 50_000.0;

@@ -193,7 +193,10 @@ mod tests {
     fn another_unit_is_the_same_load() {
         let mut model = learnt(4.0, waves, 100)[99].1.clone();
         let (life, promised) = (model.life(), model.promised(2.0));
+        let explained = |m: &LoadModel| m.fades[1].explains() / m.cost_squares;
+        let before = explained(&model);
         model.rescale(3.0);
+        assert!((explained(&model) - before).abs() < 1e-9);
         assert!((model.life() / life - 3.0).abs() < 1e-9 && (model.promised(2.0) / promised - 3.0).abs() < 1e-9);
     }
 }
