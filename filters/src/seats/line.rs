@@ -88,6 +88,8 @@ pub struct Line {
     outstanding: Box<[AtomicU32]>,
     /// Deadlines below are over, and not counted any more.
     over_s: AtomicU32,
+    /// Called or claiming as of the last tick.
+    owed: AtomicU32,
     left: AtomicU64,
     seated: AtomicU64,
     /// Numbers that a restart left behind and nobody has shown a ticket of.
@@ -121,6 +123,7 @@ impl Default for Line {
             lanes: Default::default(),
             claims: ArrayQueue::new(CLAIMS_MAX),
             over_s: AtomicU32::new(0),
+            owed: AtomicU32::new(0),
             outstanding: (0..=CLAIM_WINDOW_S_MAX).map(|_| AtomicU32::new(0)).collect(),
             left: AtomicU64::new(0),
             seated: AtomicU64::new(0),
@@ -248,6 +251,7 @@ impl Line {
             let terms = Terms { units: terms.units.saturating_sub(given), ..terms };
             self.call(&mut t, now_s, terms, seats, bucket);
         }
+        self.owed.store(self.outstanding() + t.pending.len() as u32, Ordering::Release);
         t.moves.tick(seats.live() >= terms.seats_max || terms.units == 0);
         let pace = t.moves.pace(terms.refill_per_s / t.response.share(), t.present_share.unwrap_or(1.0), now_s);
         let told = [pace.rate, pace.present, pace.calls, f64::from(pace.moving_s), f64::from(pace.quiet_s)];
@@ -326,9 +330,14 @@ impl Line {
         self.outstanding.iter().map(|c| c.load(Ordering::Acquire)).sum()
     }
 
-    /// Nobody has a place that was not called yet, and no claim is under way.
-    pub fn is_idle(&self) -> bool {
-        self.lanes.iter().all(|l| l.frontier() >= l.taken()) && self.claims.is_empty() && self.outstanding() == 0
+    /// Nobody has a place that was not called yet.
+    pub fn is_called(&self) -> bool {
+        self.lanes.iter().all(|l| l.frontier() >= l.taken())
+    }
+
+    /// People who were called and may still come, or have claimed, as of the last tick: a token and a seat each are theirs.
+    pub fn owed(&self) -> u32 {
+        self.owed.load(Ordering::Acquire)
     }
 
     fn call_over(&self, deadline_s: u32) {

@@ -16,6 +16,8 @@ pub mod marks;
 mod model_tests;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod one_place_tests;
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod open_tests;
 pub mod operate;
 mod pace;
 pub mod page;

@@ -40,7 +40,7 @@ mod telling;
 pub const TICKET_AGE_MAX_MS: u64 = 24 * 3_600_000;
 /// A visitor counts as present until the poll it was told plus this.
 pub const PRESENCE_GRACE_S: u32 = 15;
-/// An armed room that nobody waits in opens again after this long, milliseconds.
+/// An armed room in which nobody had to wait for a token or a seat opens again after this long, milliseconds.
 pub const DISARM_AFTER_MS: u64 = 10_000;
 
 /// When newcomers are told to come back while nothing can be written down, seconds.
@@ -227,9 +227,12 @@ impl Room {
             keeps: s.keeps,
         };
         let answers = self.give_out(now, now_s, terms);
-        if !s.line.is_idle() {
+        // Whoever comes is called at once, and would be let in as well if nobody were called.
+        let owed = s.line.owed();
+        let spare = s.bucket.available() > u64::from(owed) && s.seats.live().saturating_add(owed) < terms.seats_max;
+        if !(s.line.is_called() && spare) {
             s.idle_since_ms.store(now.mono_ms(), Ordering::Release);
-        } else if now.mono_ms() >= s.idle_since_ms.load(Ordering::Acquire) + DISARM_AFTER_MS && s.bucket.available() > 0 {
+        } else if now.mono_ms() >= s.idle_since_ms.load(Ordering::Acquire) + DISARM_AFTER_MS {
             s.armed.store(false, Ordering::Release);
         }
         answers
@@ -385,17 +388,20 @@ impl Room {
 
     fn walk_in(&self, now: Now) -> Option<SeatRef> {
         let s = &self.state;
-        let max = s.seats_max.load(Ordering::Acquire);
-        let acquire = || s.seats.acquire(max, None, self.seat_expires_s(now), self.seat_ends_s(now));
+        // What the last who were called have coming to them is not for who walks in.
+        let owed = s.line.owed();
+        let max = s.seats_max.load(Ordering::Acquire).saturating_sub(owed);
         s.bucket.refill(now);
-        let seat = s.bucket.take().then(acquire);
-        match seat {
-            Some(Some(seat)) => {
-                s.walk_ins.fetch_add(1, Ordering::AcqRel);
-                return Some(seat);
-            }
-            Some(None) => s.bucket.put_back(),
-            None => {}
+        let token = s.bucket.take();
+        if token
+            && s.bucket.available() >= u64::from(owed)
+            && let Some(seat) = s.seats.acquire(max, None, self.seat_expires_s(now), self.seat_ends_s(now))
+        {
+            s.walk_ins.fetch_add(1, Ordering::AcqRel);
+            return Some(seat);
+        }
+        if token {
+            s.bucket.put_back();
         }
         // Tokens or seats ran out: from now on people wait, in order.
         s.idle_since_ms.store(now.mono_ms(), Ordering::Release);
