@@ -250,11 +250,10 @@ mod tests {
 
     #[test]
     fn counting_a_number_up_is_no_other_look() {
-        let opening =
-            |window: u32| match look(&[&PREFACE[..], &settings(&[(4, window)]), &frame(HEADERS, 4, 1, &[0x82])].concat()) {
-                Look::Whole(opening) => opening.hash(),
-                other => panic!("{other:?}"),
-            };
+        let opening = |window: u32| match look(&[PREFACE, &settings(&[(4, window)]), &frame(HEADERS, 4, 1, &[0x82])].concat()) {
+            Look::Whole(opening) => opening.hash(),
+            other => panic!("{other:?}"),
+        };
         assert_eq!(opening(65_536), opening(65_537));
         assert_ne!(opening(65_536), opening(131_072));
     }

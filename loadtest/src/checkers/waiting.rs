@@ -72,8 +72,7 @@ fn check(log: &Log, room: usize, found: &mut Found<'_>) {
                 false
             }
             What::Rules { claim_window_us, reserve_us, .. } => {
-                window_us = window_us.max(claim_window_us);
-                reserves = reserve_us > 0;
+                (window_us, reserves) = (window_us.max(claim_window_us), reserve_us > 0);
                 false
             }
             What::Units(u) => {

@@ -134,10 +134,7 @@ impl Gate {
             Verdict::Forward(entrance) => match self.pipeline.hold(&visit, &decision, now) {
                 Ok(hold) => (decision, hold),
                 // The pass was honoured all the same.
-                Err(denied) => {
-                    self.denied(at_us, entrance, denied.reason);
-                    (denied, None)
-                }
+                Err(denied) => (self.denied(at_us, entrance, denied), None),
             },
             _ => (decision, None),
         };

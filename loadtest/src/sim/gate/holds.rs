@@ -1,7 +1,7 @@
 //! What the gate hears of sales: by holds, and without.
 
 use tidegate_filters::{
-    Reason,
+    Decision, Reason,
     seats::{hold::Held, ledger::Outcome, room::Entrance},
 };
 
@@ -25,11 +25,12 @@ impl Gate {
     }
 
     /// A pass was honoured and got no unit.
-    pub(super) fn denied(&mut self, at_us: u64, entrance: Entrance, reason: Reason) {
-        if let (Entrance::Inside { room, seat }, Reason::AllHeld | Reason::StockGone) = (entrance, reason) {
+    pub(super) fn denied(&mut self, at_us: u64, entrance: Entrance, decision: Decision) -> Decision {
+        if let (Entrance::Inside { room, seat }, Reason::AllHeld | Reason::StockGone) = (entrance, decision.reason) {
             self.add(at_us, room, What::HoldDenied(seat));
         }
         self.entered(at_us, entrance);
+        decision
     }
 
     /// What became of a request that went with a hold.
