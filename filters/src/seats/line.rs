@@ -244,7 +244,7 @@ impl Line {
                 t.response.claim(window_s.saturating_sub(deadline_s - now_s) as usize);
             }
         }
-        self.each_second(&mut t, now_s, window_s, terms);
+        self.each_second(&mut t, now_s, window_s, terms.closed);
         let answers = self.serve(&mut t, now, terms, seats, bucket);
         if !terms.closed {
             let given = answers.iter().filter(|c| c.seat.is_some()).count() as u32;
@@ -348,7 +348,7 @@ impl Line {
         }
     }
 
-    fn each_second(&self, t: &mut Tick, now_s: u32, window_s: u32, terms: Terms) {
+    fn each_second(&self, t: &mut Tick, now_s: u32, window_s: u32, closed: bool) {
         if now_s == t.last_s {
             return;
         }
@@ -358,17 +358,13 @@ impl Line {
         if sabotage::is(Bug::CallsNeverExpire) {
             self.outstanding[first as usize % self.outstanding.len()].store(expired, Ordering::Release);
         }
-        // While there is nothing to come for, nobody is late: the calls begin anew, and nobody behind them is called instead.
-        if terms.units == 0 {
-            self.outstanding[(now_s + window_s) as usize % self.outstanding.len()].fetch_add(expired, Ordering::AcqRel);
-        }
         self.over_s.store(now_s, Ordering::Release);
         // Of the second that is over: who was called in it has been silent for a part of it.
         t.response.second(|age| self.silent(now_s.saturating_sub(1), window_s, age));
         let mut extended = self.extended.lock().unwrap_or_else(PoisonError::into_inner);
         extended.retain(|place, _| matches!(self.state(*place), State::Called { .. }));
         drop(extended);
-        let waits = !terms.closed && self.lanes.iter().any(|l| l.frontier() < l.taken());
+        let waits = !closed && self.lanes.iter().any(|l| l.frontier() < l.taken());
         t.moves.second(now_s, now_s - t.last_s, t.calls_this_s, waits);
         (t.calls_this_s, t.last_s) = (0, now_s);
     }

@@ -182,32 +182,6 @@ fn who_waits_is_told_that_all_is_set_aside() {
 }
 
 #[test]
-fn who_was_called_in_vain_is_not_overtaken_when_a_unit_comes_back() {
-    let room = room(2, 8);
-    let tickets = tickets(&room, 5);
-    let seats: Vec<SeatRef> = claim(&room, &tickets[..2], 1).into_iter().flatten().collect();
-    let is_called = |who: u64, s: u64| {
-        let (verdict, _) = room.visit(&Visit { method: "GET", ..visit(who, &tickets[who as usize..=who as usize]) }, Class::Human, at(s));
-        matches!(verdict, Verdict::Wait(w) if matches!(w.stage, Stage::Called { .. } | Stage::Next))
-    };
-    let poll = |s: u64| [2, 3, 4].map(|who| is_called(who, s));
-    // Their eight seconds are over, so two are called; then both inside take the units after all.
-    (2..=9).for_each(|s| _ = (room.tick(at(s)), poll(s)));
-    assert_eq!(poll(9), [true, true, false]);
-    let needs = Needs { hold: "s".into(), take_on: vec!["POST".into()], expires: Span::secs(300), units: 1 };
-    let held = |who: u64| room.hold(&visit(who, &[]), Holder::seat(seats[who as usize]), &needs, at(9)).unwrap();
-    let (bought, declined) = (held(0), held(1));
-    bought.end(Outcome::Sold(1), at(10));
-    declined.end(Outcome::NotSold, at(10));
-    // The window of a call is 30 s: for two minutes there is nothing to come for.
-    (10..=130).for_each(|s| _ = (room.tick(at(s)), poll(s)));
-    assert!(room.revoke(seats[1]), "who was declined leaves the last unit");
-    (131..=135).for_each(|s| _ = (room.tick(at(s)), poll(s)));
-    assert_eq!(poll(135), [true, true, false], "nobody else is called for it");
-    assert!(claim(&room, &tickets[2..3], 136)[0].is_some());
-}
-
-#[test]
 fn without_it_more_are_let_in_than_there_are_units_and_the_fastest_buy() {
     let room = room(1, 0);
     let tickets = tickets(&room, 3);

@@ -116,6 +116,8 @@ sales:
     closes_at: {closes}
     stock: {stock}
     per_visitor_max: 1
+    # As long as this crowd takes to pay, twice over; two minutes without this line.
+    reserve: 20s
 
 journal: {{ directory: {journal} }}
 keys: {{ directory: {keys} }}
