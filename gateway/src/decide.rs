@@ -78,8 +78,9 @@ impl Scoring {
             Err(_) => Said::Late,
         };
         let scored = scorer.0.finish(&pending, answer);
-        let decision = admit(trace, Some(scored), &mut notes);
-        decided(shared, trace, decision, notes)
+        let active = trace.active.clone();
+        let decision = admit(&active.pipeline, Some(scored), trace, &mut notes);
+        decided(shared, &active.pipeline, trace, decision, notes)
     }
 }
 
@@ -110,18 +111,17 @@ pub fn begin(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mu
     if let Some(page) = trace.intake.path.strip_prefix(active.policy.own_prefix.as_str()).map(str::to_owned) {
         return Step::Next(own::at_once(shared, trace, &page).map_or(Next::Own(page), Next::Answer));
     }
-    screen(shared, head, facts, trace)
+    screen(shared, &active.pipeline, head, facts, trace)
 }
 
 /// The filters: cheap ones, score, the rest.
-fn screen(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> Step {
-    let (active, now) = (trace.active.clone(), trace.started);
-    let (pipeline, mut notes) = (&active.pipeline, Notes::default());
+fn screen(shared: &Shared, pipeline: &Pipeline, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> Step {
+    let (now, mut notes) = (trace.started, Notes::default());
     trace.routed(pipeline.routes().find(&trace.intake.host, &trace.intake.path, &trace.intake.method));
     let decision = match pipeline.screen(&trace.intake.visit(trace.route), now, &mut notes) {
         Some(decision) => decision,
         None => match score(shared, pipeline, head, facts, trace) {
-            Ok(scored) => admit(trace, scored, &mut notes),
+            Ok(scored) => admit(pipeline, scored, trace, &mut notes),
             Err((pending, scorer)) => return Step::Scoring(Box::new(Scoring { pending, scorer, notes })),
         },
     };
@@ -129,23 +129,22 @@ fn screen(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut T
         // Who loads a page's pictures behaves like a person: unscored visits count for later scores.
         with_facts(shared, head, facts, trace, |scorer, facts| scorer.0.observe(&trace.intake.visit(trace.route), facts, now));
     }
-    Step::Next(decided(shared, trace, decision, notes))
+    Step::Next(decided(shared, pipeline, trace, decision, notes))
 }
 
 /// The filters behind the score; without one where none was asked for.
-fn admit(trace: &mut Trace, scored: Option<Scored>, notes: &mut Notes) -> Decision {
+fn admit(pipeline: &Pipeline, scored: Option<Scored>, trace: &mut Trace, notes: &mut Notes) -> Decision {
     let score = scored.as_ref().map_or(Score::Unknown, |s| s.score);
     if let Some(scored) = scored {
         trace.scored(scored);
     }
-    trace.active.pipeline.admit(&trace.intake.visit(trace.route), score, trace.started, notes)
+    pipeline.admit(&trace.intake.visit(trace.route), score, trace.started, notes)
 }
 
 /// What a decision asks for.
-fn decided(shared: &Shared, trace: &mut Trace, decision: Decision, notes: Notes) -> Next {
+fn decided(shared: &Shared, pipeline: &Pipeline, trace: &mut Trace, decision: Decision, notes: Notes) -> Next {
     trace.decided(&decision, &notes);
-    let active = trace.active.clone();
-    let room = |index: usize| active.pipeline.rooms().get(index);
+    let room = |index: usize| pipeline.rooms().get(index);
     match &decision.verdict {
         Verdict::Forward(entrance) => {
             // The seat is taken, whatever comes of the request: its pass goes with every answer.

@@ -11,7 +11,10 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use tidegate_filters::units::Span;
+use tidegate_filters::{
+    seats::draw::{entries, entry::Entry},
+    units::Span,
+};
 
 use crate::{
     capacity::Capacity,
@@ -121,14 +124,12 @@ async fn one(options: &DemoOptions, times: u32, capacity: &Capacity) -> Result<R
 }
 
 /// Weights of the published list, by place.
-fn weights(entries: &Path) -> Result<BTreeMap<u64, u64>, DemoError> {
-    let wrong = |why: String| DemoError::Draw(format!("{}: {why}", entries.display()));
-    let text = std::fs::read_to_string(entries).map_err(|e| wrong(e.to_string()))?;
-    let weight = |line: &str| -> Option<(u64, u64)> {
-        let cells: Vec<&str> = line.split(',').collect();
-        Some((cells.get(3)?.parse().ok()?, cells.get(2)?.parse().ok()?))
-    };
-    Ok(text.lines().filter_map(weight).collect())
+fn weights(file: &Path) -> Result<BTreeMap<u64, u64>, DemoError> {
+    let wrong = |why: String| DemoError::Draw(format!("{}: {why}", file.display()));
+    let text = std::fs::read(file).map_err(|e| wrong(e.to_string()))?;
+    let listed = entries::read(&text).map_err(|e| wrong(e.to_string()))?;
+    let weight = |(place, entry): (&Option<u32>, &Entry)| place.map(|p| (p.into(), entry.weight.into()));
+    Ok(listed.places.iter().zip(&listed.entries).filter_map(weight).collect())
 }
 
 fn row(times: u32, defence: Defence, run: &RunResult, weights: Option<&BTreeMap<u64, u64>>) -> Row {

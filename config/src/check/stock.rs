@@ -130,7 +130,7 @@ impl Checker<'_> {
         }
         let policy = self.policy;
         let at = |key: &str| format!("sales[{i}].{key}");
-        let held = policy.routes.iter().any(|r| r.needs.as_ref().is_some_and(|n| n.hold == sale.name));
+        let held = policy.holds(sale).next().is_some();
         if sale.per_visitor_max == Some(0) {
             self.error(at("per_visitor_max"), "nobody may buy anything", "write at least 1, or remove it");
         }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_filters::{
     FilterSettings, PipelineSettings, Span,
-    route::{MatchSettings, RouteFilters, RouteSettings},
+    route::{MatchSettings, Needs, RouteFilters, RouteSettings},
     rule::address::Networks,
     seats::room::RoomSettings,
 };
@@ -118,14 +118,17 @@ impl Policy {
 
     /// The least units a hold of the sale takes.
     pub(crate) fn lot(&self, sale: &SaleSettings) -> u32 {
-        let needs = self.routes.iter().filter_map(|r| r.needs.as_ref());
-        needs.filter(|n| n.hold == sale.name).map(|n| n.units).min().unwrap_or(1)
+        self.holds(sale).map(|n| n.units).min().unwrap_or(1)
+    }
+
+    /// What routes take of the sale's units.
+    pub(crate) fn holds<'p>(&'p self, sale: &'p SaleSettings) -> impl Iterator<Item = &'p Needs> {
+        self.routes.iter().filter_map(|r| r.needs.as_ref()).filter(|n| n.hold == sale.name)
     }
 
     /// How long a unit of a sale is set aside for who comes in; 0: it is not. Only units that are counted and taken can be.
     pub fn reserve(&self, sale: &SaleSettings) -> Span {
-        let held = self.routes.iter().any(|r| r.needs.as_ref().is_some_and(|n| n.hold == sale.name));
-        if sale.stock.is_none() || !held {
+        if sale.stock.is_none() || self.holds(sale).next().is_none() {
             return Span(0);
         }
         let drawn = self.rooms.iter().find(|r| r.name == sale.room && r.order.is_drawn());

@@ -156,7 +156,8 @@ fn as_json(r: &Row) -> String {
     json!({
         "at_ms": r.at_ms, "mono_ns": r.mono_ns, "kind": r.kind.name(), "method": r.method, "path": r.path, "route": r.route,
         "network": format!("{:016x}", r.network), "visitor": format!("{:016x}", r.visitor),
-        "fingerprint": format!("{:016x}", r.fingerprint), "ja4": r.ja4.as_deref(), "h2": r.h2.as_deref(), "verdict": r.verdict, "reason": r.reason, "filter": r.filter,
+        "fingerprint": format!("{:016x}", r.fingerprint), "ja4": r.ja4.as_deref(), "h2": r.h2.as_deref(),
+        "verdict": r.verdict, "reason": r.reason, "filter": r.filter,
         "shadow": r.shadow, "score": if r.score.is_finite() { Some(r.score) } else { None }, "class": r.class, "facts": r.facts,
         "score_reasons": r.score_reasons, "features": r.features, "model": r.model,
         "shadow_score": if r.shadow_score.is_finite() { Some(r.shadow_score) } else { None }, "shadow_model": r.shadow_model, "room": r.room,

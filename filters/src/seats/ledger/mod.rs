@@ -304,6 +304,11 @@ impl Ledger {
         self.held + self.in_flight
     }
 
+    /// People for whom there is a lot that nobody has reserved.
+    pub fn spare_lots(&self) -> u32 {
+        u32::try_from(self.spare() / u64::from(self.lot.max(1))).unwrap_or(u32::MAX)
+    }
+
     /// Free units that this one may take: its own lot, and what is set aside for nobody. Where units went elsewhere and there are
     /// fewer than were set aside, those for whom they were take them in the order they come.
     fn free_for(&self, holder: Holder) -> u64 {

@@ -61,11 +61,10 @@ impl Room {
         };
         // Under one lock: a unit that a checkout takes meanwhile would be promised twice.
         stock.with(|ledger| {
-            let units = u32::try_from(ledger.spare() / u64::from(sale.lot.max(1))).unwrap_or(u32::MAX);
-            let answers = tick(Terms { units, ..terms });
+            let answers = tick(Terms { units: ledger.spare_lots(), ..terms });
             let until_s = now_s.saturating_add(sale.reserve_s);
             answers.iter().filter_map(|c| c.seat).for_each(|seat| ledger.reserve(Holder::seat(seat), until_s));
-            s.all_reserved.store(ledger.spare() < u64::from(sale.lot.max(1)), Ordering::Release);
+            s.all_reserved.store(ledger.spare_lots() == 0, Ordering::Release);
             answers
         })
     }
