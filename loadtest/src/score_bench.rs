@@ -73,6 +73,9 @@ pub fn run(args: &ScoreBenchArgs) -> anyhow::Result<String> {
             let _ = writeln!(out, "| {} | {} |{cells}", name(model), runtime.name());
         }
         let _ = writeln!(out, "| {} | the device is faster from | {} ||||", name(model), crossover(&all));
+        if let Some(most) = farthest(model, &rows[..BATCH_ROWS_MAX]) {
+            let _ = writeln!(out, "| {} | its scores differ from the CPU's by at most | {most:.0e} ||||", name(model));
+        }
     }
     out += "\nsingle visits, 2,048 of them wait at the same time; times at half of that rate, arrivals on the timer's grid of 1 ms\n\n";
     out += "| model | by way of | visits a second | p50 µs | p99 µs |\n|---|---|---:|---:|---:|\n";
@@ -114,6 +117,15 @@ fn blocks(model: &str, runtime: Runtime, rows: &[Features], budget: Duration) ->
         }
         done as f64 / began.elapsed().as_secs_f64()
     }))
+}
+
+/// Largest difference of a score between device and CPU; `None`: there is no device.
+fn farthest(model: &str, rows: &[Features]) -> Option<f32> {
+    let mut both = [Runtime::Auto, Runtime::OnnxruntimeCuda].map(|r| Blocks::open(model, r).ok());
+    let [Some(cpu), Some(device)] = &mut both else { return None };
+    let (cpu, said) = (cpu.scores(rows.as_flattened()), device.scores(rows.as_flattened()));
+    let most = cpu.iter().zip(&said).filter_map(|(a, b)| Some(((*a)? - (*b)?).abs())).fold(0.0, f32::max);
+    device.on_device().then_some(most)
 }
 
 fn crossover(all: &[Option<[f64; BLOCKS.len()]>; RUNTIMES.len()]) -> String {
@@ -169,7 +181,7 @@ async fn storm(
                         stop.store(true, Relaxed);
                         anyhow::bail!("a visit without a score: {:?}", scorer.counts());
                     }
-                    times.saturating_record(asked.elapsed().as_nanos() as u64);
+                    times.record(asked.elapsed().as_nanos() as u64)?;
                     if gap.is_none() {
                         tokio::task::yield_now().await;
                     }
@@ -260,6 +272,14 @@ mod tests {
         assert!(there || out.starts_with("no device: "), "{out}");
         assert_eq!(out.contains("| the device is faster from | no device |"), !there, "{out}");
         assert!(out.contains("| builtin | inline, CPU | ") && out.contains("| builtin | batches, CPU | "), "{out}");
+    }
+
+    #[test]
+    fn a_visit_takes_time() {
+        let scorer = Arc::new(Scorer::open(BUILTIN, Runtime::Builtin, 1).unwrap());
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
+        let (rate, times) = runtime.block_on(storm(&scorer, &rows(8), Duration::from_millis(20), None)).unwrap();
+        assert!(rate > 0.0 && times.min() > 100, "{rate} {}", times.min());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use tidegate_filters::rule::bot_gate::Runtime;
 
 use crate::{
+    batch::BATCH_ROWS_MAX,
     card::ModelCard,
     device::{Backed, Device},
     error::ModelError,
@@ -30,14 +31,16 @@ impl Blocks {
         let opened = Opened::read(model, runtime)?;
         let device = (runtime == Runtime::OnnxruntimeCuda).then(|| opened.device());
         let (device, why) = device.map_or((None, None), |d| d.map_or_else(|why| (None, Some(why)), |d| (Some(d), None)));
-        let models = Backed::new(device, opened.session()?, N);
+        let models = Backed::new(device, opened.block_session()?, N);
         Ok(Blocks { models, card: opened.card, no_device: why, raw: Vec::new() })
     }
 
     /// Scores of rows that lie one after the other, [`N`] numbers each; `None` where the model says no probability.
     pub fn scores(&mut self, rows: &[f32]) -> Vec<Option<f32>> {
         let mut scores = Vec::with_capacity(rows.len() / N);
-        for block in rows.chunks(BLOCK_ROWS_MAX * N) {
+        // A processor is fastest while a block and its layers lie in its cache, a device when it has much to do.
+        let most = if self.on_device() { BLOCK_ROWS_MAX } else { BATCH_ROWS_MAX };
+        for block in rows.chunks(most * N) {
             match self.models.run_block(block, &mut self.raw) {
                 Ok(()) => scores.extend(self.raw.iter().map(|p| in_range(*p))),
                 // One bad row does not take the others with it.

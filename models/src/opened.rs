@@ -71,6 +71,11 @@ impl Opened {
         self.engine.load(&self.bytes, &self.inspection)
     }
 
+    /// One session on the CPU that is best at many rows.
+    pub(crate) fn block_session(&self) -> Result<Session, ModelError> {
+        self.engine.for_blocks().load(&self.bytes, &self.inspection)
+    }
+
     /// The device, compared with the CPU; the error says why there is none.
     pub(crate) fn device(&self) -> Result<Box<dyn Device>, String> {
         let mut cpu = self.session().map_err(|e| e.to_string())?;

@@ -134,7 +134,7 @@ impl Scorer {
     }
 
     fn batcher(&self, opened: &Opened, device: Box<dyn Device>) -> Result<Batcher, String> {
-        let mut cpu = opened.session().map_err(|e| e.to_string())?;
+        let mut cpu = opened.block_session().map_err(|e| e.to_string())?;
         cpu.run(&self.baseline).map_err(|e| e.to_string())?;
         Batcher::start(Backed::new(Some(device), cpu, N)).map_err(|e| format!("its thread does not start: {e}"))
     }
