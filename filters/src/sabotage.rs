@@ -63,6 +63,8 @@ pub enum Bug {
     ListNotClosed,
     /// A unit set aside for somebody goes to whoever is faster.
     ReservedForNobody,
+    /// Whoever was told "you are next" has to claim again, as fast as those behind.
+    ClaimsFall,
 }
 
 #[cfg(feature = "sabotage")]

@@ -201,6 +201,9 @@ async fn storm(
 async fn one(scorer: &Scorer, row: &Features) -> Score {
     match scorer.begin(row) {
         Begun::Ready(score) => score,
+        Begun::Pending(ticket) if std::env::var_os("TG_NOTIMER").is_some() => {
+            scorer.settle(ticket.await.map_or(Answer::Failed, Answer::Said))
+        }
         Begun::Pending(mut ticket) => scorer.settle(match tokio::time::timeout(PATIENCE, &mut ticket).await {
             Ok(Ok(said)) => Answer::Said(said),
             Ok(Err(_)) => Answer::Failed,

@@ -17,7 +17,7 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     device::Backed,
@@ -34,6 +34,10 @@ pub const BATCH_WAIT: Duration = Duration::from_micros(200);
 /// waits; what came on top would be late in any case. 3.7 MiB.
 pub const QUEUE_ROWS_MAX: usize = 16 * BATCH_ROWS_MAX;
 
+/// Answers that one task gives. To wake somebody from outside of a runtime costs a system call, from inside next to nothing;
+/// with several tasks for a full batch, several workers wake.
+const ANSWERS_A_TASK: usize = 128;
+
 /// A device is given up when this many visits in a row, over [`LATE_FOR`], were too late: one hiccup makes a whole crowd late.
 const LATE_VISITS: u64 = 8;
 const LATE_FOR: Duration = Duration::from_millis(100);
@@ -43,7 +47,13 @@ pub type Ticket = oneshot::Receiver<f32>;
 
 struct Job {
     row: Features,
-    answer: oneshot::Sender<f32>,
+    answer: Answer,
+}
+
+/// Who waits, and in which runtime.
+struct Answer {
+    to: oneshot::Sender<f32>,
+    runtime: Option<Handle>,
 }
 
 /// Queue and thread.
@@ -104,7 +114,8 @@ impl Batcher {
     pub(crate) fn push(&self, row: Features) -> Option<Ticket> {
         let inner = &*self.inner;
         let before = inner.waiting.fetch_add(1, AcqRel);
-        let (answer, ticket) = oneshot::channel();
+        let (to, ticket) = oneshot::channel();
+        let answer = Answer { to, runtime: Handle::try_current().ok() };
         // Whoever counts has room, since rows are counted before they go in; the queue's own word decides all the same.
         if before >= QUEUE_ROWS_MAX || inner.queue.push(Job { row, answer }).is_err() {
             inner.waiting.fetch_sub(1, AcqRel);
@@ -154,7 +165,7 @@ impl Inner {
             {
                 taken += 1;
                 // Nobody waits for what is late.
-                if !answer.is_closed() {
+                if !answer.to.is_closed() {
                     rows.extend_from_slice(&row);
                     answers.push(answer);
                 }
@@ -166,12 +177,7 @@ impl Inner {
                 continue;
             }
             match models.run_block(&rows, &mut scores) {
-                Ok(()) => {
-                    for (answer, score) in answers.drain(..).zip(&scores) {
-                        // Who is gone by now needs none.
-                        let _ = answer.send(*score);
-                    }
-                }
+                Ok(()) => give(&mut answers, &scores),
                 Err(_) => answers.clear(),
             }
             rows.clear();
@@ -214,6 +220,30 @@ impl Inner {
             );
             let _ = self.why.set(why);
         }
+    }
+}
+
+/// Tells everybody; who is gone by now needs nothing.
+fn give(answers: &mut Vec<Answer>, scores: &[f32]) {
+    let mut told = answers.drain(..).zip(scores.iter().copied()).peekable();
+    while let Some((Answer { to, runtime }, score)) = told.next() {
+        let Some(runtime) = runtime else {
+            let _ = to.send(score);
+            continue;
+        };
+        let mut part = Vec::with_capacity(ANSWERS_A_TASK);
+        part.push((to, score));
+        let same = |a: &Answer| a.runtime.as_ref().is_some_and(|r| r.id() == runtime.id());
+        while part.len() < ANSWERS_A_TASK
+            && let Some((answer, score)) = told.next_if(|(a, _)| same(a))
+        {
+            part.push((answer.to, score));
+        }
+        runtime.spawn(async move {
+            for (to, score) in part {
+                let _ = to.send(score);
+            }
+        });
     }
 }
 

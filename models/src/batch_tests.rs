@@ -238,6 +238,34 @@ fn many_visits_at_the_same_time_lose_nothing() {
     assert_eq!(batcher.inner.waiting.load(Acquire), 0);
 }
 
+/// As the gate's workers do: tasks of one runtime with many threads, and of one that is a single thread.
+#[test]
+fn tasks_of_several_runtimes_are_answered_each_in_its_own() {
+    let (batcher, _sizes, orders) = batcher();
+    drop(orders);
+    let many = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_time().build().unwrap();
+    let batcher = Arc::new(batcher);
+    let visits = |from: usize| {
+        let batcher = batcher.clone();
+        async move {
+            let one = |i: usize| {
+                let batcher = batcher.clone();
+                tokio::spawn(async move { (i, tokio::time::timeout(PATIENCE, batcher.push(row(i)).unwrap()).await) })
+            };
+            for task in (from..from + 3_000).map(one).collect::<Vec<_>>() {
+                let (i, said) = task.await.unwrap();
+                assert_eq!(said.expect("nobody answers"), Ok(row(i)[0]));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let single = visits(50_000);
+        scope.spawn(|| tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(single));
+        many.block_on(visits(0));
+    });
+    assert_eq!(batcher.inner.waiting.load(Acquire), 0);
+}
+
 #[test]
 fn without_a_device_the_cpu_scores_and_says_why() {
     if crate::testing::onnxruntime().is_none() {

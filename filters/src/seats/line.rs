@@ -1,13 +1,16 @@
 //! The line of a room: two lanes, claims, calls. A call is an invitation; token and seat are taken at the claim, so that
 //! people who do not come cost nobody an admission.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+};
 
 use crossbeam_queue::ArrayQueue;
 
 use super::{
     keep::Kept,
-    pace::{Moves, Pace},
+    pace::{CALLED_POLL_S, Moves, PRESENCE_GRACE_S, Pace},
     promise::Promises,
     queue::{KeptLane, Lane, Place, Queue, State},
     response::Response,
@@ -22,8 +25,12 @@ use crate::{
 
 /// Claims that may be under way between two ticks; one more is told to try again.
 pub const CLAIMS_MAX: usize = 16_384;
-/// How long a claim waits for token and seat before it is answered "you are next", milliseconds.
+/// How long a claim waits for token and seat before it is answered "you are next", milliseconds. It stands all the same.
 pub const CLAIM_WAIT_MS: u64 = 2_000;
+/// Claims that stand at the same time; of one more the holder claims again.
+const STANDING_MAX: usize = 16_384;
+/// Whoever was told "you are next" has asked again within this, seconds, or is absent.
+pub const STANDS_S: u32 = CALLED_POLL_S + PRESENCE_GRACE_S;
 /// Longest claim window, seconds.
 #[cfg(not(any(feature = "loom", feature = "shuttle")))]
 pub const CLAIM_WINDOW_S_MAX: u32 = 900;
@@ -49,7 +56,7 @@ pub struct ClaimsFull;
 pub struct Claimed {
     /// Who claimed.
     pub place: Place,
-    /// The seat, or `None`: next, nothing was free in [`CLAIM_WAIT_MS`].
+    /// The seat, or `None`: next, nothing was free in [`CLAIM_WAIT_MS`]. Its seat comes by itself while it is present.
     pub seat: Option<SeatRef>,
 }
 
@@ -77,6 +84,7 @@ pub struct Terms {
 }
 
 mod calling;
+mod serving;
 
 /// The line.
 #[derive(Debug)]
@@ -106,8 +114,10 @@ pub struct Line {
 
 #[derive(Debug, Default)]
 struct Tick {
-    /// Claims that found nothing free, lowest place first, and since when.
+    /// Claims that are not answered yet, lowest place first, and since when.
     pending: BTreeMap<Place, u64>,
+    /// Those that were answered "you are next".
+    standing: BTreeSet<Place>,
     last_s: u32,
     response: Response,
     moves: Moves,
@@ -245,13 +255,13 @@ impl Line {
             }
         }
         self.each_second(&mut t, now_s, window_s, terms.closed);
-        let answers = self.serve(&mut t, now, terms, seats, bucket);
+        let answers = self.serve(&mut t, (now_s, now), terms, seats, bucket);
         if !terms.closed {
             let given = answers.iter().filter(|c| c.seat.is_some()).count() as u32;
             let terms = Terms { units: terms.units.saturating_sub(given), ..terms };
             self.call(&mut t, now_s, terms, seats, bucket);
         }
-        self.owed.store(self.outstanding() + t.pending.len() as u32, Ordering::Release);
+        self.owed.store(self.outstanding() + t.claims() as u32, Ordering::Release);
         t.moves.tick(seats.live() >= terms.seats_max || terms.units == 0);
         let pace = t.moves.pace(terms.refill_per_s / t.response.share(), t.present_share.unwrap_or(1.0), now_s);
         let told = [pace.rate, pace.present, pace.calls, f64::from(pace.moving_s), f64::from(pace.quiet_s)];
@@ -364,47 +374,13 @@ impl Line {
         let mut extended = self.extended.lock().unwrap_or_else(PoisonError::into_inner);
         extended.retain(|place, _| matches!(self.state(*place), State::Called { .. }));
         drop(extended);
+        t.standing.retain(|place| {
+            self.lane(place.lane).lapse(place.number, now_s);
+            matches!(self.state(*place), State::Next { .. })
+        });
         let waits = !closed && self.lanes.iter().any(|l| l.frontier() < l.taken());
         t.moves.second(now_s, now_s - t.last_s, t.calls_this_s, waits);
         (t.calls_this_s, t.last_s) = (0, now_s);
-    }
-
-    fn serve(&self, t: &mut Tick, now: Now, terms: Terms, seats: &Seats, bucket: &Bucket) -> Vec<Claimed> {
-        let mut answers = Vec::new();
-        let mut open = !terms.closed;
-        let mut units = terms.units;
-        let mut due: Vec<_> = std::mem::take(&mut t.pending).into_iter().collect();
-        if sabotage::is(Bug::ClaimsHighestFirst) {
-            due.reverse();
-        }
-        for (place, since_ms) in due {
-            let seat = if open && units > 0 { self.seat(place, terms, seats, bucket) } else { None };
-            open &= seat.is_some();
-            if seat.is_some() {
-                units -= 1;
-                self.seated.fetch_add(1, Ordering::AcqRel);
-            } else if now.mono_ms() < since_ms + CLAIM_WAIT_MS {
-                t.pending.insert(place, since_ms);
-                continue;
-            }
-            if seat.is_none() || !terms.keeps {
-                self.lane(place.lane).end_claim(place.number, seat.is_some() && !sabotage::is(Bug::TicketNotBurnt));
-            }
-            answers.push(Claimed { place, seat });
-        }
-        answers
-    }
-
-    /// A token, then a seat: the scarce thing is spent last and a token that bought nothing is put back.
-    fn seat(&self, place: Place, terms: Terms, seats: &Seats, bucket: &Bucket) -> Option<SeatRef> {
-        if !bucket.take() {
-            return None;
-        }
-        let seat = seats.acquire(terms.seats_max, Some(place), terms.seat_expires_s, terms.seat_ends_s);
-        if seat.is_none() {
-            bucket.put_back();
-        }
-        seat
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::{
-    line::{CLAIM_WAIT_MS, Claimed, EXTENSIONS_MAX, Line, Terms},
+    line::{CLAIM_WAIT_MS, Claimed, EXTENSIONS_MAX, Line, STANDS_S, Terms},
     queue::{Lane, Place, State},
     seat::{SeatRef, Seats},
 };
@@ -60,6 +60,13 @@ struct Expected {
     seated: u64,
 }
 
+impl Expected {
+    /// Who was told so and is there.
+    fn next(&self) -> impl Iterator<Item = Place> {
+        self.people.iter().filter(|(_, s)| matches!(s, State::Next { .. })).map(|(p, _)| *p)
+    }
+}
+
 struct World {
     line: Line,
     seats: Seats,
@@ -111,7 +118,9 @@ impl World {
                 let Some(place) = self.somebody(n) else { return Ok(()) };
                 let until = self.now_s() + 9;
                 self.line.lane(place.lane).touch(place.number, until);
-                if let Some(State::Waiting { present_until_s }) = self.list.people.get_mut(&place) {
+                if let Some(State::Waiting { present_until_s } | State::Next { present_until_s }) =
+                    self.list.people.get_mut(&place)
+                {
                     *present_until_s = (*present_until_s).max(until);
                 }
             }
@@ -138,7 +147,8 @@ impl World {
             }
             Step::Leave(n) => {
                 let Some(place) = self.somebody(n) else { return Ok(()) };
-                let may = matches!(self.list.people[&place], State::Waiting { .. } | State::Called { .. });
+                let may = |s| matches!(s, State::Waiting { .. } | State::Called { .. } | State::Next { .. });
+                let may = may(self.list.people[&place]);
                 prop_assert_eq!(self.line.leave(place), may);
                 if may {
                     self.list.people.insert(place, State::Left);
@@ -167,6 +177,7 @@ impl World {
     }
 
     fn tick(&mut self, ms: u64) -> Result<(), TestCaseError> {
+        let before_s = self.now_s();
         self.now_ms += ms;
         let (now_s, now) = (self.now_s(), Now::at(0, self.now_ms));
         self.bucket.refill(now);
@@ -174,6 +185,12 @@ impl World {
         self.list.seats.retain(|_, expires| *expires > now_s);
         prop_assert_eq!(self.seats.live() as usize, self.list.seats.len());
         self.list.claims.values_mut().filter(|since| **since == u64::MAX).for_each(|since| *since = self.now_ms);
+        // Who is next and has not been here for a while has to claim again.
+        let absent = |s: &State| matches!(s, State::Next { present_until_s } if *present_until_s < now_s);
+        if now_s != before_s {
+            let people = self.list.people.values_mut();
+            people.filter(|s| absent(s)).for_each(|s| *s = State::Called { deadline_s: 0 });
+        }
         let tokens = self.bucket.available() as usize;
         let free = (self.max as usize).saturating_sub(self.list.seats.len()).min(tokens);
         let (expires, ends) = (now_s + SEAT_S, now_s + 1_000);
@@ -200,18 +217,20 @@ impl World {
     /// The lowest claims get what is free; who waited too long is told so.
     fn served(&mut self, answers: &[Claimed], free: usize, expires: u32) -> Result<usize, TestCaseError> {
         let free = if self.closed { 0 } else { free };
-        let open: Vec<(Place, u64)> = self.list.claims.iter().map(|(p, s)| (*p, *s)).collect();
+        let unanswered: Vec<(Place, u64)> = self.list.claims.iter().map(|(p, s)| (*p, *s)).collect();
+        let mut open: Vec<Place> = unanswered.iter().map(|c| c.0).chain(self.list.next()).collect();
+        open.sort_unstable();
         let seated: Vec<Place> = answers.iter().filter(|a| a.seat.is_some()).map(|a| a.place).collect();
-        let must: Vec<Place> = open.iter().take(free).map(|c| c.0).collect();
+        let must: Vec<Place> = open.into_iter().take(free).collect();
         prop_assert_eq!(&seated, &must, "the lowest claims, as many as find token and seat");
         let told: Vec<Place> = answers.iter().filter(|a| a.seat.is_none()).map(|a| a.place).collect();
         let late = |c: &&(Place, u64)| self.now_ms >= c.1 + CLAIM_WAIT_MS;
-        let must: Vec<Place> = open.iter().skip(seated.len()).filter(late).map(|c| c.0).collect();
+        let must: Vec<Place> = unanswered.iter().filter(late).map(|c| c.0).filter(|p| !seated.contains(p)).collect();
         prop_assert_eq!(told, must, "who waited long enough hears that it is next");
         for a in answers {
             self.list.claims.remove(&a.place);
             let Some(seat) = a.seat else {
-                self.list.people.insert(a.place, State::Called { deadline_s: 0 });
+                self.list.people.insert(a.place, State::Next { present_until_s: self.now_s() + STANDS_S });
                 continue;
             };
             prop_assert!(self.list.ever.insert(seat.to_bits()), "seat and generation were given before");
@@ -229,7 +248,7 @@ impl World {
         let outstanding = |p: &BTreeMap<Place, State>| {
             p.values().filter(|s| matches!(s, State::Called { deadline_s } if *deadline_s >= now_s)).count()
         };
-        let under_way = outstanding(&self.list.people) + self.list.claims.len();
+        let under_way = outstanding(&self.list.people) + self.list.claims.len() + self.list.next().count();
         let mut called = 0;
         for lane in [Lane::Main, Lane::Slow] {
             let mut waits = false;
@@ -284,6 +303,7 @@ fn the_list_sees_bugs() {
 
     let bugs = [
         Bug::ClaimsHighestFirst,
+        Bug::ClaimsFall,
         Bug::CallsOutOfOrder,
         Bug::FrontierSkipsPresent,
         Bug::CallsNeverExpire,

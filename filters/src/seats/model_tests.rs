@@ -6,7 +6,7 @@
 use super::{
     draw::slots::{Slots, Standing},
     ledger::{Buyer, Denied, Holder, Outcome, Want},
-    line::{Line, Terms},
+    line::{CLAIM_WAIT_MS, Line, Terms},
     queue::{Lane, Place, Queue, State},
     seat::{SeatRef, Seats},
     stock::Stock,
@@ -207,9 +207,13 @@ impl Work {
     }
 
     fn tick(&self) -> Vec<SeatRef> {
+        self.tick_at(0, 2)
+    }
+
+    fn tick_at(&self, now_ms: u64, seats_max: u32) -> Vec<SeatRef> {
         let terms = Terms {
             units: u32::MAX,
-            seats_max: 2,
+            seats_max,
             seat_expires_s: 9,
             seat_ends_s: 9,
             claim_window_s: 2,
@@ -218,7 +222,7 @@ impl Work {
             closed: false,
             keeps: false,
         };
-        self.line.tick(1, Now::at(0, 0), terms, &self.seats, &self.bucket).into_iter().filter_map(|c| c.seat).collect()
+        self.line.tick(1, Now::at(0, now_ms), terms, &self.seats, &self.bucket).into_iter().filter_map(|c| c.seat).collect()
     }
 }
 
@@ -251,6 +255,30 @@ fn model_who_leaves_while_the_line_ticks_is_counted_once() {
         work.tick();
         assert!(left && work.line.state(place) == State::Left);
         assert_eq!((work.line.counts(), work.line.outstanding()), ((1, 0, 1), 0), "nobody is waited for who left");
+    });
+}
+
+#[test]
+fn model_who_is_next_leaves_or_has_a_seat() {
+    model(|| {
+        let work = Arc::new(Work::new());
+        let place = work.join();
+        work.tick();
+        assert_eq!(work.line.claim(place), Ok(true));
+        assert!(work.tick_at(0, 0).is_empty() && work.tick_at(CLAIM_WAIT_MS, 0).is_empty());
+        assert!(matches!(work.line.state(place), State::Next { .. }));
+        let other = work.clone();
+        let leaver = thread::spawn(move || {
+            other.line.touch(place, 99);
+            other.line.leave(place)
+        });
+        let mut seats = work.tick_at(CLAIM_WAIT_MS, 2);
+        let left = leaver.join().unwrap();
+        seats.extend(work.tick_at(CLAIM_WAIT_MS, 2));
+        assert_eq!(left, seats.is_empty(), "one or the other");
+        assert_eq!(work.line.state(place), if left { State::Left } else { State::Seated });
+        assert_eq!(u64::from(work.seats.live()) + work.bucket.available(), 2, "no token and no seat is lost");
+        assert_eq!(work.line.owed(), 0);
     });
 }
 

@@ -22,6 +22,8 @@ const UNKNOWN_POLL_S_MAX: u32 = 300;
 const FIRST: u64 = 10;
 /// Who is called asks again after this long, seconds.
 pub(super) const CALLED_POLL_S: u32 = 2;
+/// A visitor counts as present until the poll it was told plus this.
+pub(super) const PRESENCE_GRACE_S: u32 = 15;
 /// A line that only begins to move is asked about again this soon, seconds.
 const TRUST_S: u32 = 30;
 /// Timers of clients are no better than this, milliseconds: that much too early is not too early.

@@ -84,6 +84,11 @@ pub enum State {
     },
     /// A claim is under way: one winner.
     Claiming,
+    /// Claimed when nothing was free: next, as long as its holder is present.
+    Next {
+        /// Seconds.
+        present_until_s: u32,
+    },
     /// The ticket is burnt.
     Seated,
     /// Gone of its own will.
@@ -183,11 +188,12 @@ impl Queue {
         self.word(n).map_or(State::Unwritten, |w| unpack(w.load(Ordering::Acquire)))
     }
 
-    /// The visitor was here: present until then (where that is later). No effect once called. Gives what it was before,
-    /// where that changed.
+    /// Who waits or is next was here: present until then (where that is later). Gives what it was before, where somebody
+    /// who waits is present for longer now.
     pub fn touch(&self, n: u32, until_s: u32) -> Option<u32> {
         let before = self.step(n, |s| match s {
             State::Waiting { present_until_s } if present_until_s < until_s => Some(State::Waiting { present_until_s: until_s }),
+            State::Next { present_until_s } if present_until_s < until_s => Some(State::Next { present_until_s: until_s }),
             _ => None,
         });
         let Some(State::Waiting { present_until_s }) = before else { return None };
@@ -234,9 +240,30 @@ impl Queue {
         self.mark(n);
     }
 
-    /// Waiting or called → left. Gives what it was.
+    /// Claiming → next.
+    pub fn stand(&self, n: u32, present_until_s: u32) {
+        self.step(n, |s| (s == State::Claiming).then_some(State::Next { present_until_s }));
+        self.mark(n);
+    }
+
+    /// Next → claiming. Gives until when its holder is present.
+    pub fn resume(&self, n: u32) -> Option<u32> {
+        match self.step(n, |s| matches!(s, State::Next { .. }).then_some(State::Claiming)) {
+            Some(State::Next { present_until_s }) => Some(present_until_s),
+            _ => None,
+        }
+    }
+
+    /// Next, but absent at `now_s` → called, without a deadline.
+    pub fn lapse(&self, n: u32, now_s: u32) {
+        let absent = |s| matches!(s, State::Next { present_until_s } if present_until_s < now_s);
+        self.step(n, |s| absent(s).then_some(State::Called { deadline_s: 0 }));
+    }
+
+    /// Waiting, called or next → left. Gives what it was.
     pub fn leave(&self, n: u32) -> Option<State> {
-        let before = self.step(n, |s| matches!(s, State::Waiting { .. } | State::Called { .. }).then_some(State::Left));
+        let may = |s| matches!(s, State::Waiting { .. } | State::Called { .. } | State::Next { .. });
+        let before = self.step(n, |s| may(s).then_some(State::Left));
         if before.is_some() {
             self.mark(n);
         }
@@ -261,12 +288,12 @@ impl Queue {
         self.changed.take()
     }
 
-    /// The words of a chunk as they are to be found after a restart: a claim under way is a call again.
+    /// The words of a chunk as they are to be found after a restart: a claim is a call again.
     pub fn chunk(&self, chunk: usize) -> Vec<u32> {
         let first = chunk * CHUNK;
         let count = (self.taken() as usize).saturating_sub(first).min(CHUNK);
         let kept = |n: usize| match self.state(n as u32) {
-            State::Claiming => pack(State::Called { deadline_s: 0 }),
+            State::Claiming | State::Next { .. } => pack(State::Called { deadline_s: 0 }),
             state => pack(state),
         };
         (first..first + count).map(kept).collect()
@@ -358,6 +385,7 @@ fn pack(state: State) -> u32 {
         State::Claiming => (3, 0),
         State::Seated => (4, 0),
         State::Left => (5, 0),
+        State::Next { present_until_s } => (6, present_until_s),
     };
     kind << TIME_BITS | time.min(TIME_MAX_S)
 }
@@ -370,6 +398,7 @@ fn unpack(word: u32) -> State {
         3 => State::Claiming,
         4 => State::Seated,
         5 => State::Left,
+        6 => State::Next { present_until_s: time },
         _ => State::Unwritten,
     }
 }
@@ -396,9 +425,9 @@ mod tests {
     #[test]
     fn words_survive_packing() {
         let t = TIME_MAX_S;
-        for s in
-            [State::Waiting { present_until_s: t }, State::Called { deadline_s: 0 }, State::Claiming, State::Seated, State::Left]
-        {
+        let next = State::Next { present_until_s: 7 };
+        let waiting = State::Waiting { present_until_s: t };
+        for s in [waiting, State::Called { deadline_s: 0 }, State::Claiming, next, State::Seated, State::Left] {
             assert_eq!(unpack(pack(s)), s);
         }
         assert_eq!(Place::from_bits(2 << 32), None);

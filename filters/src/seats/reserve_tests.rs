@@ -157,28 +157,57 @@ fn a_declined_card_costs_nothing_of_the_time_that_was_said() {
     assert!(buy(&room, 0, Holder::seat(first), 50).is_ok());
 }
 
-#[test]
-fn who_waits_is_told_that_all_is_set_aside() {
-    let room = room(2, RESERVE_S);
-    let tickets = tickets(&room, 3);
-    room.tick(at(1));
-    let told = |who: u64, s: u64| match room
-        .visit(&Visit { method: "GET", ..visit(who, &tickets[who as usize..=who as usize]) }, Class::Human, at(s))
-        .0
-    {
+/// Stage, whether a wait is named, and why it is long.
+fn told(room: &Room, tickets: &[Token], who: u64, s: u64) -> (&'static str, bool, Option<&'static str>) {
+    let own = &tickets[who as usize..=who as usize];
+    match room.visit(&Visit { method: "GET", ..visit(who, own) }, Class::Human, at(s)).0 {
         Verdict::Wait(w) => (w.stage.name(), w.wait_s.is_some(), w.because.map(|c| c.name())),
         other => panic!("{other:?}"),
-    };
-    assert_eq!(told(1, 1).0, "called");
+    }
+}
+
+#[test]
+fn who_was_told_next_has_the_next_unit_however_fast_others_click() {
+    let room = room(3, RESERVE_S);
+    let tickets = tickets(&room, 4);
+    room.tick(at(1));
     let first = claim(&room, &tickets[..1], 1)[0].unwrap();
-    // A partner takes the last unit that nobody has reserved, before the one who was called comes.
-    assert!(buy(&room, 99, Holder::Visitor(VisitorId(99)), 2).is_ok());
+    // Partners take the units that nobody has reserved, before those who were called come.
+    assert!((98..100).all(|who| buy(&room, who, Holder::Visitor(VisitorId(who)), 2).is_ok()));
     room.tick(at(3));
-    assert_eq!(told(1, 3), ("next", false, Some("all_reserved")));
-    assert_eq!(told(2, 3), ("waiting", false, Some("all_reserved")));
+    assert_eq!(told(&room, &tickets, 1, 3).0, "called");
+    assert_eq!(told(&room, &tickets, 3, 3), ("waiting", false, Some("all_reserved")));
+    let click = |who: usize, s: u64| room.claim(&visit(who as u64, &tickets[who..=who]), at(s));
+    assert!(matches!(click(1, 3), Claim::Pending(_)));
+    room.tick(at(3));
+    assert_eq!(room.tick(at(6)).iter().filter(|a| a.seat.is_none()).count(), 1, "nothing is free");
+    for s in [6, 20, 34] {
+        room.tick(at(s));
+        assert_eq!(told(&room, &tickets, 1, s), ("next", false, Some("all_reserved")), "{s}");
+        assert!(matches!(click(1, s), Claim::NotYet(w) if w.stage.name() == "next"));
+    }
     assert!(room.revoke(first));
-    room.tick(at(4));
-    assert_eq!(told(1, 4).0, "called");
+    assert!(matches!(click(2, 35), Claim::Pending(_)), "somebody behind clicks at the right moment");
+    let seated: Vec<_> = room.tick(at(35)).into_iter().filter(|a| a.seat.is_some()).map(|a| a.place.number).collect();
+    assert_eq!(seated, [1], "who was next need not click");
+    assert_eq!(told(&room, &tickets, 1, 35).0, "called");
+    assert!(matches!(click(1, 36), Claim::Seated(_)));
+}
+
+#[test]
+fn who_is_next_and_goes_away_is_not_waited_for_and_may_claim_again() {
+    let room = room(2, RESERVE_S);
+    let tickets = tickets(&room, 3);
+    let first = claim(&room, &tickets[..1], 1)[0].unwrap();
+    assert!(buy(&room, 99, Holder::Visitor(VisitorId(99)), 2).is_ok());
+    assert_eq!(claim(&room, &tickets[1..2], 3).len(), 1);
+    room.tick(at(6));
+    assert_eq!(told(&room, &tickets, 1, 6).0, "next");
+    room.tick(at(30));
+    assert!(room.revoke(first));
+    assert!(room.tick(at(31)).is_empty());
+    assert_eq!(told(&room, &tickets, 1, 32).0, "called");
+    assert!(claim(&room, &tickets, 32)[1].is_some());
 }
 
 #[test]

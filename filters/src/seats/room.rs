@@ -38,8 +38,6 @@ mod telling;
 
 /// How long a ticket is good, milliseconds. The place itself lives as long as the room's state.
 pub const TICKET_AGE_MAX_MS: u64 = 24 * 3_600_000;
-/// A visitor counts as present until the poll it was told plus this.
-pub const PRESENCE_GRACE_S: u32 = 15;
 /// An armed room in which nobody had to wait for a token or a seat opens again after this long, milliseconds.
 pub const DISARM_AFTER_MS: u64 = 10_000;
 
@@ -176,7 +174,8 @@ impl Room {
         }
         let place = self.place_of(visit, now).filter(|_| self.called_off(visit, now).is_none());
         let Some(place) = place else { return Claim::NoTicket };
-        if self.is_failing() && matches!(self.state.line.told(place), State::Called { .. } | State::Claiming) {
+        if self.is_failing() && matches!(self.state.line.told(place), State::Called { .. } | State::Claiming | State::Next { .. })
+        {
             return Claim::NotYet(self.waiting(place, false, false, now));
         }
         match self.state.line.claim(place) {
@@ -184,7 +183,7 @@ impl Room {
             Err(ClaimsFull) => Claim::Busy,
             Ok(false) => match self.state.line.told(place) {
                 State::Claiming => Claim::Pending(place),
-                State::Waiting { .. } => Claim::NotYet(self.waiting(place, false, false, now)),
+                State::Waiting { .. } | State::Next { .. } => Claim::NotYet(self.waiting(place, false, false, now)),
                 // The pass that was lost counts as used now: it must not be dead on arrival.
                 State::Seated => {
                     let renewed = |s: &SeatRef| self.state.seats.renew(*s, self.clock_s(now), self.seat_expires_s(now));
@@ -372,7 +371,7 @@ impl Room {
     /// Whether the holder of a place has something to wait for.
     pub(super) fn is_held(&self, place: Place, now: Now) -> bool {
         match self.state.line.state(place) {
-            State::Waiting { .. } | State::Called { .. } | State::Claiming => true,
+            State::Waiting { .. } | State::Called { .. } | State::Claiming | State::Next { .. } => true,
             // Seated, but the pass did not come back: the claim gives the same one again.
             State::Seated => self.state.seats.of(place, self.clock_s(now)).is_some(),
             State::Left | State::Unwritten => false,

@@ -11,9 +11,9 @@ use super::{
         register::{Entering, Limits, Person, Standing},
         work::Work,
     },
-    pace::OPENING_SPREAD_S,
+    pace::{OPENING_SPREAD_S, PRESENCE_GRACE_S},
     queue::Lane,
-    room::{OnFailure, PRESENCE_GRACE_S, Room, RoomSettings},
+    room::{OnFailure, Room, RoomSettings},
     token::{Kind, Token},
 };
 use crate::{

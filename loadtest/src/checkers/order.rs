@@ -9,11 +9,16 @@ use super::{
     log::{At, Name, What},
 };
 
-/// Two things, lane by lane, for a < b:
+/// Who was told "you are next" has this long to be told anything again before others may be served first.
+const STANDS_US: u64 = 10_000_000;
+
+/// Three things, lane by lane, for a < b:
 ///
 /// - *Calls go in order.* Once b was told that it is called (or was seated), a is never told that it still has to wait:
 ///   present people are called lowest first, and absent ones are passed over but stay called.
 /// - *Claims go in order.* While a claim of a is open, b's claim is not served: claims of a tick go lowest first.
+/// - *Claims stand.* While a was told that it is next, and is there, b's claim is not served. In exact times only: nobody
+///   is told that a restart made a claim a call again.
 pub fn no_inversion(log: &Log) -> Vec<Violation> {
     let mut found = Found::new("no_inversion", log);
     for room in 0..log.rooms.len() {
@@ -59,16 +64,22 @@ fn claims(log: &Log, room: usize, lane: Lane, found: &mut Found<'_>) {
     let mut seated = BTreeSet::new();
     let mut refused_now: (u64, BTreeSet<u32>) = (0, BTreeSet::new());
     let mut suspects: Vec<(u64, u32, u32)> = Vec::new();
+    let mut next: BTreeMap<u32, u64> = BTreeMap::new();
     for e in log.of_room(room) {
         match e.what {
+            What::Told { place: p, called: true } if p.lane == lane => {
+                next.entry(p.number).and_modify(|at_us| *at_us = e.at_us);
+            }
             What::Claimed(p) if p.lane == lane => {
                 open.entry(p.number).or_insert(e.at_us);
             }
             What::Left(p) if p.lane == lane => {
                 open.remove(&p.number);
+                next.remove(&p.number);
             }
             What::Next(p) if p.lane == lane => {
                 open.remove(&p.number);
+                next.insert(p.number, e.at_us);
                 if refused_now.0 != e.at_us {
                     refused_now = (e.at_us, BTreeSet::new());
                 }
@@ -77,9 +88,12 @@ fn claims(log: &Log, room: usize, lane: Lane, found: &mut Found<'_>) {
             What::Seated { place: Some(p), .. } if p.lane == lane => {
                 settle(&mut suspects, p.number, e.at_us, log.slack_us);
                 // The same pass once more is no claim served.
-                if open.remove(&p.number).is_none() || !seated.insert(p.number) {
+                let claimed = open.remove(&p.number).is_some() | next.remove(&p.number).is_some();
+                if !claimed || !seated.insert(p.number) {
                     continue;
                 }
+                let stands = |s: &(&u32, &u64)| log.slack_us == 0 && e.at_us <= *s.1 + STANDS_US;
+                suspects.extend(next.range(..p.number).find(stands).map(|(n, _)| (e.at_us, *n, p.number)));
                 let lowest = open.iter().next().filter(|(n, since)| **n < p.number && **since + log.slack_us < e.at_us);
                 if let Some((n, _)) = lowest {
                     suspects.push((e.at_us, *n, p.number));
@@ -94,7 +108,7 @@ fn claims(log: &Log, room: usize, lane: Lane, found: &mut Found<'_>) {
     }
     for (at_us, a, b) in suspects {
         let (a, b) = (Place { lane, number: a }, Place { lane, number: b });
-        found.add(room, at_us, format!("the claim of {} was served while the claim of {} was open", Name(b), Name(a)));
+        found.add(room, at_us, format!("the claim of {} was served while the claim of {} was open or next", Name(b), Name(a)));
     }
 }
 

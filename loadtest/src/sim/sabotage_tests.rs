@@ -9,7 +9,7 @@ use crate::checkers::{CHECKERS, Checker, judge};
 const SEEDS: u64 = 60;
 
 /// A bug, and the rule that it breaks.
-const MUST_SEE: [(Bug, &str); 26] = [
+const MUST_SEE: [(Bug, &str); 27] = [
     (Bug::BucketMintsTwice, "admissions_within_refill"),
     (Bug::BurstOutlivesPlan, "admissions_within_refill"),
     (Bug::SeatsIgnoreMax, "live_seats_within_max"),
@@ -17,6 +17,7 @@ const MUST_SEE: [(Bug, &str); 26] = [
     (Bug::GenerationNotChecked, "only_issued_tokens"),
     (Bug::SeatOutlivesAge, "only_issued_tokens"),
     (Bug::ClaimsHighestFirst, "no_inversion"),
+    (Bug::ClaimsFall, "no_inversion"),
     (Bug::CallsOutOfOrder, "no_inversion"),
     (Bug::FrontierSkipsPresent, "no_inversion"),
     (Bug::CallsNeverExpire, "nobody_waits_for_ever"),

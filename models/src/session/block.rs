@@ -38,9 +38,12 @@ impl Engine {
         let (width, output) = (model.features, model.output);
         let mut session = Session { runner: Runner::Ort(Box::new(loaded)), width, output, one_by_one: false };
         session.agrees_with(cpu).map_err(|why| in_one_line(&why))?;
-        // What a full batch makes it allocate, no visit waits for.
+        // What batches make it load and allocate, by their size, no visit waits for.
         let batch = vec![0.0; BATCH_ROWS_MAX * width];
-        session.run_block(&batch, &mut Vec::new()).map_err(|e| in_one_line(&format!("a full batch failed: {e}")))?;
+        for rows in (0..=BATCH_ROWS_MAX.ilog2()).map(|bits| 1 << bits) {
+            let ran = session.run_block(&batch[..rows * width], &mut Vec::new());
+            ran.map_err(|e| in_one_line(&format!("a batch of {rows} failed: {e}")))?;
+        }
         Ok(session)
     }
 }

@@ -42,9 +42,9 @@ impl Line {
         if sabotage::is(Bug::CallsNeverExpire) {
             coming = f64::from(self.outstanding());
         }
-        let more = (room - coming - t.pending.len() as f64) / t.response.share();
+        let more = (room - coming - t.claims() as f64) / t.response.share();
         // Never more than would be called if only the least share came.
-        let under_way = self.outstanding() as usize + t.pending.len();
+        let under_way = self.outstanding() as usize + t.claims();
         let most = (((tokens + seats) / SHARE_MIN) as usize).saturating_sub(under_way);
         // A hair below a whole person is a person: 0.8 tokens a second times 1.25 s.
         ((more + 1e-6).max(0.0) as usize).min(most)

@@ -1,11 +1,8 @@
 //! What the holder of a place is told, and when it may ask again.
 
 use super::selling::{gone_of, sold_out_stage};
-use super::{
-    Cause, Doors, Frame, Kind, Lane, Now, Ordering, PRESENCE_GRACE_S, Phase, Place, Plan, Room, Sale, Stage, State, Visit,
-    Waiting,
-};
-use crate::seats::pace::{Asker, CALLED_POLL_S, Pace, called_after_s, poll_after, rate_spread, wait_interval};
+use super::{Cause, Doors, Frame, Kind, Lane, Now, Ordering, Phase, Place, Plan, Room, Sale, Stage, State, Visit, Waiting};
+use crate::seats::pace::{Asker, CALLED_POLL_S, PRESENCE_GRACE_S, Pace, called_after_s, poll_after, rate_spread, wait_interval};
 
 /// A refill below this share of the usual one is worth a word to those who wait.
 const CLEARLY_SLOWER: f64 = 0.7;
@@ -26,11 +23,9 @@ impl Room {
         let sale = self.current_sale(now);
         let gone = sale.and_then(gone_of).map(sold_out_stage);
         let stage = gone.unwrap_or_else(|| match line.told(place) {
-            // Those inside were faster than this call: the next unit that comes back is for it.
-            State::Called { .. } if self.all_reserved() => Stage::Next,
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
             State::Seated => Stage::Called { expires_in_s: 0 },
-            State::Claiming => Stage::Next,
+            State::Claiming | State::Next { .. } => Stage::Next,
             _ => self.stage(now),
         });
         let people = ahead as f64 * pace.present + 1.0;
@@ -71,7 +66,7 @@ impl Room {
         match self.state.line.told(place) {
             State::Waiting { .. } => Some(early_s),
             // What was told before the call does not count any more.
-            State::Called { .. } | State::Claiming => (early_s <= CALLED_POLL_S).then_some(early_s),
+            State::Called { .. } | State::Claiming | State::Next { .. } => (early_s <= CALLED_POLL_S).then_some(early_s),
             State::Seated | State::Left | State::Unwritten => None,
         }
     }
