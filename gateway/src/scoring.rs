@@ -278,7 +278,7 @@ impl ScoreSource for BotScore {
         let features = self.windows.observe_and_extract(&self.facts(visit, facts), now);
         let deadline = Duration::from_millis(deadline_ms);
         let asked = self.punctual.is_asked(began_ns);
-        let begun = if asked { self.scorer.begin(&features) } else { scorer::Begun::Ready(Score::Unknown) };
+        let begun = if asked { self.scorer.begin(&features, deadline) } else { scorer::Begun::Ready(Score::Unknown) };
         let mut score = match begun {
             scorer::Begun::Ready(score) => score,
             scorer::Begun::Pending(ticket) => {

@@ -11,11 +11,20 @@ use crate::session::{RunError, Session, panic_text};
 pub trait Device: Send {
     /// One number a row in `out`, unchecked. A device that fails, panics or gives another number of scores is given up.
     fn run_block(&mut self, rows: &[f32], out: &mut Vec<f32>) -> Result<(), RunError>;
+
+    /// Called once, by the thread that will run blocks, before anybody waits for one.
+    fn warm(&mut self) -> Result<(), RunError> {
+        Ok(())
+    }
 }
 
 impl Device for Session {
     fn run_block(&mut self, rows: &[f32], out: &mut Vec<f32>) -> Result<(), RunError> {
         Session::run_block(self, rows, out)
+    }
+
+    fn warm(&mut self) -> Result<(), RunError> {
+        Session::warm(self)
     }
 }
 
@@ -37,6 +46,14 @@ impl Backed {
     /// Whether a device is there and works.
     pub(crate) fn on_device(&self) -> bool {
         self.device.is_some()
+    }
+
+    /// See [`Device::warm`]; the error says why there is no device.
+    pub(crate) fn warm(&mut self) -> Result<(), String> {
+        let Some(device) = &mut self.device else { return Ok(()) };
+        catch_unwind(AssertUnwindSafe(|| device.warm()))
+            .unwrap_or_else(|payload| Err(RunError::Panicked(panic_text(payload.as_ref()))))
+            .map_err(|e| e.to_string())
     }
 
     /// One number a row in `out`, unchecked.

@@ -1,9 +1,12 @@
 //! A score for every visit: one model, one session for each worker, answers inline. Whatever goes wrong is `Unknown` and a
 //! counter, and the policy's `when_unscored` decides.
 
-use std::sync::{
-    Mutex, MutexGuard, TryLockError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Mutex, MutexGuard, TryLockError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use tidegate_filters::{Score, rule::bot_gate::Runtime};
@@ -53,7 +56,7 @@ pub struct Scorer {
 pub enum Begun {
     /// There is no device, or no room before it.
     Ready(Score),
-    /// Wait for it, as long as the policy allows; then [`Scorer::settle`].
+    /// Wait for it; then [`Scorer::settle`].
     Pending(Ticket),
 }
 
@@ -136,7 +139,7 @@ impl Scorer {
     fn batcher(&self, opened: &Opened, device: Box<dyn Device>) -> Result<Batcher, String> {
         let mut cpu = opened.block_session().map_err(|e| e.to_string())?;
         cpu.run(&self.baseline).map_err(|e| e.to_string())?;
-        Batcher::start(Backed::new(Some(device), cpu, N)).map_err(|e| format!("its thread does not start: {e}"))
+        Batcher::start(Backed::new(Some(device), cpu, N))
     }
 
     fn build(opened: &Opened, workers: usize) -> Result<Self, ModelError> {
@@ -176,10 +179,10 @@ impl Scorer {
         self.run(features).map_or(Score::Unknown, Score::Known)
     }
 
-    /// The same by way of the device, where there is one; inline otherwise. Never blocks.
-    pub fn begin(&self, features: &Features) -> Begun {
+    /// The same by way of the device, where there is one, with an answer within `patience`; inline otherwise. Never blocks.
+    pub fn begin(&self, features: &Features, patience: Duration) -> Begun {
         let Some(batcher) = self.batcher.as_ref().filter(|b| b.on_device()) else { return Begun::Ready(self.score(features)) };
-        match batcher.push(*features) {
+        match batcher.push(*features, patience) {
             Some(ticket) => Begun::Pending(ticket),
             None => {
                 self.counts.queue_full.fetch_add(1, Relaxed);

@@ -38,12 +38,7 @@ impl Engine {
         let (width, output) = (model.features, model.output);
         let mut session = Session { runner: Runner::Ort(Box::new(loaded)), width, output, one_by_one: false };
         session.agrees_with(cpu).map_err(|why| in_one_line(&why))?;
-        // What batches make it load and allocate, by their size, no visit waits for.
-        let batch = vec![0.0; BATCH_ROWS_MAX * width];
-        for rows in (0..=BATCH_ROWS_MAX.ilog2()).map(|bits| 1 << bits) {
-            let ran = session.run_block(&batch[..rows * width], &mut Vec::new());
-            ran.map_err(|e| in_one_line(&format!("a batch of {rows} failed: {e}")))?;
-        }
+        session.warm().map_err(|e| in_one_line(&format!("a first batch failed: {e}")))?;
         Ok(session)
     }
 }
@@ -80,6 +75,12 @@ impl Session {
             Ok(ran) => ran.map_err(RunError::Failed),
             Err(payload) => Err(RunError::Panicked(panic_text(payload.as_ref()))),
         }
+    }
+
+    /// Runs batches of all sizes once: what they make it load and allocate, by size and for this thread, no visit waits for.
+    pub(crate) fn warm(&mut self) -> Result<(), RunError> {
+        let batch = vec![0.0; BATCH_ROWS_MAX * self.width];
+        (0..=BATCH_ROWS_MAX.ilog2()).try_for_each(|bits| self.run_block(&batch[..self.width << bits], &mut Vec::new()))
     }
 
     fn each(&mut self, rows: &[f32], out: &mut Vec<f32>) -> Result<(), RunError> {
