@@ -79,6 +79,8 @@ fn what_cannot_be_trained_or_judged_says_why_and_leaves_nothing() {
     for (args, code, part) in [
         (&["--from", &table][..], 1, "1 visits of people from 1 networks; at least 50 from 10 are needed"),
         (&["--from", &table, "--folds", "1"], 2, "--folds is 0, or 2 to 20"),
+        (&["--from", &table, "--arch", "gru"], 2, "was measured and is not offered"),
+        (&["--from", &table, "--arch", "lstm"], 2, "write mlp, svm, gbdt or forest"),
         (&["--from", "worlds:x"], 1, "write worlds:N or worlds:N@SEED"),
         (&["--from", "nowhere.csv"], 3, "nowhere.csv: cannot read it"),
         (&["--from", "worlds:12", "--folds", "2"], 1, "fold 1 of 2: "),
