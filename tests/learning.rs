@@ -99,6 +99,17 @@ fn what_cannot_be_trained_or_judged_says_why_and_leaves_nothing() {
     assert!(listed.contains("| `gap_last` |") && listed.contains("features_sha256 "), "{listed}");
 }
 
+/// The program that serves trains no forecasts; it says which build does.
+#[test]
+fn a_device_that_is_not_in_the_build_names_the_build() {
+    for (device, feature) in [("cpu", "train\n"), ("cuda", "train-cuda\n")] {
+        let out = run(&["train", "forecast", "--from", "arrivals.csv", "--device", device]);
+        let build = format!("cargo build --release -p tidegate-gateway --features {feature}");
+        assert!(out.status.code() == Some(2) && text(&out).contains(&build), "{device}: {}", text(&out));
+    }
+    assert!(text(&run(&["train", "forecast", "--help"])).contains("Where to compute: cpu, cuda"));
+}
+
 #[test]
 fn thresholds_out_of_order_are_refused_and_labels_survive_two_hands() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,7 +24,9 @@ Examples:
   tidegate train bots --from visits.parquet --html bots.html      columns named as features, and `label`
   tidegate train bots --list-features              what a model made elsewhere gets to see
 
-Training a forecast needs a program built for it: cargo build --release -p tidegate-gateway --features train";
+Training a forecast needs a program built for it: cargo build --release -p tidegate-gateway --features train
+With --features train-cuda it can train on an NVIDIA card, too: --device cuda, where CUDA's driver, its run-time compiler
+(libnvrtc) and its headers (CUDA_PATH) are.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,7 +52,7 @@ pub(super) struct Forecast {
     /// worse where the future is no past
     #[arg(long)]
     pub(super) all_inputs: bool,
-    /// Where to compute: cpu
+    /// Where to compute: cpu, cuda
     #[arg(long, default_value = "cpu")]
     pub(super) device: String,
     /// Most epochs; it stops earlier when it gets no better
@@ -59,7 +61,7 @@ pub(super) struct Forecast {
     /// Rolling-origin folds that are trained and judged first
     #[arg(long, default_value_t = 2)]
     pub(super) folds: usize,
-    /// Same seed, same data, same model
+    /// Same seed, same data, same model, on a CPU bit for bit
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
     /// Prints the inputs of a model and the SHA-256 its card must name
@@ -89,10 +91,13 @@ fn list_inputs() -> Outcome {
 }
 
 #[cfg(not(feature = "train"))]
-fn run(_: &Forecast) -> Outcome {
-    let what = "this program was built without the training of forecasts, to be lean; build one that has it: \
-                cargo build --release -p tidegate-gateway --features train";
-    Err(super::fail(super::Failure::Usage, what))
+fn run(f: &Forecast) -> Outcome {
+    let feature = if f.device == "cuda" { "train-cuda" } else { "train" };
+    let what = format!(
+        "this program was built without the training of forecasts, to be lean; build one that has it: \
+         cargo build --release -p tidegate-gateway --features {feature}"
+    );
+    Err(super::fail(super::Failure::Usage, &what))
 }
 
 #[cfg(feature = "train")]

@@ -8,7 +8,7 @@ use tidegate_models::forecast::{
     evaluate::{evaluate, horizons, method},
     inputs::Planned,
     net::ForecastNet,
-    train::{Arch, Effort, Select, Settings, Told, Trained, train, write},
+    train::{Arch, Device, Effort, Select, Settings, Told, TrainError, Trained, train, write},
 };
 
 use super::{Failure, Outcome, evaluate::progress, fail, note, say, train::Forecast};
@@ -20,14 +20,13 @@ pub(super) fn run(f: &Forecast) -> Outcome {
     let Some(arch) = Arch::ALL.into_iter().find(|a| a.name() == f.arch) else {
         return Err(fail(Failure::Usage, &format!("--arch {} is unknown; write mlp, gru, lstm or tcn", f.arch)));
     };
-    if f.device != "cpu" {
-        return Err(fail(Failure::Usage, &format!("--device {} is not in this build; write cpu", f.device)));
-    }
+    let device = device(&f.device)?;
     if !(1..=1_000).contains(&f.epochs) || f.folds > 10 {
         return Err(fail(Failure::Usage, "--epochs is 1 to 1000, --folds 0 to 10"));
     }
     let series = f.from.iter().map(|p| f.read.read(p).map(|i| i.series)).collect::<Result<Vec<_>, _>>()?;
     let settings = Settings {
+        device,
         arch,
         select: if f.all_inputs { Select::All } else { Select::Counts },
         effort: Effort { epochs_max: f.epochs, patience: PATIENCE, seed: f.seed },
@@ -48,8 +47,12 @@ pub(super) fn run(f: &Forecast) -> Outcome {
         bar.set_position(((p.epoch as f64 - 1.0 + p.share) / p.epochs_max as f64 * 1_000.0) as u64);
         true
     };
-    let mut trained = train(&series, &settings, &mut tell).map_err(|e| fail(Failure::Check, &e.to_string()))?;
+    let trained = train(&series, &settings, &mut tell);
     bar.finish_and_clear();
+    let mut trained = trained.map_err(|e| match e {
+        TrainError::Device(why) => fail(Failure::Runtime, &format!("--device {}: {why}", f.device)),
+        e => fail(Failure::Check, &e.to_string()),
+    })?;
     judge(&series, &mut trained)?;
     let card = write(&f.out, &trained).map_err(|e| fail(Failure::Runtime, &e.to_string()))?;
     if f.json {
@@ -71,6 +74,17 @@ pub(super) fn run(f: &Forecast) -> Outcome {
         card.display(),
         f.out.display()
     ))
+}
+
+fn device(name: &str) -> Result<Device, Failure> {
+    let why = match name {
+        "cuda" => {
+            "this program was built without training on NVIDIA cards; build one that has it: \
+                   cargo build --release -p tidegate-gateway --features train-cuda"
+        }
+        _ => "unknown; write cpu or cuda",
+    };
+    Device::named(name).ok_or_else(|| fail(Failure::Usage, &format!("--device {name}: {why}")))
 }
 
 /// What it is worth on the part it never saw, into the card.
@@ -100,4 +114,16 @@ fn judge(series: &[Series], trained: &mut Trained) -> Outcome {
         metrics.insert("last_30_percent".into(), judged.into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_in_the_build_or_refused() {
+        assert!(matches!(device("cpu"), Ok(Device::Cpu)));
+        assert_eq!(device("cuda").is_ok(), cfg!(feature = "train-cuda"));
+        assert!(matches!(device("gpu"), Err(Failure::Usage)));
+    }
 }

@@ -13,6 +13,7 @@ use tidegate_filters::forecast::{Q, QUANTILES};
 
 use super::{
     dataset::Rows,
+    device::Place,
     net::{Arch, H, Net},
 };
 use crate::forecast::inputs::N;
@@ -72,7 +73,7 @@ pub(super) struct Fit<B: Backend> {
 }
 
 /// Trains. `tell` may end it early by giving `false`; what was best so far is kept.
-pub(super) fn fit<B: AutodiffBackend>(
+pub(super) fn fit<B: AutodiffBackend + Place>(
     arch: Arch,
     train: &Rows,
     valid: &Rows,

@@ -1,24 +1,32 @@
 //! `tidegate train forecast`: series in, an ONNX file with its card out, believed only when the runtime says what the trainer
 //! said.
 
+#[cfg(feature = "train-cuda")]
+mod cuda;
 mod dataset;
+mod device;
 mod export;
 mod fit;
 mod net;
 
 use std::path::{Path, PathBuf};
 
-use burn::backend::{Autodiff, NdArray, ndarray::NdArrayDevice};
+use burn::{
+    backend::{Autodiff, ndarray::NdArrayDevice},
+    tensor::backend::Backend,
+};
 use serde_json::json;
 use tidegate_filters::{forecast::QUANTILES, rule::bot_gate::Runtime};
 
 pub use self::{
     dataset::Select,
+    device::Device,
     fit::{Effort, Epoch, Progress},
     net::Arch,
 };
 use self::{
     dataset::{Scaler, Split},
+    device::{Cpu, Place},
     fit::Fit,
 };
 use super::{
@@ -32,9 +40,6 @@ use crate::{
     error::ModelError,
 };
 
-type Cpu = NdArray<f32>;
-type Learner = Autodiff<Cpu>;
-
 /// Farthest that the runtime may be from the trainer.
 pub const PARITY_MAX: f64 = 1e-4;
 /// Rows on which the two are compared.
@@ -45,6 +50,8 @@ const ROWS_MIN: usize = 2_000;
 /// How to train.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where it is computed.
+    pub device: Device,
     /// What kind of net.
     pub arch: Arch,
     /// What it looks at.
@@ -80,6 +87,9 @@ pub enum TrainError {
     /// The runtime says something else than the trainer.
     #[error("the runtime differs from the trainer by {0:e}, more than {PARITY_MAX:e}; the model is refused")]
     Parity(f64),
+    /// The device is not there, not ready, or gave up.
+    #[error("{0}")]
+    Device(String),
     /// The model cannot be loaded or written.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -109,20 +119,33 @@ pub struct Told {
 
 /// Trains on series of minutes. `tell` hears how far it is; `false` from it ends training early.
 pub fn train(series: &[Series], settings: &Settings, tell: &mut dyn FnMut(Told) -> bool) -> Result<Trained, TrainError> {
+    match settings.device {
+        Device::Cpu => train_on::<Cpu>(series, settings, &NdArrayDevice::default(), "cpu", tell),
+        #[cfg(feature = "train-cuda")]
+        Device::Cuda => cuda::train(series, settings, tell),
+    }
+}
+
+fn train_on<B: Place>(
+    series: &[Series],
+    settings: &Settings,
+    device: &B::Device,
+    device_name: &str,
+    tell: &mut dyn FnMut(Told) -> bool,
+) -> Result<Trained, TrainError> {
     let minutes = series.iter().map(minutes).collect::<Result<Vec<_>, _>>()?;
-    let device = NdArrayDevice::default();
     let mut folds = Vec::new();
     for fold in 1..=settings.folds {
         // Each fold learns from more and is judged on the next part; all of it lies before the part that stops training.
         let part = settings.train_until / (settings.folds + 1) as f64;
         let (split, _, _) = prepared(&minutes, settings.select, part * fold as f64, part * (fold + 1) as f64)?;
-        let fit = fit::fit::<Learner>(settings.arch, &split.train, &split.valid, &settings.effort, &device, &mut |p| {
+        let fit = fit::fit::<Autodiff<B>>(settings.arch, &split.train, &split.valid, &settings.effort, device, &mut |p| {
             tell(Told { fold, progress: p })
         });
         folds.push([fit.best_loss, naive_loss(&split)]);
     }
     let (split, scaler, cut) = prepared(&minutes, settings.select, settings.train_until, settings.valid_until)?;
-    let fit = fit::fit::<Learner>(settings.arch, &split.train, &split.valid, &settings.effort, &device, &mut |p| {
+    let fit = fit::fit::<Autodiff<B>>(settings.arch, &split.train, &split.valid, &settings.effort, device, &mut |p| {
         tell(Told { fold: 0, progress: p })
     });
     if !fit.best_loss.is_finite() {
@@ -130,8 +153,8 @@ pub fn train(series: &[Series], settings: &Settings, tell: &mut dyn FnMut(Told) 
     }
     let hash = inputs::hash();
     let onnx = export::onnx(settings.arch, &fit.net, &scaler, &[("inputs_sha256", hash), ("arch", settings.arch.name())]);
-    let card = card(settings, &minutes, &onnx, &scaler, &split, &fit, &folds, cut);
-    let parity = parity(&onnx, &card, &fit, &split, &device)?;
+    let card = card(settings, device_name, &minutes, &onnx, &scaler, &split, &fit, &folds, cut);
+    let parity = parity(&onnx, &card, &fit, &split, device)?;
     Ok(Trained { onnx, card, curve: fit.curve, folds, parity })
 }
 
@@ -198,7 +221,13 @@ fn naive_loss(split: &Split) -> f32 {
 }
 
 /// Loads the file in the gate's own runtime and compares on rows from training and stopping.
-fn parity(onnx: &[u8], card: &ForecastCard, fit: &Fit<Cpu>, split: &Split, device: &NdArrayDevice) -> Result<f64, TrainError> {
+fn parity<B: Backend>(
+    onnx: &[u8],
+    card: &ForecastCard,
+    fit: &Fit<B>,
+    split: &Split,
+    device: &B::Device,
+) -> Result<f64, TrainError> {
     let every = (split.valid.len() / PARITY_ROWS).max(1);
     let take = |rows: &[[f32; inputs::N]]| rows.iter().step_by(every).copied().collect::<Vec<_>>();
     let raw = take(&split.valid.raw);
@@ -217,13 +246,14 @@ fn parity(onnx: &[u8], card: &ForecastCard, fit: &Fit<Cpu>, split: &Split, devic
 }
 
 #[allow(clippy::too_many_arguments)]
-fn card(
+fn card<B: Backend>(
     settings: &Settings,
+    device_name: &str,
     minutes: &[Series],
     onnx: &[u8],
     scaler: &Scaler,
     split: &Split,
-    fit: &Fit<Cpu>,
+    fit: &Fit<B>,
     folds: &[[f32; 2]],
     cut: usize,
 ) -> ForecastCard {
@@ -245,7 +275,7 @@ fn card(
         inputs: inputs::names(),
         scaler: json!({ "mean": scaler.mean.to_vec(), "factor": scaler.factor.to_vec() }),
         made_by: json!({
-            "program": settings.program,
+            "program": settings.program, "device": device_name,
             "arch": settings.arch.name(), "weights": fit::size(&fit.net), "seed": settings.effort.seed,
             "epochs": fit.curve.len(), "best_epoch": fit.best_epoch,
         }),

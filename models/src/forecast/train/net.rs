@@ -10,6 +10,7 @@ use burn::{
 };
 use tidegate_filters::forecast::Q;
 
+use super::device::Place;
 use crate::forecast::inputs::{HORIZONS, LAGS, N};
 
 /// Horizons.
@@ -71,6 +72,8 @@ impl Arch {
 #[derive(Module, Debug)]
 pub(super) struct Net<B: Backend> {
     gates: usize,
+    /// See [`Place::EXACT`].
+    exact: bool,
     dropout: Dropout,
     /// `mlp`: everything into a wide layer.
     pub(super) wide: Option<Linear<B>>,
@@ -90,7 +93,10 @@ pub(super) struct Net<B: Backend> {
 
 impl<B: Backend> Net<B> {
     /// With fresh weights; the backend was seeded before.
-    pub(super) fn new(arch: Arch, device: &B::Device) -> Self {
+    pub(super) fn new(arch: Arch, device: &B::Device) -> Self
+    where
+        B: Place,
+    {
         let linear = |i: usize, o: usize| LinearConfig::new(i, o).init(device);
         let gates = arch.gates();
         let recurrent = gates > 0;
@@ -107,6 +113,7 @@ impl<B: Backend> Net<B> {
         };
         Net {
             gates,
+            exact: B::EXACT,
             dropout: DropoutConfig::new(DROPOUT).init(),
             wide: (arch == Arch::Mlp).then(|| linear(N, WIDE)),
             from_input: recurrent.then(|| linear(1, gates * HIDDEN)),
@@ -121,7 +128,7 @@ impl<B: Backend> Net<B> {
     /// `[n, N]` standardised inputs to `[n, H·Q]`, horizon by horizon.
     pub(super) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         let body = match &self.wide {
-            Some(wide) => self.dropout.forward(activation::relu(wide.forward(x))),
+            Some(wide) => self.dropout.forward(activation::relu(self.dense(wide, x))),
             None => {
                 let [n, _] = x.dims();
                 let tail = x.clone().slice([0..n, LAGS..N]);
@@ -131,8 +138,23 @@ impl<B: Backend> Net<B> {
                 Tensor::cat(vec![found, tail], 1)
             }
         };
-        let joined = self.dropout.forward(activation::relu(self.join.forward(body)));
-        heads(self.median.forward(joined.clone()), activation::softplus(self.spread.forward(joined), 1.0))
+        let joined = self.dropout.forward(activation::relu(self.dense(&self.join, body)));
+        let median = self.dense(&self.median, joined.clone());
+        self.heads(median, activation::softplus(self.dense(&self.spread, joined), 1.0))
+    }
+
+    fn dense(&self, layer: &Linear<B>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        match &layer.bias {
+            Some(bias) if !self.exact => spelt_out(x, layer.weight.val()) + bias.val().unsqueeze::<2>(),
+            _ => layer.forward(x),
+        }
+    }
+
+    fn heads(&self, median: Tensor<B, 2>, distances: Tensor<B, 2>) -> Tensor<B, 2> {
+        let device = median.device();
+        let fixed = |v: Vec<f32>, rows: usize| Tensor::<B, 1>::from_floats(v.as_slice(), &device).reshape([rows, H * Q]);
+        let product = |a: Tensor<B, 2>, b| if self.exact { a.matmul(b) } else { spelt_out(a, b) };
+        product(median, fixed(median_matrix(), H)) + product(distances, fixed(spread_matrix(), H * (Q - 1)))
     }
 
     fn recurrent(&self, counts: Tensor<B, 3>) -> Tensor<B, 2> {
@@ -141,10 +163,14 @@ impl<B: Backend> Net<B> {
         let mut h = Tensor::<B, 2>::zeros([n, HIDDEN], &device);
         let mut c = h.clone();
         let (Some(from_input), Some(from_state)) = (&self.from_input, &self.from_state) else { return h };
-        let all = from_input.forward(counts);
+        let all = match &from_input.bias {
+            // One input into each gate: there is nothing to sum.
+            Some(bias) if !self.exact => counts * from_input.weight.val().unsqueeze::<3>() + bias.val().unsqueeze::<3>(),
+            _ => from_input.forward(counts),
+        };
         for t in 0..SEQUENCE {
             let x = all.clone().slice([0..n, t..t + 1, 0..self.gates * HIDDEN]).reshape([n, self.gates * HIDDEN]);
-            let s = from_state.forward(h.clone());
+            let s = self.dense(from_state, h.clone());
             let gate = |v: &Tensor<B, 2>, k: usize| v.clone().slice([0..n, k * HIDDEN..(k + 1) * HIDDEN]);
             let open = |k: usize| activation::sigmoid(gate(&x, k) + gate(&s, k));
             if self.gates == 3 {
@@ -192,15 +218,42 @@ pub(super) fn spread_matrix() -> Vec<f32> {
     m
 }
 
-fn heads<B: Backend>(median: Tensor<B, 2>, distances: Tensor<B, 2>) -> Tensor<B, 2> {
-    let device = median.device();
-    let fixed = |v: Vec<f32>, rows: usize| Tensor::<B, 1>::from_floats(v.as_slice(), &device).reshape([rows, H * Q]);
-    median.matmul(fixed(median_matrix(), H)) + distances.matmul(fixed(spread_matrix(), H * (Q - 1)))
+/// `a · b` as single products and their sums, which no backend rounds to fewer than 32 bits. It takes more memory, but the nets
+/// are small.
+fn spelt_out<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
+    let ([n, _], [_, o]) = (a.dims(), b.dims());
+    (a.unsqueeze_dim::<3>(2) * b.unsqueeze_dim::<3>(0)).sum_dim(1).reshape([n, o])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    #![allow(clippy::unwrap_used)]
+    use burn::{backend::Autodiff, tensor::Distribution};
+
+    use super::{super::device::Cpu, *};
+
+    #[test]
+    fn spelt_out_products_say_and_teach_the_same() {
+        type Learner = Autodiff<Cpu>;
+        let device = Default::default();
+        let x = Tensor::<Learner, 2>::random([9, N], Distribution::Normal(0.0, 1.0), &device);
+        for arch in Arch::ALL {
+            let mut net = Net::<Learner>::new(arch, &device);
+            net.dropout.prob = 0.0;
+            let mut run = |exact: bool| -> Vec<f32> {
+                net.exact = exact;
+                let out = net.forward(x.clone());
+                let gradients = out.clone().sin().sum().backward();
+                let layers = [&net.wide, &net.from_input, &net.from_state].into_iter().flatten().chain([&net.join, &net.spread]);
+                let taught = layers.flat_map(|l| l.weight.val().grad(&gradients).unwrap().into_data().to_vec::<f32>().unwrap());
+                out.into_data().to_vec::<f32>().unwrap().into_iter().chain(taught).collect()
+            };
+            let (a, b) = (run(true), run(false));
+            let far = a.iter().zip(&b).map(|(a, b)| (a - b).abs() / (1.0 + a.abs())).fold(0.0, f32::max);
+            assert!(a.len() == b.len() && far < 1e-5, "{arch:?}: {far:e}");
+            assert!(a != b, "{arch:?}: the two ways sum in another order, or there is one way only");
+        }
+    }
 
     #[test]
     fn quantiles_cannot_cross() {

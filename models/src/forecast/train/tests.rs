@@ -22,6 +22,7 @@ fn days(n: usize) -> Series {
 
 fn settings(arch: Arch, epochs_max: usize) -> Settings {
     Settings {
+        device: Device::Cpu,
         arch,
         select: Select::All,
         effort: Effort { epochs_max, patience: 3, seed: 1 },
@@ -40,6 +41,7 @@ fn every_kind_learns_loads_and_agrees_with_the_runtime() {
         let trained = train(std::slice::from_ref(&series), &settings(arch, 3), &mut |_| true).unwrap();
         println!("{}: parity {:e}, {:?}", arch.name(), trained.parity, trained.curve);
         assert!(trained.parity < PARITY_MAX);
+        assert_eq!(trained.card.made_by["device"], "cpu");
         assert!(trained.curve.last().unwrap().train < trained.curve[0].train, "{}: it learns: {:?}", arch.name(), trained.curve);
         let (mut net, _) = ForecastNet::of(Path::new("x"), &trained.onnx, trained.card.clone(), Runtime::Builtin).unwrap();
         let mut f = tidegate_filters::forecast::Forecaster::new(60, &[1]);
@@ -54,6 +56,23 @@ fn every_kind_learns_loads_and_agrees_with_the_runtime() {
         let path = dir.path().join("m.onnx");
         write(&path, &trained).unwrap();
         assert_eq!(ForecastNet::open(&path, Runtime::Builtin).unwrap().card(), &trained.card);
+    }
+}
+
+/// Stands for a device whose own products are not exact.
+type Other = burn::backend::NdArray<f64>;
+
+impl Place for Other {
+    const EXACT: bool = false;
+}
+
+#[test]
+fn training_is_the_same_on_another_backend() {
+    let series = [days(5_000)];
+    for arch in [Arch::Mlp, Arch::Gru] {
+        let trained = train_on::<Other>(&series, &settings(arch, 3), &NdArrayDevice::default(), "other", &mut |_| true).unwrap();
+        assert!(trained.parity < PARITY_MAX && trained.card.made_by["device"] == "other");
+        assert!(trained.curve.last().unwrap().train < trained.curve[0].train, "{}: {:?}", arch.name(), trained.curve);
     }
 }
 
@@ -76,11 +95,11 @@ fn another_runtime_result_is_refused() {
     let (split, scaler, _) = prepared(&minutes, Select::All, 0.6, 0.7).unwrap();
     let device = NdArrayDevice::default();
     let s = settings(Arch::Mlp, 1);
-    let fit = fit::fit::<Learner>(s.arch, &split.train, &split.valid, &s.effort, &device, &mut |_| true);
+    let fit = fit::fit::<Autodiff<Cpu>>(s.arch, &split.train, &split.valid, &s.effort, &device, &mut |_| true);
     let mut other = scaler.clone();
     other.mean[3] += 0.1;
     let onnx = export::onnx(s.arch, &fit.net, &other, &[]);
-    let card = card(&s, &minutes, &onnx, &scaler, &split, &fit, &[], 0);
+    let card = card(&s, "cpu", &minutes, &onnx, &scaler, &split, &fit, &[], 0);
     assert!(matches!(parity(&onnx, &card, &fit, &split, &device), Err(TrainError::Parity(_))));
     let onnx = export::onnx(s.arch, &fit.net, &scaler, &[]);
     let card = ForecastCard { model_sha256: sha256_hex(&onnx), ..card };
