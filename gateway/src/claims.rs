@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 pub const CLAIMS_MAX: usize = 65_536;
 /// The same place may be claimed this often at the same time (a double click, two tabs).
 pub const SAME_PLACE_MAX: usize = 4;
-/// How long a claim is waited for. A tick answers within two seconds.
-pub const CLAIM_WAIT: Duration = Duration::from_millis(2_500);
+/// How long a claim is waited for. A tick answers within five seconds.
+pub const CLAIM_WAIT: Duration = Duration::from_millis(5_500);
 
 /// Who waits for which answer. `O` is what the tick says about a place.
 #[derive(Debug)]

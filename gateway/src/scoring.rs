@@ -38,34 +38,40 @@ pub struct Scoring {
     shadow: Option<Arc<Scorer>>,
     windows: Option<Arc<Windows>>,
     wanted: Option<(String, Runtime)>,
+    /// Counts of the scorers before this one: what is counted never falls.
+    before: ScorerCounts,
 }
 
 impl Scoring {
     /// Loads the model of the policy's bot gate; without one nothing is scored.
     pub fn build(policy: &Policy) -> Result<Scoring, String> {
-        Scoring { scorer: None, shadow: None, windows: None, wanted: None }.follow(policy)
+        let none = Scoring { scorer: None, shadow: None, windows: None, wanted: None, before: ScorerCounts::default() };
+        none.follow(policy)
     }
 
     /// By a scorer of the caller's.
     pub fn by(scorer: Arc<Scorer>) -> Scoring {
-        Scoring { scorer: Some(scorer), shadow: None, windows: Some(Arc::new(Windows::new(VISITORS_MAX))), wanted: None }
+        let windows = Some(Arc::new(Windows::new(VISITORS_MAX)));
+        Scoring { scorer: Some(scorer), shadow: None, windows, wanted: None, before: ScorerCounts::default() }
     }
 
     /// For another policy: the same model stays loaded, unless its file may have changed under its name.
     pub fn follow(&self, policy: &Policy) -> Result<Scoring, String> {
         let Some(gate) = gate(policy) else {
-            return Ok(Scoring { scorer: None, shadow: None, windows: self.windows.clone(), wanted: None });
+            let windows = self.windows.clone();
+            return Ok(Scoring { scorer: None, shadow: None, windows, wanted: None, before: self.counts() });
         };
         let wanted = Some((gate.model.clone(), gate.runtime));
         // A device that is wanted and does not score is tried again.
         let as_wanted = |s: &Arc<Scorer>| gate.runtime != Runtime::OnnxruntimeCuda || s.runs_on() == gate.runtime;
         let kept = self.scorer.clone().filter(|s| wanted == self.wanted && gate.model == BUILTIN && as_wanted(s));
+        let before = if kept.is_some() { self.before } else { self.counts() };
         let open = |model: &str, runtime| Scorer::open(model, runtime, workers(policy)).map(Arc::new).map_err(|e| e.to_string());
         let scorer = kept.map_or_else(|| open(&gate.model, gate.runtime), Ok)?;
         let shadow = gate.shadow_model.as_deref().map(|m| open(m, gate.runtime.on_cpu())).transpose();
         let shadow = shadow.map_err(|why| format!("shadow_model: {why}"))?;
         let windows = self.windows.clone().unwrap_or_else(|| Arc::new(Windows::new(VISITORS_MAX)));
-        Ok(Scoring { scorer: Some(scorer), shadow, windows: Some(windows), wanted })
+        Ok(Scoring { scorer: Some(scorer), shadow, windows: Some(windows), wanted, before })
     }
 
     /// What the data plane asks.
@@ -89,7 +95,7 @@ impl Scoring {
 
     /// How often the model answered, and why it did not.
     pub fn counts(&self) -> ScorerCounts {
-        self.scorer.as_ref().map(|s| s.counts()).unwrap_or_default()
+        self.before + self.scorer.as_ref().map(|s| s.counts()).unwrap_or_default()
     }
 
     /// Whether a device scores; `None`: nothing is scored.

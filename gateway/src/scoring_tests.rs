@@ -48,6 +48,16 @@ fn facts<'a>(fields: &'a Fields<'a>) -> ScoreFacts<'a> {
 }
 
 #[test]
+fn a_load_forgets_no_count_and_counts_nothing_twice() {
+    let scorer = Arc::new(Scorer::open(BUILTIN, Runtime::Builtin, 1).unwrap());
+    scorer.late();
+    let another = Scoring::by(scorer).follow(&zero()).unwrap();
+    another.scorer.as_ref().unwrap().late();
+    assert_eq!(another.counts().late, 2);
+    assert_eq!(another.follow(&zero()).unwrap().counts().late, 2, "the same scorer stays");
+}
+
+#[test]
 fn a_script_in_a_hurry_scores_higher_than_a_browser_and_says_why() {
     let policy = zero();
     let scoring = Scoring::build(&policy).unwrap();

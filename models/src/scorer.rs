@@ -2,6 +2,7 @@
 //! counter, and the policy's `when_unscored` decides.
 
 use std::{
+    ops::Add,
     sync::{
         Mutex, MutexGuard, TryLockError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -107,6 +108,25 @@ pub struct ScorerCounts {
     pub queue_full: u64,
     /// Batches that were run for a device; no reason for a missing score.
     pub batches: u64,
+}
+
+impl Add for ScorerCounts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        ScorerCounts {
+            scored: self.scored + other.scored,
+            wrong_width: self.wrong_width + other.wrong_width,
+            failed: self.failed + other.failed,
+            panicked: self.panicked + other.panicked,
+            out_of_range: self.out_of_range + other.out_of_range,
+            busy: self.busy + other.busy,
+            switched_off: self.switched_off + other.switched_off,
+            late: self.late + other.late,
+            queue_full: self.queue_full + other.queue_full,
+            batches: self.batches + other.batches,
+        }
+    }
 }
 
 impl Scorer {

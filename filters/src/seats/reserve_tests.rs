@@ -180,8 +180,8 @@ fn who_was_told_next_has_the_next_unit_however_fast_others_click() {
     let click = |who: usize, s: u64| room.claim(&visit(who as u64, &tickets[who..=who]), at(s));
     assert!(matches!(click(1, 3), Claim::Pending(_)));
     room.tick(at(3));
-    assert_eq!(room.tick(at(6)).iter().filter(|a| a.seat.is_none()).count(), 1, "nothing is free");
-    for s in [6, 20, 34] {
+    assert_eq!(room.tick(at(9)).iter().filter(|a| a.seat.is_none()).count(), 1, "nothing is free");
+    for s in [9, 20, 34] {
         room.tick(at(s));
         assert_eq!(told(&room, &tickets, 1, s), ("next", false, Some("all_reserved")), "{s}");
         assert!(matches!(click(1, s), Claim::NotYet(w) if w.stage.name() == "next"));
@@ -201,8 +201,8 @@ fn who_is_next_and_goes_away_is_not_waited_for_and_may_claim_again() {
     let first = claim(&room, &tickets[..1], 1)[0].unwrap();
     assert!(buy(&room, 99, Holder::Visitor(VisitorId(99)), 2).is_ok());
     assert_eq!(claim(&room, &tickets[1..2], 3).len(), 1);
-    room.tick(at(6));
-    assert_eq!(told(&room, &tickets, 1, 6).0, "next");
+    room.tick(at(9));
+    assert_eq!(told(&room, &tickets, 1, 9).0, "next");
     room.tick(at(30));
     assert!(room.revoke(first));
     assert!(room.tick(at(31)).is_empty());
