@@ -191,7 +191,22 @@ fn who_was_told_next_has_the_next_unit_however_fast_others_click() {
     let seated: Vec<_> = room.tick(at(35)).into_iter().filter(|a| a.seat.is_some()).map(|a| a.place.number).collect();
     assert_eq!(seated, [1], "who was next need not click");
     assert_eq!(told(&room, &tickets, 1, 35).0, "called");
-    assert!(matches!(click(1, 36), Claim::Seated(_)));
+    let status = |s: u64| room.status(&visit(1, &tickets[1..2]), at(s));
+    assert!(
+        matches!(status(40), RoomStatus::Waiting(w) if w.stage == Stage::Called { expires_in_s: RESERVE_S - 5 }),
+        "{:?}",
+        status(40)
+    );
+    let mut other = None;
+    for s in [41, 46] {
+        other = other.or(room.tick(at(s)).into_iter().find(|a| a.place.number == 2));
+    }
+    assert_eq!(other.map(|a| a.seat), Some(None), "whoever was faster is next now");
+    let left = || room.leave(&visit(1, &tickets[1..2]), at(47));
+    assert!(matches!(left(), Some(GivenBack::Seat(_))), "who has a seat coming may leave before coming for it");
+    assert_eq!(left(), None);
+    assert_eq!(room.tick(at(47)).into_iter().find_map(|a| a.seat.map(|_| a.place.number)), Some(2));
+    assert!(matches!(click(2, 48), Claim::Seated(_)));
 }
 
 #[test]

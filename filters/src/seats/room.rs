@@ -201,8 +201,15 @@ impl Room {
         if let Some(seat) = pass.map(seat_of).filter(|s| self.revoke(*s)) {
             return Some(GivenBack::Seat(seat));
         }
-        let place = self.place_of(visit, now).filter(|p| self.state.line.leave(*p)).map(GivenBack::Place);
-        place.or_else(|| self.leave_entry(visit, now).map(GivenBack::Entry))
+        if let Some(place) = self.place_of(visit, now) {
+            // A seat that nobody has come for, or whose pass was lost.
+            let seat = || self.state.seats.of(place, self.clock_s(now)).filter(|s| self.revoke(*s)).map(GivenBack::Seat);
+            let left = self.state.line.leave(place).then_some(GivenBack::Place(place)).or_else(seat);
+            if left.is_some() {
+                return left;
+            }
+        }
+        self.leave_entry(visit, now).map(GivenBack::Entry)
     }
 
     /// Serves claims, calls people, expires seats, opens an idle room. Ten times a second.

@@ -142,6 +142,11 @@ impl Seats {
         if sabotage::is(Bug::SeatOutlivesAge) { u32::MAX } else { end }
     }
 
+    /// When the seat expires unless it is used. Means something only for the holder of a live seat.
+    pub fn expires(&self, seat: SeatRef) -> u32 {
+        self.words.get(seat.index as usize).map_or(0, |w| w.load(Ordering::Acquire) as u32)
+    }
+
     /// Gives a seat back at once. `false` when it was no longer this holder's.
     pub fn release(&self, seat: SeatRef) -> bool {
         let Some(slot) = self.words.get(seat.index as usize) else { return false };

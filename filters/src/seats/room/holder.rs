@@ -1,6 +1,6 @@
 //! What else the holder of a ticket or pass may ask, and to whom it belongs.
 
-use super::{Binding, Room, RoomStatus, State};
+use super::{Binding, Place, Room, RoomStatus, State};
 use crate::{
     rule::pass::{cleared, token_for},
     sabotage::{self, Bug},
@@ -26,6 +26,15 @@ impl Room {
                 || matches!(self.state.line.told(place), State::Called { deadline_s: has_s } if has_s >= deadline_s)
         });
         (granted, self.status(visit, now))
+    }
+
+    /// Seconds for which the seat of a place is kept for its holder, who has not come for it yet: the seat, and the unit with it.
+    pub(super) fn kept_for_s(&self, place: Place, now: Now) -> u32 {
+        let now_s = self.clock_s(now);
+        let Some(seat) = self.state.seats.of(place, now_s) else { return 0 };
+        let given_s = self.state.seats.end(seat).saturating_sub(self.settings.seats.pass_age_max.secs_ceil() as u32);
+        let unit_s = self.reserving(now).map_or(u32::MAX, |(sale, _)| given_s.saturating_add(sale.reserve_s));
+        self.state.seats.expires(seat).min(unit_s).saturating_sub(now_s)
     }
 
     /// What a ticket or pass given to this visit is bound to; 0 when to nothing.

@@ -24,7 +24,7 @@ impl Room {
         let gone = sale.and_then(gone_of).map(sold_out_stage);
         let stage = gone.unwrap_or_else(|| match line.told(place) {
             State::Called { deadline_s } => Stage::Called { expires_in_s: deadline_s.saturating_sub(now_s) },
-            State::Seated => Stage::Called { expires_in_s: 0 },
+            State::Seated => Stage::Called { expires_in_s: self.kept_for_s(place, now) },
             State::Claiming | State::Next { .. } => Stage::Next,
             _ => self.stage(now),
         });
