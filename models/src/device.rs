@@ -51,9 +51,12 @@ impl Backed {
     /// See [`Device::warm`]; the error says why there is no device.
     pub(crate) fn warm(&mut self) -> Result<(), String> {
         let Some(device) = &mut self.device else { return Ok(()) };
-        catch_unwind(AssertUnwindSafe(|| device.warm()))
-            .unwrap_or_else(|payload| Err(RunError::Panicked(panic_text(payload.as_ref()))))
-            .map_err(|e| e.to_string())
+        let warm = catch_unwind(AssertUnwindSafe(|| device.warm()));
+        let warm = warm.unwrap_or_else(|payload| Err(RunError::Panicked(panic_text(payload.as_ref()))));
+        warm.map_err(|e| {
+            self.forget();
+            e.to_string()
+        })
     }
 
     /// One number a row in `out`, unchecked.
@@ -66,11 +69,15 @@ impl Backed {
             Ok(Err(e)) => e.to_string(),
             Err(payload) => format!("it panicked: {}", panic_text(payload.as_ref())),
         };
-        // Cleaning up after a broken device may hang, or take the process with it.
+        self.forget();
+        self.lost = Some(why);
+        self.cpu.run_block(rows, out)
+    }
+
+    /// Cleaning up after a broken device may hang, or take the process with it.
+    fn forget(&mut self) {
         if let Some(broken) = self.device.take() {
             mem::forget(broken);
         }
-        self.lost = Some(why);
-        self.cpu.run_block(rows, out)
     }
 }
