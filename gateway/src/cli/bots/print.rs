@@ -8,6 +8,9 @@ use super::{Outcome, Read, say};
 /// Width of a bar of a plot, characters.
 const BAR: usize = 40;
 
+/// As far as runtimes and devices may be apart.
+const LAST_DIGITS: f32 = 1e-4;
+
 pub(super) fn json(value: &impl Serialize) -> Outcome {
     say(&serde_json::to_string_pretty(value).unwrap_or_default())
 }
@@ -33,7 +36,10 @@ pub(super) fn explained(e: &Explained) -> String {
     }
     text += &match (e.again, e.same) {
         (Some(_), true) => "again    the same, to the bit\n".to_owned(),
-        (Some(p), false) => format!("again    {p}: NOT the same; another runtime computes the last digits otherwise\n"),
+        (Some(p), false) if e.score.is_some_and(|s| (s - p).abs() <= LAST_DIGITS) => {
+            format!("again    {p}: the same but for the last digits; another runtime, or a device, computes them otherwise\n")
+        }
+        (Some(p), false) => format!("again    {p}: NOT the same, and by more than runtimes and devices differ\n"),
         (None, _) if e.score.is_none() => String::new(),
         (None, _) => "again    not possible: give the model of then with --model\n".to_owned(),
     };
