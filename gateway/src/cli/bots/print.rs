@@ -193,3 +193,37 @@ pub(super) fn queue(all: &[Candidate], labels: &Labels) -> String {
     }
     text + "\nthen: tidegate bots label --labels FILE --set VISITOR=person (or =program)\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_digits_are_not_another_score() {
+        let said = |again: Option<f32>| {
+            let e = Explained {
+                reference: "7K3M-2PQ7-XW0A".into(),
+                at_ms: 0,
+                visitor: "00".into(),
+                method: "GET".into(),
+                path: "/".into(),
+                verdict: "refuse",
+                reason: "SCORE_REFUSE",
+                filter: String::new(),
+                facts: String::new(),
+                class: "suspect",
+                score: Some(0.9),
+                model: "ab".into(),
+                policy: "cd".into(),
+                again,
+                same: again == Some(0.9),
+                reasons: vec![],
+            };
+            explained(&e).lines().find_map(|l| l.strip_prefix("again    ").map(str::to_owned)).unwrap_or_default()
+        };
+        assert_eq!(said(Some(0.9)), "the same, to the bit");
+        assert!(said(Some(0.9 + 4e-7)).contains("the same but for the last digits"), "{}", said(Some(0.9 + 4e-7)));
+        assert!(said(Some(0.91)).starts_with("0.91: NOT the same"), "{}", said(Some(0.91)));
+        assert!(said(None).starts_with("not possible"));
+    }
+}
