@@ -152,6 +152,35 @@ fn a_unit_is_set_aside_for_whoever_is_let_in_however_slow() {
     gate_2.stop().unwrap();
 }
 
+#[test]
+fn who_was_told_next_gets_the_unit_that_comes_back_without_another_click() {
+    let (shop, dir) = (Forgetful::start(), tempfile::tempdir().unwrap());
+    let text = policy(2, BY_HEADER).replace("per_visitor_max: 1", "per_visitor_max: 1, reserve: 1m")
+        + &format!("state: {{ directory: \"{}/state\" }}\n", dir.path().display());
+    let gate = gate(&text, shop.address, dir.path());
+    let address = gate.addresses()[0];
+    let post = |path: &str| admin(&gate, dir.path(), "POST", path, r#"{"units": 1}"#).status;
+    let _one = inside(address);
+    let [mut first, mut second] = [Client::app(address), Client::app(address)];
+    let state = |c: &mut Client| c.get("/.tidegate/status?room=drop").json()["state"].as_str().unwrap_or_default().to_owned();
+    first.get("/");
+    until("called for the unit that is left", || state(&mut first) == "called");
+    assert_eq!(post("/v1/sales/drop-1/sold"), 200, "another channel takes it");
+    let told = first.post("/.tidegate/claim", "room=drop");
+    assert_eq!((told.status, &told.json()["state"]), (409, &"next".into()), "{}", told.body);
+    assert_eq!(second.get("/").json()["state"], "waiting");
+    assert_eq!(post("/v1/sales/drop-1/restock"), 200);
+    until("the seat is there", || units(&gate, dir.path())["reserved"] == 2);
+    assert_eq!(second.post("/.tidegate/claim", "room=drop").status, 409, "who is behind is not called for it");
+    let told = first.get("/.tidegate/status?room=drop").json();
+    assert_eq!(told["state"], "called", "{told}");
+    let kept_s = told["claim"]["expires_in_s"].as_u64().unwrap();
+    assert!((1..=60).contains(&kept_s), "kept for as long as was said: {told}");
+    assert_eq!(first.post("/.tidegate/claim", "room=drop").status, 200);
+    assert_eq!(state(&mut first), "seated");
+    gate.stop().unwrap();
+}
+
 /// A shop that makes an order of every checkout, and then answers as the form says.
 pub struct Forgetful {
     pub address: SocketAddr,
