@@ -310,6 +310,9 @@ impl Control {
         self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));
         self.shared.bots.store(bots);
         let scorer = scoring.describe();
+        if scorer != in_force.scorer {
+            tracing::info!("{scorer}");
+        }
         *self.scoring.lock() = scoring;
         self.shared.activate(Active::new(policy, pipeline, sha256.clone(), Some(&old)));
         *in_force = InForce {

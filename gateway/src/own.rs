@@ -5,13 +5,13 @@ use std::sync::Arc;
 use pingora::proxy::Session;
 use serde_json::json;
 use tidegate_filters::{
-    Now, Reason, VisitorId, Wants,
+    Now, Reason, Visit, VisitorId, Wants,
     pipeline::ClaimOutcome,
     record::Kind as RowKind,
     seats::{
         draw::live::EntryRef,
         queue::Place,
-        room::{Claim, GivenBack, Room, RoomStatus},
+        room::{Claim, GivenBack, Room, RoomStatus, Stage},
         seat::SeatRef,
         token::{Kind, Token},
     },
@@ -24,7 +24,7 @@ use crate::{
     draw, events,
     form::{destination, fields, get},
     intake,
-    reply::{self, Answer, claimable},
+    reply::{self, Answer},
     standing::State,
     state::Shared,
     trace::Trace,
@@ -323,7 +323,7 @@ fn extend(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> Answ
     match (trace.intake.wants, granted, status) {
         // The waiting page shows how long is left.
         (Wants::Html, ..) => Answer::see(303, "own", Reason::Own.code(), destination(get(form, "to"))),
-        (_, false, RoomStatus::Waiting(w)) if claimable(w.stage).is_some() => problem(409, NO_MORE_TIME),
+        (_, false, RoomStatus::Waiting(w)) if matches!(w.stage, Stage::Called { .. }) => problem(409, NO_MORE_TIME),
         (_, granted, _) => state_answer(shared, trace, index, if granted { 200 } else { 409 }),
     }
 }
@@ -337,7 +337,10 @@ async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
     let now = shared.clock.now();
     let visit = trace.intake.visit(None);
     let was_called_off = room.called_off(&visit, now).is_some();
-    let left = room.leave(&visit, now);
+    let left = match room.leave(&visit, now) {
+        None => leave_after_claim(shared, room, index, &visit).await,
+        left => left,
+    };
     match left {
         Some(GivenBack::Seat(seat)) => trace.seat(index, seat, false),
         Some(GivenBack::Place(place)) => trace.place(place, false),
@@ -358,6 +361,14 @@ async fn leave(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) ->
         (_, _, true) => ok(json!({ "state": "left" })),
         (_, _, false) => none(),
     }
+}
+
+/// Who leaves while a claim of the same place waits for its answer leaves once that is there.
+async fn leave_after_claim(shared: &Shared, room: &Room, index: usize, visit: &Visit<'_>) -> Option<GivenBack> {
+    let place = room.place_of(visit, shared.clock.now()).filter(|p| room.is_claiming(*p))?;
+    let answer = shared.claims.register(index, place)?;
+    let _ = tokio::time::timeout(CLAIM_WAIT, answer).await;
+    room.leave(visit, shared.clock.now())
 }
 
 /// The link of a bypass: its token becomes a cookie of this browser.

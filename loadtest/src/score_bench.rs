@@ -58,9 +58,12 @@ pub fn run(args: &ScoreBenchArgs) -> anyhow::Result<String> {
             models.push(folder.network(width)?);
         }
     }
+    for model in &models {
+        Scorer::open(model, Runtime::Auto, 1).map_err(|e| anyhow::anyhow!("{e}"))?;
+    }
     let rows = rows(BLOCKS[BLOCKS.len() - 1]);
     let mut out = device_line();
-    out += "\nrows a second in blocks, one thread; auto: a plain network is evaluated directly\n\n";
+    out += "\nrows a second in blocks, one thread; –: not on this machine\n\n";
     out += "| model | runs on | 1 row | 64 | 1,024 | 65,536 |\n|---|---|---:|---:|---:|---:|\n";
     for model in &models {
         let all = RUNTIMES.map(|r| blocks(model, r, &rows, budget));
@@ -160,16 +163,15 @@ async fn storm(scorer: &Arc<Scorer>, rows: &[Features], budget: Duration) -> any
         tokio::spawn(async move {
             let mut done = 0_u64;
             while began.elapsed() < budget {
-                settled(&scorer, scorer.begin(&row, PATIENCE)).await?;
-                done += 1;
+                done += u64::from(settled(&scorer, scorer.begin(&row, PATIENCE)).await);
                 tokio::task::yield_now().await;
             }
-            anyhow::Ok(done)
+            done
         })
     };
     let mut all = 0;
     for task in (0..TASKS).map(task).collect::<Vec<_>>() {
-        all += task.await??;
+        all += task.await?;
     }
     Ok(all as f64 / began.elapsed().as_secs_f64())
 }
@@ -212,22 +214,23 @@ async fn group(scorer: Arc<Scorer>, times: Arc<Mutex<Histogram<u64>>>, row: Feat
         (asked, inline, begun)
     };
     for (asked, inline, begun) in (0..visits).map(|_| begin()).collect::<Vec<_>>() {
-        settled(&scorer, begun).await?;
-        took.push(inline.unwrap_or_else(|| asked.elapsed()).as_nanos() as u64);
+        let scored = settled(&scorer, begun).await;
+        let took_ns = inline.unwrap_or_else(|| asked.elapsed()).as_nanos() as u64;
+        // Without a score it took for ever.
+        took.push(if scored { took_ns } else { PATIENCE.as_nanos() as u64 });
     }
     let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
     took.into_iter().try_for_each(|ns| times.record(ns))?;
     Ok(())
 }
 
-/// As the gate does it.
-async fn settled(scorer: &Scorer, begun: Begun) -> anyhow::Result<()> {
+/// As the gate does it; whether there is a score.
+async fn settled(scorer: &Scorer, begun: Begun) -> bool {
     let score = match begun {
         Begun::Ready(score) => score,
         Begun::Pending(ticket) => scorer.settle(ticket.await.unwrap_or(Answer::Failed)),
     };
-    anyhow::ensure!(score != Score::Unknown, "a visit without a score: {:?}", scorer.counts());
-    Ok(())
+    score != Score::Unknown
 }
 
 fn rows(n: usize) -> Vec<Features> {

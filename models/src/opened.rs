@@ -30,8 +30,14 @@ pub fn sha256_of(model: &str) -> std::io::Result<String> {
     std::fs::read(model).map(|bytes| sha256_hex(&bytes))
 }
 
+/// How the reason begins where no device can run a model.
+pub(crate) const NO_KERNEL: &str = "the model uses ";
+
 /// What is said where a device was wanted and there is none.
 pub(crate) fn no_device(why: &str) -> String {
+    if why.starts_with(NO_KERNEL) {
+        return format!("runtime: onnxruntime-cuda: {why}, so the CPU scores: write `auto`");
+    }
     format!(
         "runtime: onnxruntime-cuda: no CUDA device can be used ({why}), so the CPU scores. Install NVIDIA's driver, CUDA and cuDNN \
          and an ONNX Runtime that is built for them (`make onnxruntime-cuda`), or write `runtime: auto`"

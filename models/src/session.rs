@@ -50,7 +50,8 @@ impl Engine {
         let Some(library) = named.clone().or_else(find_library) else {
             return match wanted {
                 Runtime::Onnxruntime | Runtime::OnnxruntimeCuda => Err(ModelError::Runtime(format!(
-                    "ONNX Runtime is wanted, but its library was not found: run `make onnxruntime`, or set {LIBRARY_VARIABLE} to libonnxruntime.so"
+                    "ONNX Runtime is wanted, but its library was not found: run `make {}`, or set {LIBRARY_VARIABLE} to libonnxruntime.so",
+                    wanted.name()
                 ))),
                 _ => Ok(builtin),
             };

@@ -315,19 +315,26 @@ impl Line {
         // The seat was written down with its claim; the place's own word may have come a moment later.
         let owners = kept.seats.iter().filter(|s| s.expires_s != 0).filter_map(|s| s.owner);
         owners.for_each(|place| self.lane(place.lane).seat(place.number));
-        for lane in &self.lanes {
-            for n in 0..lane.taken() {
-                if let State::Called { deadline_s } = lane.state(n)
-                    && deadline_s > head.clock_s
-                {
-                    self.outstanding[deadline_s as usize % self.outstanding.len()].fetch_add(1, Ordering::AcqRel);
+        let mut standing = BTreeSet::new();
+        for (lane, queue) in [Lane::Main, Lane::Slow].into_iter().zip(&self.lanes) {
+            for n in 0..queue.taken() {
+                match queue.state(n) {
+                    State::Called { deadline_s } if deadline_s > head.clock_s => {
+                        self.outstanding[deadline_s as usize % self.outstanding.len()].fetch_add(1, Ordering::AcqRel);
+                    }
+                    State::Next { .. } => {
+                        queue.touch(n, present_until_s);
+                        standing.insert(Place { lane, number: n });
+                    }
+                    _ => {}
                 }
             }
         }
         self.left.store(head.left, Ordering::Release);
         self.seated.store(head.seated, Ordering::Release);
         self.void.store(void, Ordering::Release);
-        self.tick.lock().unwrap_or_else(PoisonError::into_inner).last_s = head.clock_s;
+        let mut tick = self.tick.lock().unwrap_or_else(PoisonError::into_inner);
+        (tick.last_s, tick.standing) = (head.clock_s, standing);
     }
 
     /// `(taken, seated, left)` of both lanes.

@@ -257,7 +257,9 @@ impl Queue {
     /// Next, but absent at `now_s` → called, without a deadline.
     pub fn lapse(&self, n: u32, now_s: u32) {
         let absent = |s| matches!(s, State::Next { present_until_s } if present_until_s < now_s);
-        self.step(n, |s| absent(s).then_some(State::Called { deadline_s: 0 }));
+        if self.step(n, |s| absent(s).then_some(State::Called { deadline_s: 0 })).is_some() {
+            self.mark(n);
+        }
     }
 
     /// Waiting, called or next → left. Gives what it was.
@@ -288,12 +290,14 @@ impl Queue {
         self.changed.take()
     }
 
-    /// The words of a chunk as they are to be found after a restart: a claim is a call again.
+    /// The words of a chunk as they are to be found after a restart: a claim under way is a call again, one that stands has to
+    /// be seen anew.
     pub fn chunk(&self, chunk: usize) -> Vec<u32> {
         let first = chunk * CHUNK;
         let count = (self.taken() as usize).saturating_sub(first).min(CHUNK);
         let kept = |n: usize| match self.state(n as u32) {
-            State::Claiming | State::Next { .. } => pack(State::Called { deadline_s: 0 }),
+            State::Claiming => pack(State::Called { deadline_s: 0 }),
+            State::Next { .. } => pack(State::Next { present_until_s: 0 }),
             state => pack(state),
         };
         (first..first + count).map(kept).collect()

@@ -210,6 +210,20 @@ fn who_was_told_next_has_the_next_unit_however_fast_others_click() {
 }
 
 #[test]
+fn nobody_is_called_for_a_unit_that_somebody_called_may_still_come_for() {
+    let room = room(3, RESERVE_S);
+    let tickets = tickets(&room, 10);
+    let called = |s: u64| (0..10).filter(|who| told(&room, &tickets, *who, s).0 == "called").collect::<Vec<_>>();
+    // For the claim window they are silent, though present.
+    for s in 1..=30 {
+        room.tick(at(s));
+        assert_eq!(called(s), [0, 1, 2], "{s} s");
+    }
+    (31..=34).for_each(|s| drop(room.tick(at(s))));
+    assert_eq!(called(34), [0, 1, 2, 3, 4, 5], "they had their time, and others are called as well");
+}
+
+#[test]
 fn who_is_next_and_goes_away_is_not_waited_for_and_may_claim_again() {
     let room = room(2, RESERVE_S);
     let tickets = tickets(&room, 3);

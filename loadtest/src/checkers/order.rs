@@ -68,7 +68,11 @@ fn claims(log: &Log, room: usize, lane: Lane, found: &mut Found<'_>) {
     for e in log.of_room(room) {
         match e.what {
             What::Told { place: p, called: true } if p.lane == lane => {
-                next.entry(p.number).and_modify(|at_us| *at_us = e.at_us);
+                // Who was away for longer may have to claim again, which is told in the same words.
+                match next.get_mut(&p.number) {
+                    Some(at_us) if e.at_us <= *at_us + STANDS_US => *at_us = e.at_us,
+                    _ => drop(next.remove(&p.number)),
+                }
             }
             What::Claimed(p) if p.lane == lane => {
                 open.entry(p.number).or_insert(e.at_us);

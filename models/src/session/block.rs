@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ort::ep;
 
 use super::{Engine, Kind, ORT, RunError, Runner, Session, guarded, load_ort, panic_text, run_ort};
-use crate::{batch::BATCH_ROWS_MAX, inspect::Inspection};
+use crate::{batch::BATCH_ROWS_MAX, inspect::Inspection, opened::NO_KERNEL};
 
 /// What ONNX Runtime may take of a device's memory. A block of 65,536 rows is 14 MiB, a layer of 1,024 units over it
 /// 256 MiB; two of them, weights and room to grow fit four times that.
@@ -30,7 +30,7 @@ impl Engine {
     pub fn load_on_cuda(&self, bytes: &[u8], model: &Inspection, cpu: &mut Session) -> Result<Session, String> {
         let Kind::Ort(loaded) = &self.kind else { return Err("the built-in runtime runs on the CPU alone".into()) };
         if let Some(op) = model.operators.iter().find(|o| o.starts_with("TreeEnsemble") || o.starts_with("SVM")) {
-            return Err(format!("the model uses `{op}`, which ONNX Runtime computes on the CPU whatever device there is"));
+            return Err(format!("{NO_KERNEL}`{op}`, which ONNX Runtime computes on the CPU whatever device there is"));
         }
         // Factors of ten bits, the default, would put scores beside a threshold on its other side.
         let cuda = ep::CUDA::default().with_memory_limit(DEVICE_BYTES_MAX).with_tf32(false).build().error_on_failure();

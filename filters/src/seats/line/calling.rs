@@ -46,8 +46,11 @@ impl Line {
         // Never more than would be called if only the least share came.
         let under_way = self.outstanding() as usize + t.claims();
         let most = (((tokens + seats) / SHARE_MIN) as usize).saturating_sub(under_way);
+        // Units do not come back by the second as tokens do: each is for one person until that call is over, however late that
+        // one comes.
+        let units = (terms.units as usize).saturating_sub(under_way);
         // A hair below a whole person is a person: 0.8 tokens a second times 1.25 s.
-        ((more + 1e-6).max(0.0) as usize).min(most)
+        ((more + 1e-6).max(0.0) as usize).min(most).min(units)
     }
 
     /// People called `age` seconds ago who have not claimed.

@@ -28,6 +28,11 @@ impl Room {
         (granted, self.status(visit, now))
     }
 
+    /// A claim of the place waits for its answer.
+    pub fn is_claiming(&self, place: Place) -> bool {
+        self.state.line.state(place) == State::Claiming
+    }
+
     /// Seconds for which the seat of a place is kept for its holder, who has not come for it yet: the seat, and the unit with it.
     pub(super) fn kept_for_s(&self, place: Place, now: Now) -> u32 {
         let now_s = self.clock_s(now);

@@ -133,8 +133,8 @@ impl Room {
     /// People called a second by lane, and the pace they come from. Nobody knows when a draw that is waited for comes.
     fn rates(&self, now: Now) -> ([f64; 2], Pace) {
         let mut pace = self.state.line.pace();
-        // Nor when somebody does not take what is set aside.
-        if self.waits_for_draw(now) || self.all_reserved() {
+        // Nor when somebody does not take what is set aside, or goes on.
+        if self.waits_for_draw(now) || self.all_reserved() || self.state.paused.load(Ordering::Acquire) {
             pace.rate = 0.0;
         }
         ([pace.rate, pace.rate * f64::from(self.settings.slow_lane_percent.max(1)) / 100.0], pace)
