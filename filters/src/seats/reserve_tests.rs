@@ -240,6 +240,37 @@ fn who_is_next_and_goes_away_is_not_waited_for_and_may_claim_again() {
 }
 
 #[test]
+fn who_was_told_next_is_next_after_a_restart() {
+    let mut before = fresh(2, RESERVE_S);
+    before.keep(at(0));
+    before.reserve([1_000, 1_000]);
+    before.open(&Plan { refill_per_s: 100.0, burst: 100.0, seats: 100, armed: false, reason: String::new() }, at(0));
+    let tickets = tickets(&before, 3);
+    before.tick(at(1));
+    before.announce(before.frontier());
+    let first = claim(&before, &tickets[..1], 1)[0].unwrap();
+    before.settle(before.place_of(&visit(0, &tickets[..1]), at(1)).unwrap(), first, true);
+    assert!(buy(&before, 99, Holder::Visitor(VisitorId(99)), 2).is_ok());
+    claim(&before, &tickets[1..2], 3);
+    before.tick(at(9));
+    assert_eq!(told(&before, &tickets, 1, 9).0, "next");
+    let kept = before.changes(true, at(10));
+    let ledger = before.stock("s").unwrap().with(|l| l.clone());
+
+    let later = |s: u64| Now::at(START_MS + 1_000_000, s * 1_000);
+    let mut after = fresh(2, RESERVE_S);
+    after.restore(&kept, later(0));
+    after.open(&Plan { refill_per_s: 100.0, burst: 100.0, seats: 100, armed: false, reason: String::new() }, later(0));
+    after.stock("s").unwrap().with(|l| *l = ledger);
+    after.tick(later(1));
+    let status = after.status(&visit(1, &tickets[1..2]), later(1));
+    assert!(matches!(&status, RoomStatus::Waiting(w) if w.stage == Stage::Next), "{status:?}");
+    assert!(after.revoke(first));
+    let seated: Vec<_> = after.tick(later(2)).iter().filter(|a| a.seat.is_some()).map(|a| a.place.number).collect();
+    assert_eq!(seated, [1], "without another click");
+}
+
+#[test]
 fn without_it_more_are_let_in_than_there_are_units_and_the_fastest_buy() {
     let room = room(1, 0);
     let tickets = tickets(&room, 3);
