@@ -119,6 +119,8 @@ pub enum What {
     },
     /// A request with this pass got no unit: all are in others' hands, or sold.
     HoldDenied(SeatRef),
+    /// One with this pass got none because its visitor has as many as it may: what was set aside for it is for others.
+    HoldBarred(SeatRef),
     /// It ended.
     HoldEnded {
         /// Number of the hold.
@@ -197,7 +199,7 @@ impl Log {
                 What::Joined(p) | What::Claimed(p) | What::Next(p) | What::Left(p) => p.hash(&mut h),
                 What::Told { place, called } => (place, called).hash(&mut h),
                 What::Seated { place, seat } => (place, seat).hash(&mut h),
-                What::Used(seat) | What::Released(seat) | What::HoldDenied(seat) => seat.hash(&mut h),
+                What::Used(seat) | What::Released(seat) | What::HoldDenied(seat) | What::HoldBarred(seat) => seat.hash(&mut h),
                 What::Refused => {}
                 What::Forged { how, accepted } => (how, accepted).hash(&mut h),
             }

@@ -203,9 +203,12 @@ fn seat_of(row: &Row) -> Option<SeatRef> {
 /// The time for which its unit surely was at the shop: from the end of the queue to the first byte.
 fn of_hold(row: &Row, room: u16, units: u32, events: &mut Vec<Event>) {
     let seat = seat_of(row);
-    if let (Some(Reason::AllHeld | Reason::StockGone), Some(seat)) = (row.reason, seat) {
-        events.push(Event { at_us: row.mono_ns / 1_000, room, what: What::HoldDenied(seat) });
-    }
+    let denied = |seat| match row.reason? {
+        Reason::AllHeld | Reason::StockGone => Some(What::HoldDenied(seat)),
+        Reason::VisitorLimit => Some(What::HoldBarred(seat)),
+        _ => None,
+    };
+    events.extend(seat.and_then(denied).map(|what| Event { at_us: row.mono_ns / 1_000, room, what }));
     if matches!(row.hold_end, "" | "not_sent") {
         return;
     }

@@ -70,7 +70,7 @@ pub fn a_seat_is_worth_a_unit(log: &Log) -> Vec<Violation> {
                 What::Seated { place: Some(_), seat } if known.insert(seat.to_bits()) && limited && reserve_us > 0 => {
                     reserved.insert(seat.to_bits(), (e.at_us + reserve_us).saturating_sub(log.slack_us));
                 }
-                What::HoldSent { seat: Some(seat), .. } => drop(reserved.remove(&seat.to_bits())),
+                What::HoldSent { seat: Some(seat), .. } | What::HoldBarred(seat) => drop(reserved.remove(&seat.to_bits())),
                 What::HoldDenied(seat) => {
                     // The gate counts whole seconds.
                     if let Some(until) = reserved.get(&seat.to_bits()).filter(|until| e.at_us + 1_000_000 < **until) {

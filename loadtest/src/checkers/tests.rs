@@ -68,8 +68,9 @@ fn rows_of(log: &Log) -> Vec<Row> {
             }
             What::Left(p) => rows.push(Row { kind: Kind::Leave, place: p.to_bits(), ..at(e.at_us) }),
             What::HoldSent { hold, seat, .. } => drop(sent.insert(hold, (e.at_us, seat))),
-            What::HoldDenied(seat) => {
-                let reason = Some(Reason::AllHeld);
+            What::HoldDenied(seat) | What::HoldBarred(seat) => {
+                let barred = matches!(e.what, What::HoldBarred(_));
+                let reason = Some(if barred { Reason::VisitorLimit } else { Reason::AllHeld });
                 rows.push(Row { seat: seat.index, generation: seat.generation, reason, ..at(e.at_us) });
             }
             What::HoldEnded { hold, sold } => {

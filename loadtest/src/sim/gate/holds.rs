@@ -26,8 +26,12 @@ impl Gate {
 
     /// A pass was honoured and got no unit.
     pub(super) fn denied(&mut self, at_us: u64, entrance: Entrance, decision: Decision) -> Decision {
-        if let (Entrance::Inside { room, seat }, Reason::AllHeld | Reason::StockGone) = (entrance, decision.reason) {
-            self.add(at_us, room, What::HoldDenied(seat));
+        if let Entrance::Inside { room, seat } = entrance {
+            match decision.reason {
+                Reason::AllHeld | Reason::StockGone => self.add(at_us, room, What::HoldDenied(seat)),
+                Reason::VisitorLimit => self.add(at_us, room, What::HoldBarred(seat)),
+                _ => {}
+            }
         }
         self.entered(at_us, entrance);
         decision
