@@ -148,7 +148,8 @@ pub fn take(shared: &Shared, trace: &mut Trace, form: &[(String, String)]) -> An
     let now = shared.clock.now();
     let challenge = get(form, "proof").and_then(|proof| Challenge::read(trace, proof));
     let slowly = challenge.as_ref().is_some_and(|c| c.work.bits > 0) && get(form, "slowly").is_some();
-    let done = |c: &Challenge| c.work.is_done(get(form, "answer").and_then(|n| n.parse().ok()).unwrap_or_default());
+    let answer: Option<u64> = get(form, "answer").and_then(|n| n.parse().ok());
+    let done = |c: &Challenge| answer.map_or(c.work.bits == 0, |n| c.work.is_done(n));
     let passed = challenge.filter(|c| slowly || done(c)).filter(|c| shared.challenges.first(c.nonce, now.wall_ms));
     let Some(visitor) = passed.and_then(|_| own::named(shared, trace)) else {
         shared.counts.challenged(Challenged::Refused);

@@ -65,9 +65,11 @@ async fn work_is_done_once_by_whom_it_was_asked_of() {
     let told = once(gate.addr(), get("/x", &[])).await.json();
     let (proof, work) = (told["challenge"]["proof"].as_str().unwrap().to_owned(), &told["challenge"]["work"]);
     assert_eq!((work["bits"].as_u64(), work["challenge"].as_str()), (Some(12), Some(&proof[2..])));
+    let [bits, challenge @ ..]: [u8; 17] = unhex(&proof).unwrap();
+    let wrong = (0..).find(|n| !Work { challenge, bits }.is_done(*n)).unwrap();
     for wrong in [
         format!("proof={proof}"),
-        format!("proof={proof}&answer={}", u64::MAX),
+        format!("proof={proof}&answer={wrong}"),
         format!("proof=00{}&answer=1", &proof[2..]),
         format!("proof={}0&answer=1", &proof[..33]),
         "proof=&answer=1".to_owned(),
