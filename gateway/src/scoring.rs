@@ -32,7 +32,7 @@ use crate::{
 pub const VISITORS_MAX: usize = 131_072;
 
 /// What is scored with, kept over reloads: a new policy does not forget how visitors behaved.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Scoring {
     scorer: Option<Arc<Scorer>>,
     shadow: Option<Arc<Scorer>>,
@@ -45,21 +45,19 @@ pub struct Scoring {
 impl Scoring {
     /// Loads the model of the policy's bot gate; without one nothing is scored.
     pub fn build(policy: &Policy) -> Result<Scoring, String> {
-        let none = Scoring { scorer: None, shadow: None, windows: None, wanted: None, before: ScorerCounts::default() };
-        none.follow(policy)
+        Scoring::default().follow(policy)
     }
 
     /// By a scorer of the caller's.
     pub fn by(scorer: Arc<Scorer>) -> Scoring {
         let windows = Some(Arc::new(Windows::new(VISITORS_MAX)));
-        Scoring { scorer: Some(scorer), shadow: None, windows, wanted: None, before: ScorerCounts::default() }
+        Scoring { scorer: Some(scorer), windows, ..Scoring::default() }
     }
 
     /// For another policy: the same model stays loaded, unless its file may have changed under its name.
     pub fn follow(&self, policy: &Policy) -> Result<Scoring, String> {
         let Some(gate) = gate(policy) else {
-            let windows = self.windows.clone();
-            return Ok(Scoring { scorer: None, shadow: None, windows, wanted: None, before: self.counts() });
+            return Ok(Scoring { windows: self.windows.clone(), before: self.counts(), ..Scoring::default() });
         };
         let wanted = Some((gate.model.clone(), gate.runtime));
         // A device that is wanted and does not score is tried again.

@@ -239,15 +239,21 @@ fn who_is_next_and_goes_away_is_not_waited_for_and_may_claim_again() {
     assert!(claim(&room, &tickets, 32)[1].is_some());
 }
 
+/// A room of two units that is written down, and the tickets of three people; two of them are called.
+fn kept() -> (Room, Vec<Token>) {
+    let mut room = fresh(2, RESERVE_S);
+    room.keep(at(0));
+    room.reserve([1_000, 1_000]);
+    room.open(&Plan { refill_per_s: 100.0, burst: 100.0, seats: 100, armed: false, reason: String::new() }, at(0));
+    let tickets = tickets(&room, 3);
+    room.tick(at(1));
+    room.announce(room.frontier());
+    (room, tickets)
+}
+
 #[test]
 fn who_was_told_next_is_next_after_a_restart() {
-    let mut before = fresh(2, RESERVE_S);
-    before.keep(at(0));
-    before.reserve([1_000, 1_000]);
-    before.open(&Plan { refill_per_s: 100.0, burst: 100.0, seats: 100, armed: false, reason: String::new() }, at(0));
-    let tickets = tickets(&before, 3);
-    before.tick(at(1));
-    before.announce(before.frontier());
+    let (before, tickets) = kept();
     let first = claim(&before, &tickets[..1], 1)[0].unwrap();
     before.settle(before.place_of(&visit(0, &tickets[..1]), at(1)).unwrap(), first, true);
     assert!(buy(&before, 99, Holder::Visitor(VisitorId(99)), 2).is_ok());
@@ -282,13 +288,7 @@ fn without_it_more_are_let_in_than_there_are_units_and_the_fastest_buy() {
 
 #[test]
 fn a_restart_sets_the_same_units_aside_again() {
-    let mut before = fresh(2, RESERVE_S);
-    before.keep(at(0));
-    before.reserve([1_000, 1_000]);
-    before.open(&Plan { refill_per_s: 100.0, burst: 100.0, seats: 100, armed: false, reason: String::new() }, at(0));
-    let tickets = tickets(&before, 3);
-    before.tick(at(1));
-    before.announce(before.frontier());
+    let (before, tickets) = kept();
     let seats = claim(&before, &tickets, 1);
     for (seat, who) in seats.iter().flatten().zip(0..) {
         let place = before.place_of(&visit(who, &tickets[who as usize..=who as usize]), at(1)).unwrap();

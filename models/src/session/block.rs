@@ -38,7 +38,9 @@ impl Engine {
         let (width, output) = (model.features, model.output);
         let mut session = Session { runner: Runner::Ort(Box::new(loaded)), width, output, one_by_one: false };
         session.agrees_with(cpu).map_err(|why| in_one_line(&why))?;
-        session.warm().map_err(|e| in_one_line(&format!("a first batch failed: {e}")))?;
+        // What does not fit is known now. The thread that runs batches warms it for all sizes.
+        let batch = vec![0.0; BATCH_ROWS_MAX * width];
+        session.run_block(&batch, &mut Vec::new()).map_err(|e| in_one_line(&format!("a full batch failed: {e}")))?;
         Ok(session)
     }
 }
