@@ -37,8 +37,7 @@ impl AcceptLanguage {
 
 /// Search engines, link previews and health checks, by what they call themselves. They look and never wait: each is told
 /// the truth with a status. Who says so falsely gains nothing: a probe never gets a place or a seat.
-pub fn is_probe(fields: &Fields<'_>) -> bool {
-    let Some(agent) = fields.first("user-agent") else { return false };
+pub fn is_probe(agent: &[u8]) -> bool {
     let begins = |at: usize, word: &str| agent.get(at..at + word.len()).is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()));
     // A word ends there, and it is no phone of that name.
     let bot = |at: usize| {
@@ -79,7 +78,7 @@ mod tests {
 
     #[test]
     fn probes_are_known_by_their_names() {
-        let probe = |agent: &str| is_probe(&Fields::new([("user-agent", agent.as_bytes())]));
+        let probe = |agent: &str| is_probe(agent.as_bytes());
         for agent in [
             "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
             "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; bingbot/2.0)",

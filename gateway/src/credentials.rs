@@ -10,9 +10,9 @@ pub const COOKIE_BYTES_MAX: usize = 16 << 10;
 pub const COOKIE_PREFIX: &str = "tidegate-";
 /// What makes a browser refuse a cookie that another host of the domain has set.
 pub const HOST_PREFIX: &str = "__Host-";
-/// Cookies by name, and `Authorization: Tidegate TOKEN, TOKEN`.
-pub fn read(fields: &Fields<'_>, https: bool, keyring: &Keyring, counts: &Counts) -> Vec<Token> {
-    let mut found = Vec::new();
+/// Cookies by name, and `Authorization: Tidegate TOKEN, TOKEN`; whether any was refused.
+pub fn read(fields: &Fields<'_>, https: bool, keyring: &Keyring, counts: &Counts) -> (Vec<Token>, bool) {
+    let (mut found, mut refused) = (Vec::new(), false);
     let mut open = |text: &str, kind: Option<Kind>| {
         if found.len() >= TOKENS_MAX {
             return;
@@ -20,7 +20,10 @@ pub fn read(fields: &Fields<'_>, https: bool, keyring: &Keyring, counts: &Counts
         match keyring.open(text) {
             Ok(token) if kind.is_none_or(|k| k == token.kind) => found.push(token),
             Ok(_) => {}
-            Err(e) => counts.token(e),
+            Err(e) => {
+                refused = true;
+                counts.token(e);
+            }
         }
     };
     let mut budget = COOKIE_BYTES_MAX;
@@ -41,7 +44,7 @@ pub fn read(fields: &Fields<'_>, https: bool, keyring: &Keyring, counts: &Counts
     if let Some(list) = fields.text("authorization").and_then(tidegate_scheme) {
         list.split(',').take(TOKENS_MAX).for_each(|t| open(t.trim(), None));
     }
-    found
+    (found, refused)
 }
 
 /// The value of a cookie that is not ours; the first of the name, within [`COOKIE_BYTES_MAX`].
@@ -99,9 +102,10 @@ mod tests {
     fn found(name: &'static str, value: &str, https: bool) -> (usize, u64) {
         let fields = Fields::new([(name, value.as_bytes())]);
         let counts = Counts::default();
-        let tokens = read(&fields, https, &ring(), &counts);
+        let (tokens, any) = read(&fields, https, &ring(), &counts);
         let mut refused = 0;
         counts.each(|name, _, n| refused += if name == "tokens_refused" { n } else { 0 });
+        assert_eq!(any, refused > 0);
         (tokens.len(), refused)
     }
 

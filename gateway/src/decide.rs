@@ -16,6 +16,7 @@ use crate::{
     door::{Facts, settings::Opening},
     head::Head,
     intake, known, own,
+    repeated::Repeated,
     reply::{self, Answer},
     state::{Begun, Pending, ScoreFacts, Scored, ScorerSlot, Shared},
     trace::Trace,
@@ -84,6 +85,7 @@ impl Scoring {
 pub fn begin(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mut Trace) -> Step {
     let active = trace.active.clone();
     let keyring = shared.keyring.load();
+    let unknown = Repeated::default();
     let cx = intake::Context {
         policy: &active.policy,
         keyring: &keyring,
@@ -94,6 +96,7 @@ pub fn begin(shared: &Shared, head: &Head<'_>, facts: Option<&Facts>, trace: &mu
         tls: facts.is_some_and(|f| f.tls),
         hello: facts.map_or(0, |f| f.hello),
         manner: facts.map_or(0, Facts::manner),
+        repeated: facts.map_or(&unknown, |f| &f.repeated),
         now: trace.started,
     };
     let mut intake = intake::read(head, &cx);
@@ -189,8 +192,10 @@ fn with_facts<T>(
     trace: &Trace,
     f: impl FnOnce(&Arc<ScorerSlot>, &ScoreFacts<'_>) -> T,
 ) -> T {
+    let unknown = Repeated::default();
     let facts = ScoreFacts {
         fields: &head.fields,
+        repeated: facts.map_or(&unknown, |f| &f.repeated),
         http2: head.version == http::Version::HTTP_2,
         tls: facts.is_some_and(|f| f.tls),
         manner: facts.map_or(0, Facts::manner),

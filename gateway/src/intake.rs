@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     hash::Hasher as _,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use siphasher::sip::SipHasher13;
@@ -17,10 +18,11 @@ use tidegate_filters::{
 };
 
 use crate::{
-    client::{AcceptLanguage, is_probe},
+    client::AcceptLanguage,
     counts::Counts,
     credentials,
     head::{Fields, Head},
+    repeated::Repeated,
 };
 
 /// Entries of `X-Forwarded-For` looked at, from the right.
@@ -66,7 +68,7 @@ pub struct Intake {
     /// What is known for sure; not for [`read`] to know.
     pub known: Known,
     /// Signed by us.
-    pub tokens: Vec<Token>,
+    pub tokens: Arc<[Token]>,
 }
 
 /// What [`read`] needs besides the request.
@@ -75,7 +77,7 @@ pub struct Context<'a> {
     /// The policy in force.
     pub policy: &'a Policy,
     /// Opens tokens.
-    pub keyring: &'a Keyring,
+    pub keyring: &'a Arc<Keyring>,
     /// Of visitor and network hashes.
     pub hash_key: (u64, u64),
     /// Counts refused tokens.
@@ -88,6 +90,8 @@ pub struct Context<'a> {
     pub hello: u64,
     /// How the connection was made: the hello, and what an HTTP/2 client said first.
     pub manner: u64,
+    /// What the connection said before.
+    pub repeated: &'a Repeated,
     /// The instant of the visit.
     pub now: Now,
 }
@@ -111,10 +115,10 @@ pub fn read(head: &Head<'_>, cx: &Context<'_>) -> Intake {
         wants: wants(fields),
         accept_language: AcceptLanguage::read(fields),
         prefetch: is_prefetch(fields),
-        probe: is_probe(fields),
+        probe: fields.first("user-agent").is_some_and(|agent| cx.repeated.agent(agent).probe),
         ..Intake::default()
     };
-    intake.tokens = credentials::read(fields, intake.https, cx.keyring, cx.counts);
+    intake.tokens = cx.repeated.tokens(fields, intake.https, cx.keyring, cx.counts);
     intake.identity = identity(fields, cx);
     identify(&mut intake, cx);
     intake
@@ -308,7 +312,7 @@ mod tests {
             b = b.header(*k, *v);
         }
         let (parts, ()) = b.body(()).unwrap().into_parts();
-        let (policy, counts, keyring) = (policy(trusted), Counts::default(), ring());
+        let (policy, counts, keyring) = (policy(trusted), Counts::default(), Arc::new(ring()));
         let cx = Context {
             policy: &policy,
             keyring: &keyring,
@@ -318,6 +322,7 @@ mod tests {
             tls,
             hello: 0,
             manner: 0,
+            repeated: &Repeated::default(),
             now: NOW,
         };
         let fields = Fields::of(&parts.headers);

@@ -47,6 +47,7 @@ pub mod promote;
 pub mod proxy;
 pub mod reload;
 pub mod remembered;
+pub mod repeated;
 pub mod reply;
 pub mod sales;
 pub mod scoring;

@@ -239,7 +239,7 @@ struct BotScore {
 
 impl BotScore {
     fn facts(&self, visit: &Visit<'_>, facts: &ScoreFacts<'_>) -> VisitFacts {
-        let headers = HeaderFacts::read(visit.host, facts.fields.iter());
+        let headers = HeaderFacts::read_with(visit.host, facts.fields.iter(), |agent| facts.repeated.agent(agent).facts);
         VisitFacts {
             visitor: visit.visitor.map_or(0, |v| v.0),
             by_cookie: Some(visit.visitor_by_cookie),

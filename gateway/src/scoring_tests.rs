@@ -1,10 +1,12 @@
 //! Scores of visits, the shadow's share of the deadline, models that are late, reloads.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::sync::LazyLock;
+
 use tidegate_config::{Upstream, parse};
 use tidegate_filters::{Known, Network, Wants};
 
 use super::*;
-use crate::head::Fields;
+use crate::{head::Fields, repeated::Repeated};
 
 #[test]
 fn a_flood_of_suspects_buys_no_more_explanations_than_there_are() {
@@ -44,7 +46,8 @@ fn inline(begun: Begun) -> Scored {
 }
 
 fn facts<'a>(fields: &'a Fields<'a>) -> ScoreFacts<'a> {
-    ScoreFacts { fields, http2: false, tls: false, manner: 0, network: 7, body_bytes: None }
+    static REPEATED: LazyLock<Repeated> = LazyLock::new(Repeated::default);
+    ScoreFacts { fields, repeated: &REPEATED, http2: false, tls: false, manner: 0, network: 7, body_bytes: None }
 }
 
 #[test]

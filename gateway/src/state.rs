@@ -38,6 +38,7 @@ use crate::{
     in_flight::InFlight,
     known::Facts,
     pages::Pages,
+    repeated::Repeated,
     shop::ShopMeter,
     store::{self, Holds, Rooms, Store, StoreError, TIME_EVERY_MS, Why, Written},
     upstream::Upstreams,
@@ -170,6 +171,8 @@ impl RowSink for NoRows {
 pub struct ScoreFacts<'a> {
     /// All headers as sent, our cookies included.
     pub fields: &'a Fields<'a>,
+    /// What the connection said before.
+    pub repeated: &'a Repeated,
     /// HTTP/2.
     pub http2: bool,
     /// TLS.

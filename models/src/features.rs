@@ -22,7 +22,7 @@ use self::{
     window::Window,
 };
 pub use self::{
-    facts::{Agent, HeaderFacts, Http, Method, Referer, Target, VisitFacts, path_hash},
+    facts::{Agent, AgentFacts, HeaderFacts, Http, Method, Referer, Target, VisitFacts, path_hash},
     reason::ReasonCode,
 };
 

@@ -31,6 +31,8 @@ use pingora::{
     },
     proxy::{HttpProxy, Session},
     server::ShutdownWatch,
+    // To 10 ms, and cheaper than tokio's where it is set for each request and hardly ever runs out.
+    time::timeout,
 };
 use tidegate_config::{ProxyProtocol, RequestLimits};
 use tidegate_filters::Network;
@@ -40,6 +42,7 @@ use crate::{
     counts::{HeadFault, Turned},
     decide::{self, Decided, Next, Step},
     proxy::Gate,
+    repeated::Repeated,
     reply::{self, Answer},
     state::Shared,
     trace::Trace,
@@ -77,6 +80,8 @@ pub struct Facts {
     pub h2: OnceLock<Opening>,
     /// This listener only redirects: to this port on https.
     pub redirect: Option<u16>,
+    /// What it says with each request.
+    pub repeated: Repeated,
 }
 
 impl Facts {
@@ -171,7 +176,8 @@ impl Door {
     async fn greet(&self, l4: &mut L4Stream) -> Result<Facts, Turned> {
         let peer = peer_of(l4);
         let (tls, redirect) = (self.tls.is_some(), self.redirect);
-        let mut facts = Facts { client: peer, tls, hello: 0, ja4: None, h2: OnceLock::new(), redirect };
+        let mut facts =
+            Facts { client: peer, tls, hello: 0, ja4: None, h2: OnceLock::new(), redirect, repeated: Repeated::default() };
         let from = |p: &ProxyProtocol| peer.is_some_and(|a| p.from.iter().any(|n| n.0.contains(&a.ip().to_canonical())));
         let mut buf = Vec::new();
         if self.proxy_protocol.as_ref().is_some_and(from) {
@@ -215,7 +221,8 @@ impl Door {
     async fn http1(&self, mut stream: Stream, facts: &Facts, shutdown: &ShutdownWatch) -> Option<()> {
         let mut settings: Option<HttpPersistentSettings> = None;
         let mut stop = shutdown.clone();
-        let (mut first, mut blank_lines) = (true, 0);
+        let mut stopping = std::pin::pin!(stopping(&mut stop));
+        let (mut first, mut is_stopping, mut blank_lines) = (true, false, 0);
         let mut buf = BytesMut::with_capacity(HEAD_BUF);
         loop {
             let (limits, keepalive) = {
@@ -227,10 +234,15 @@ impl Door {
                 buf.reserve(HEAD_BUF);
                 // A new connection has as long for its first byte as for a whole head.
                 let idle = Duration::from_millis(if first { limits.header_deadline.ms() } else { keepalive.ms() });
+                let idle = if is_stopping { LAST_REQUEST } else { idle };
                 let read = tokio::select! {
-                    read = tokio::time::timeout(idle, stream.read_buf(&mut buf)) => read,
+                    biased;
+                    read = timeout(idle, stream.read_buf(&mut buf)) => read,
                     // A request that is on its way meets an open door.
-                    () = stopping(&mut stop) => tokio::time::timeout(LAST_REQUEST, stream.read_buf(&mut buf)).await,
+                    () = &mut stopping, if !is_stopping => {
+                        is_stopping = true;
+                        timeout(LAST_REQUEST, stream.read_buf(&mut buf)).await
+                    }
                 };
                 match read {
                     Ok(Ok(1..)) => {}

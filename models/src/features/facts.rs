@@ -235,6 +235,21 @@ impl Agent {
     }
 }
 
+/// All that is read of a User-Agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentFacts {
+    claim: Agent,
+    hash: u64,
+}
+
+impl AgentFacts {
+    /// Reads the header's value.
+    pub fn of(value: &[u8]) -> Self {
+        let claim = Agent::of(std::str::from_utf8(value).unwrap_or("?"));
+        AgentFacts { claim, hash: fnv(FNV_SEED ^ 2, value.iter().copied()) }
+    }
+}
+
 /// Longest User-Agent that is looked at.
 const AGENT_BYTES_MAX: usize = 512;
 
@@ -281,6 +296,15 @@ const STEADY: [&str; 9] = [
 impl HeaderFacts {
     /// Reads headers in the order they came. `host` is the visit's host (lower case, no port).
     pub fn read<'a>(host: &str, headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        Self::read_with(host, headers, AgentFacts::of)
+    }
+
+    /// The same; `agent` reads a User-Agent as [`AgentFacts::of`] does, or knows what that has said.
+    pub fn read_with<'a>(
+        host: &str,
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+        agent: impl Fn(&[u8]) -> AgentFacts,
+    ) -> Self {
         let no = Some(false);
         let mut f = HeaderFacts {
             count: Some(0),
@@ -314,8 +338,9 @@ impl HeaderFacts {
                 6 if is("cookie") => f.cookie = yes,
                 7 if is("referer") => f.referer = referer(host, value),
                 10 if is("user-agent") => {
-                    f.agent = Agent::of(std::str::from_utf8(value).unwrap_or("?"));
-                    f.identity ^= fnv(FNV_SEED ^ 2, value.iter().copied());
+                    let AgentFacts { claim, hash } = agent(value);
+                    f.agent = claim;
+                    f.identity ^= hash;
                 }
                 _ if starts("sec-fetch-") => f.sec_fetch = yes,
                 _ if starts("sec-ch-ua") => f.client_hints = yes,
