@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tidegate_config::HostHeader;
 
@@ -47,15 +47,7 @@ pub fn request(
     server: Option<SocketAddr>,
 ) -> pingora::Result<()> {
     let safe = matches!(to_shop.method, Method::GET | Method::HEAD);
-    let goes = |name: &HeaderName| {
-        let name = name.as_str();
-        is_ours(name)
-            || name == EXPECT
-            || CLAIMED.contains(&name)
-            || OTHER_PATH.contains(&name)
-            || (safe && OTHER_METHOD.contains(&name))
-    };
-    let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| goes(n)).cloned().collect();
+    let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| goes(n.as_str(), safe)).cloned().collect();
     for name in gone {
         to_shop.remove_header(&name);
     }
@@ -69,9 +61,9 @@ pub fn request(
             to_shop.append_header(header::AUTHORIZATION, value)?;
         }
     }
-    if let Some(client) = intake.client {
-        to_shop.insert_header("x-forwarded-for", client.to_string())?;
-        to_shop.insert_header("x-real-ip", client.to_string())?;
+    if let Some(client) = intake.client.and_then(|c| HeaderValue::try_from(c.to_string()).ok()) {
+        to_shop.insert_header("x-forwarded-for", client.clone())?;
+        to_shop.insert_header("x-real-ip", client)?;
     }
     to_shop.insert_header("x-forwarded-proto", if intake.https { "https" } else { "http" })?;
     if !intake.authority.is_empty() {
@@ -80,7 +72,11 @@ pub fn request(
     match host {
         HostHeader::Set(name) => to_shop.insert_header(header::HOST, name.as_str())?,
         // HTTP/2 has it in `:authority`, which goes with the old target.
-        HostHeader::Keep if !intake.authority.is_empty() => to_shop.insert_header(header::HOST, intake.authority.as_str())?,
+        HostHeader::Keep if !intake.authority.is_empty() => {
+            if to_shop.headers.get(header::HOST).is_none_or(|h| h.as_bytes() != intake.authority.as_bytes()) {
+                to_shop.insert_header(header::HOST, intake.authority.as_str())?;
+            }
+        }
         // HTTP/1.0 without Host goes on as HTTP/1.1, which must have one.
         HostHeader::Keep => {
             if let Some(server) = server {
@@ -89,8 +85,19 @@ pub fn request(
         }
     }
     // The path that rules were matched on, in origin form.
-    to_shop.set_raw_path(intake.target().as_bytes())?;
+    let target = intake.target();
+    if to_shop.uri.authority().is_some() || to_shop.raw_path() != target.as_bytes() {
+        to_shop.set_raw_path(target.as_bytes())?;
+    }
     Ok(())
+}
+
+/// Whether a header is not for the shop; `safe`: of a method that changes nothing.
+fn goes(name: &str, safe: bool) -> bool {
+    // What most headers begin with begins none of these.
+    is_ours(name)
+        || matches!(name.as_bytes().first(), Some(b'c' | b'e' | b'f' | b'p' | b't' | b'x'))
+            && (name == EXPECT || CLAIMED.contains(&name) || OTHER_PATH.contains(&name) || (safe && OTHER_METHOD.contains(&name)))
 }
 
 /// Cleans the shop's answer.
@@ -146,13 +153,24 @@ fn sets_ours(value: &HeaderValue) -> bool {
 /// Takes our cookies out of the list and leaves one line. Browsers send a line for each cookie over HTTP/2, and applications
 /// read the first alone: they are joined (RFC 9113 §8.2.3). One line without ours stays as it is, byte for byte.
 fn cookies(to_shop: &mut RequestHeader) -> pingora::Result<()> {
-    let mut lines = to_shop.headers.get_all(header::COOKIE).iter();
-    let one = lines.next().is_none() || lines.next().is_none();
-    if one && !any_of_ours(&to_shop.headers) {
+    let (mut lines, mut ours, mut kept) = (0, false, Vec::new());
+    for line in to_shop.headers.get_all(header::COOKIE) {
+        lines += 1;
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+            let pair = rest[..end].trim_ascii();
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if is_pair_of_ours(pair) {
+                ours = true;
+            } else if !pair.is_empty() {
+                kept.push(pair);
+            }
+        }
+    }
+    if lines <= 1 && !ours {
         return Ok(());
     }
-    let pairs = to_shop.headers.get_all(header::COOKIE).iter().flat_map(|l| l.as_bytes().split(|b| *b == b';'));
-    let kept: Vec<&[u8]> = pairs.map(<[u8]>::trim_ascii).filter(|p| !p.is_empty() && !is_pair_of_ours(p)).collect();
     let kept = kept.join(&b"; "[..]);
     to_shop.remove_header(&header::COOKIE);
     if !kept.is_empty()
@@ -163,13 +181,8 @@ fn cookies(to_shop: &mut RequestHeader) -> pingora::Result<()> {
     Ok(())
 }
 
-fn any_of_ours(headers: &HeaderMap) -> bool {
-    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|l| l.as_bytes().split(|b| *b == b';'));
-    pairs.map(<[u8]>::trim_ascii).any(is_pair_of_ours)
-}
-
 fn is_pair_of_ours(pair: &[u8]) -> bool {
-    let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
+    let name = &pair[..memchr::memchr(b'=', pair).unwrap_or(pair.len())];
     std::str::from_utf8(name.trim_ascii()).is_ok_and(is_our_cookie)
 }
 
@@ -177,6 +190,14 @@ fn is_pair_of_ours(pair: &[u8]) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    #[test]
+    fn every_header_that_goes_is_looked_at() {
+        for name in CLAIMED.iter().chain(&OTHER_PATH).chain(&OTHER_METHOD).chain([&EXPECT, &"tidegate-place"]) {
+            assert!(goes(name, true), "{name}");
+        }
+        assert!(!goes(OTHER_METHOD[0], false) && !goes("x-request-id", true) && !goes("cookie", true));
+    }
 
     fn forwarded(method: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
         let mut r = RequestHeader::build(method, b"/x/../raw", None).unwrap();

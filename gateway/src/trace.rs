@@ -218,9 +218,8 @@ impl Trace {
     /// What the shop's answer says about units. `true`: it is about the unit in hand.
     pub fn shop_says(&mut self, word: Word) -> bool {
         self.row.sold = word.sold();
-        let now = self.shared.clock.now();
         let Some(hold) = &mut self.hold else { return false };
-        hold.tell(word.outcome(), now);
+        hold.tell(word.outcome(), self.shared.clock.now());
         self.write_hold();
         true
     }

@@ -74,12 +74,16 @@ fn has_control_byte(bytes: &[u8]) -> bool {
 
 /// Checks a whole head (it ends with the empty line) and takes it apart.
 pub fn parse<'a>(head: &'a [u8], limits: &RequestLimits) -> Result<Head<'a>, HeadFault> {
-    let count = |byte: u8| head.iter().filter(|b| **b == byte).count();
+    let (mut lines, mut folded) = (0, false);
+    for i in memchr::memchr_iter(b'\n', head) {
+        lines += 1;
+        folded |= matches!(head.get(i + 1), Some(b' ' | b'\t'));
+    }
     // Every LF follows a CR, as `Progress` has seen: a CR too many stands alone.
-    if count(b'\r') != count(b'\n') {
+    if memchr::memchr_iter(b'\r', head).count() != lines {
         return Err(HeadFault::ControlByte);
     }
-    if memchr::memchr_iter(b'\n', head).any(|i| matches!(head.get(i + 1), Some(b' ' | b'\t'))) {
+    if folded {
         return Err(HeadFault::ObsFold);
     }
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
