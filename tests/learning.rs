@@ -52,6 +52,7 @@ fn a_model_is_trained_on_a_table_judged_elsewhere_and_gates_decide() {
     assert!(html.matches("<svg").count() == 4 && html.contains("Calibration"), "four plots: {html}");
 
     let judged = json(&run(&["evaluate", "bots", &model, "worlds:6@99", "--json"]));
+    assert_eq!(judged["judged"]["at"], 0.85, "as it is written in a policy");
     let auc = judged["judged"]["all"]["auc"][0].as_f64().unwrap();
     assert!(auc > 0.85, "{judged}");
     assert_eq!(judged["sha256"], card["model_sha256"]);

@@ -3,12 +3,13 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 use tidegate_filters::rule::bot_gate::Runtime;
 use tidegate_models::{
     Blocks,
     bots::{
         Sample,
+        data::Told,
         judge::{Band, Judgement, Scored, band, judge},
         train::LeftOut,
     },
@@ -55,6 +56,15 @@ pub(super) struct EvaluateBots {
     json: bool,
 }
 
+/// What `--json` answers.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    sha256: &'a str,
+    read: &'a [Told],
+    judged: &'a Judgement,
+}
+
 impl EvaluateBots {
     pub(super) fn run(self) -> Outcome {
         let mut scorer = open(&self.model, self.runtime)?;
@@ -71,8 +81,9 @@ impl EvaluateBots {
             super::data::write(html, &judged::page("A bot model, judged", std::slice::from_ref(&part)))?;
         }
         if self.json {
-            let told = json!({ "model": scorer.card().name, "sha256": scorer.card().model_sha256, "read": visits.told, "judged": judged });
-            say(&told.to_string())?;
+            let (model, sha256) = (&scorer.card().name, &scorer.card().model_sha256);
+            let told = Report { model, sha256, read: &visits.told, judged: &judged };
+            say(&serde_json::to_string(&told).map_err(|e| fail(Failure::Runtime, &e.to_string()))?)?;
         } else {
             say(&judged::table(&format!("{} on {}", scorer.card().name, self.data.join(", ")), &judged))?;
         }
