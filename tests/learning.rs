@@ -67,7 +67,7 @@ fn a_model_is_trained_on_a_table_judged_elsewhere_and_gates_decide() {
     fails(&["--require-recall", "1"], "recall at 1 % of people, jittered_mimic");
     let passes = run(&["evaluate", "bots", &model, "worlds:6@99", "--require-auc", "0.8", "--html", &page]);
     assert!(passes.status.success() && Path::new(&page).exists(), "{}", text(&passes));
-    let builtin = run(&["evaluate", "bots", "builtin", "worlds:2@99"]);
+    let builtin = run(&["evaluate", "bots", "builtin", "--from", "worlds:2@99"]);
     assert!(text(&builtin).contains("the borders are chosen on this very data"), "{}", text(&builtin));
 }
 

@@ -51,8 +51,11 @@ enum Command {
     /// Judges forecasts on series of counts.
     Forecast {
         /// A model (.onnx), and anything that `tidegate data import` reads
-        #[arg(required = true)]
+        #[arg(required_unless_present = "from")]
         files: Vec<PathBuf>,
+        /// Series, the same as among FILES
+        #[arg(long, value_name = "DATA")]
+        from: Vec<PathBuf>,
         /// A page with table and plots
         #[arg(long)]
         html: Option<PathBuf>,
@@ -76,7 +79,9 @@ impl Evaluate {
     pub(super) fn run(self) -> Outcome {
         let (files, html, asked, runtime, read, json) = match self.command {
             Command::Bots(bots) => return bots.run(),
-            Command::Forecast { files, html, horizons, runtime, read, json } => (files, html, horizons, runtime, read, json),
+            Command::Forecast { files, from, html, horizons, runtime, read, json } => {
+                ([files, from].concat(), html, horizons, runtime, read, json)
+            }
         };
         let is_model = |f: &&PathBuf| f.extension().is_some_and(|e| e == "onnx");
         let (models, data): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(is_model);

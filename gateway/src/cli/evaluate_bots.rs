@@ -29,8 +29,11 @@ pub(super) struct EvaluateBots {
     /// `builtin`, or a model (.onnx) with its card
     model: String,
     /// Anything that `tidegate train bots --from` reads; each is a site
-    #[arg(required = true)]
+    #[arg(required_unless_present = "from")]
     data: Vec<String>,
+    /// The same as DATA
+    #[arg(long, value_name = "DATA")]
+    from: Vec<String>,
     #[command(flatten)]
     read: ReadBots,
     /// The threshold that F1 and fairness are told at
@@ -66,7 +69,8 @@ struct Report<'a> {
 }
 
 impl EvaluateBots {
-    pub(super) fn run(self) -> Outcome {
+    pub(super) fn run(mut self) -> Outcome {
+        self.data.append(&mut self.from);
         let mut scorer = open(&self.model, self.runtime)?;
         let visits = self.read.read(&self.data)?;
         let (scores, unscored) = scores(&mut scorer, &visits.samples);
