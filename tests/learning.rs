@@ -103,7 +103,7 @@ fn what_cannot_be_trained_or_judged_says_why_and_leaves_nothing() {
 /// The program that serves trains no forecasts; it says which build does.
 #[test]
 fn a_device_that_is_not_in_the_build_names_the_build() {
-    for (device, feature) in [("cpu", "train\n"), ("cuda", "train-cuda\n")] {
+    for (device, feature) in [("cpu", "train\n"), ("cuda", "train-cuda\n"), ("tpu", "train (cpu alone), or train-cuda\n")] {
         let out = run(&["train", "forecast", "--from", "arrivals.csv", "--device", device]);
         let build = format!("cargo build --release -p tidegate-gateway --features {feature}");
         assert!(out.status.code() == Some(2) && text(&out).contains(&build), "{device}: {}", text(&out));
