@@ -1,7 +1,7 @@
 //! Scores of visits, the shadow's share of the deadline, models that are late, reloads.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use tidegate_config::{Upstream, parse};
-use tidegate_filters::{Known, Network, Wants};
+use tidegate_filters::{Network, Wants};
 
 use super::*;
 use crate::head::Fields;
@@ -25,14 +25,8 @@ fn visit(n: u64) -> Visit<'static> {
         route: Some(0),
         network: Some(Network::new([192, 0, 2, 1].into())),
         visitor: Some(VisitorId(n)),
-        visitor_by_cookie: false,
         wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
-        tokens: &[],
+        ..Visit::default()
     }
 }
 
