@@ -63,8 +63,8 @@ enum Command {
         #[arg(long, value_delimiter = ',')]
         horizons: Vec<usize>,
         /// What runs the model: auto, onnxruntime or builtin
-        #[arg(long, default_value = "auto")]
-        runtime: String,
+        #[arg(long, default_value = "auto", value_parser = super::bots::runtime)]
+        runtime: Runtime,
         #[command(flatten)]
         read: Read,
         /// One JSON object
@@ -92,7 +92,6 @@ impl Evaluate {
         if asked.iter().any(|h| !(1..=10_000).contains(h)) {
             return Err(fail(Failure::Usage, "--horizons are numbers of steps, from 1 to 10000"));
         }
-        let runtime = named(&runtime)?;
         let mut net = models.first().map(|m| open(m, runtime)).transpose()?;
         let mut all: Vec<(Series, Evaluation)> = Vec::new();
         for file in data {
@@ -133,11 +132,6 @@ impl Evaluate {
 
 /// Steps of a series without which there is nothing to learn from and to judge.
 const STEPS_MIN: usize = 20;
-
-/// A runtime by its name.
-pub(super) fn named(runtime: &str) -> Result<Runtime, Failure> {
-    Runtime::named(runtime).ok_or_else(|| fail(Failure::Usage, "--runtime is auto, onnxruntime or builtin"))
-}
 
 /// A model for evaluation.
 pub(super) fn open(path: &Path, runtime: Runtime) -> Result<ForecastNet, Failure> {
