@@ -114,6 +114,9 @@ fn the_program_verifies_and_says_what_the_randomness_is_worth() {
             (Some(true), Some(beacon != "quicknet"))
         );
     }
+    let out = base.path().join("empty").display().to_string();
+    let empty = run(&["draw", "rehearse", "--entries", "0", "--seed", "9", "--out", &out]);
+    assert!(empty.status.code() == Some(2) && text(&empty).contains("0 is not in 1..=10000000"), "{}", text(&empty));
     // A source whose signatures nobody here can check: everything else is recomputed, but nothing is proven.
     let dir = base.path().join("none/sale");
     let bent = fs::read_to_string(dir.join("transcript.json")).unwrap();

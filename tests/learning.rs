@@ -52,6 +52,7 @@ fn a_model_is_trained_on_a_table_judged_elsewhere_and_gates_decide() {
     assert!(html.matches("<svg").count() == 4 && html.contains("Calibration"), "four plots: {html}");
 
     let judged = json(&run(&["evaluate", "bots", &model, "worlds:6@99", "--json"]));
+    assert_eq!(judged["judged"]["at"], 0.85, "as it is written in a policy");
     let auc = judged["judged"]["all"]["auc"][0].as_f64().unwrap();
     assert!(auc > 0.85, "{judged}");
     assert_eq!(judged["sha256"], card["model_sha256"]);
@@ -66,7 +67,7 @@ fn a_model_is_trained_on_a_table_judged_elsewhere_and_gates_decide() {
     fails(&["--require-recall", "1"], "recall at 1 % of people, jittered_mimic");
     let passes = run(&["evaluate", "bots", &model, "worlds:6@99", "--require-auc", "0.8", "--html", &page]);
     assert!(passes.status.success() && Path::new(&page).exists(), "{}", text(&passes));
-    let builtin = run(&["evaluate", "bots", "builtin", "worlds:2@99"]);
+    let builtin = run(&["evaluate", "bots", "builtin", "--from", "worlds:2@99"]);
     assert!(text(&builtin).contains("the borders are chosen on this very data"), "{}", text(&builtin));
 }
 
@@ -102,7 +103,7 @@ fn what_cannot_be_trained_or_judged_says_why_and_leaves_nothing() {
 /// The program that serves trains no forecasts; it says which build does.
 #[test]
 fn a_device_that_is_not_in_the_build_names_the_build() {
-    for (device, feature) in [("cpu", "train\n"), ("cuda", "train-cuda\n")] {
+    for (device, feature) in [("cpu", "train\n"), ("cuda", "train-cuda\n"), ("tpu", "train (cpu alone), or train-cuda\n")] {
         let out = run(&["train", "forecast", "--from", "arrivals.csv", "--device", device]);
         let build = format!("cargo build --release -p tidegate-gateway --features {feature}");
         assert!(out.status.code() == Some(2) && text(&out).contains(&build), "{device}: {}", text(&out));

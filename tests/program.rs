@@ -7,7 +7,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::support::{Client, Shop};
+use tidegate_filters::rule::bot_gate::Runtime;
+use tidegate_models::{Scorer, scorer::BUILTIN, session::Engine};
+
+use crate::support::{Client, Shop, skip};
 
 /// The binary beside this test's own: `cargo test --workspace` builds it.
 pub fn tidegate() -> Command {
@@ -40,6 +43,29 @@ fn every_example_policy_is_checked_and_explained() {
         let explained = run(&["explain", &file]);
         assert!(explained.status.success() && explained.stdout.len() > 200, "{}", text(&explained));
     }
+}
+
+/// What a start would fail for, or warn of, `check` says.
+#[test]
+fn check_looks_at_what_runs_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policy.yaml").display().to_string();
+    let text_of = "version: 1\nlisten: [ { address: 127.0.0.1:0 } ]\nshop: { upstreams: [ { address: 127.0.0.1:1 } ] }\n\
+                   filters: [ { bot_gate: { challenge_at: 0.5, when_unscored: admit, runtime: onnxruntime-cuda } } ]\n";
+    std::fs::write(&file, text_of).unwrap();
+    let missing = tidegate().args(["check", &file]).env("TIDEGATE_ONNXRUNTIME", dir.path().join("none.so")).output().unwrap();
+    let said = text(&missing);
+    assert!(missing.status.code() == Some(1) && said.contains("filters[0].bot_gate.runtime: "), "{said}");
+    assert!(said.contains("none.so (TIDEGATE_ONNXRUNTIME): ONNX Runtime cannot be loaded: "), "{said}");
+    if Engine::choose(Runtime::Onnxruntime).is_err() {
+        return skip("onnxruntime", "no ONNX Runtime (make onnxruntime, or set TIDEGATE_ONNXRUNTIME)");
+    }
+    if Scorer::open(BUILTIN, Runtime::OnnxruntimeCuda, 1).unwrap().runs_on() == Runtime::OnnxruntimeCuda {
+        return skip("no-cuda", "this machine has a device");
+    }
+    let said = text(&run(&["check", &file]));
+    assert!(said.contains("good, 2 warnings") && said.contains("no CUDA device can be used ("), "{said}");
+    assert!(!text(&run(&["check", "--skip-files", &file])).contains("no CUDA device"));
 }
 
 #[test]
@@ -172,7 +198,7 @@ fn series_that_cannot_be_judged_and_files_that_would_be_lost_are_refused() {
     let short = run(&["evaluate", "forecast", &at("short.csv")]);
     assert!(!short.status.success() && text(&short).contains("2 steps are too few"), "{}", text(&short));
     let runtime = run(&["evaluate", "forecast", &at("five.csv"), "--runtime", "foo"]);
-    assert!(!runtime.status.success() && text(&runtime).contains("--runtime is auto"), "{}", text(&runtime));
+    assert!(!runtime.status.success() && text(&runtime).contains("one of auto, onnxruntime"), "{}", text(&runtime));
     let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/foreign/sklearn.onnx").display().to_string();
     let other = run(&["evaluate", "forecast", &model, &at("five.csv"), "--runtime", "builtin"]);
     assert!(other.status.success() && text(&other).contains("its steps are 300 s and the net"), "{}", text(&other));

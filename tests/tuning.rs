@@ -58,6 +58,7 @@ fn who_is_refused_can_quote_a_reference_and_thresholds_are_tried_on_the_journal(
     let answer = json(&run(&["bots", "what-if", "--from", &journal, "--refuse-at", "0", "--json"]));
     let (visitors, would) = (&answer["what_if"]["visitors"], &answer["what_if"]["would"]["refuse"]);
     assert!(*visitors == 2 && visitors == would, "everybody scores at least 0: {answer}");
+    assert!(answer["counted"]["visitors"].as_str().unwrap().contains("each visitor once"), "{answer}");
     let nobody = json(&run(&["bots", "what-if", "--from", &journal, "--refuse-at", "1", "--json"]));
     assert_eq!(nobody["what_if"]["would"]["refuse"], 0);
     assert_eq!(run(&["bots", "what-if", "--from", &journal]).status.code(), Some(2), "no threshold");
@@ -66,8 +67,10 @@ fn who_is_refused_can_quote_a_reference_and_thresholds_are_tried_on_the_journal(
     let by_route = json(&run(&["bots", "what-if", "--from", &journal, "--policy", &file, "--json"]));
     let would = &by_route["what_if"]["would"];
     assert_eq!((&would["refuse"], &by_route["thresholds"][1]["routes"][0]), (&2.into(), &"unsure".into()), "{by_route}");
+    assert_eq!(by_route["thresholds"][2]["to_the_back_at"], 0.99, "as it was written: {by_route}");
     let words = text(&run(&["bots", "what-if", "--from", &journal, "--policy", &file, "--throttle-to", "7/min"]));
     assert!(words.contains("with: challenge from 0.000001 on unsure"), "{words}");
+    assert!(words.contains("each by the strongest of all its visits"), "{words}");
 
     // Another model is run in blocks; this one says what it said visit by visit, whatever runs it.
     let rescored =

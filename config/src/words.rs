@@ -37,6 +37,8 @@ const LATER_VALUES: &[(&str, &str, &str)] = &[
 /// Other spellings that are never right: (key above, word, what to write).
 const INSTEAD: &[(&str, &str, &str)] = &[
     ("filters[].bot_gate.runtime", "cuda", "write `runtime: onnxruntime-cuda`"),
+    ("filters[].bot_gate.runtime", "gpu", "write `runtime: onnxruntime-cuda`"),
+    ("filters[].bot_gate.runtime", "onnxruntime-gpu", "write `runtime: onnxruntime-cuda`"),
     ("rooms[].admission", "mode", "write `admission: measured`, `admission: forecast`, or `admission: { fixed: 120/min }`"),
     ("filters[]", "pass", "passes are checked by `waiting_room`; remove `pass`"),
     ("filters[]", "name", "only `visitor_rate` has a name, inside its settings: `- visitor_rate: { name: … }`"),
@@ -108,8 +110,10 @@ mod tests {
         let (what, instead) = advice("rooms[3].order", "draw").unwrap_or_default();
         assert_eq!(what, "`order: draw` is not in this version");
         assert!(instead.starts_with("write `draw_then_fifo`"), "{instead}");
-        let cuda = advice("filters[3].bot_gate.runtime", "cuda").map(|a| a.1);
-        assert_eq!(cuda.as_deref(), Some("write `runtime: onnxruntime-cuda`"));
+        for word in ["cuda", "gpu", "onnxruntime-gpu"] {
+            let cuda = advice("filters[3].bot_gate.runtime", word).map(|a| a.1);
+            assert_eq!(cuda.as_deref(), Some("write `runtime: onnxruntime-cuda`"));
+        }
         assert_eq!(advice("", "cluster").map(|a| a.0).as_deref(), Some("`cluster` is not in this version"));
         assert_eq!(advice("shop.in_flight.max", "64").map(|a| a.1).as_deref(), Some("write `{ fixed: 64 }`"));
         assert_eq!(advice("rooms[0]", "seats"), None);

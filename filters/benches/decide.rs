@@ -5,7 +5,7 @@ use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tidegate_filters::{
-    FilterSettings, Known, Network, Now, Pipeline, PipelineSettings, Score, Visit, VisitorId, Wants,
+    FilterSettings, Network, Now, Pipeline, PipelineSettings, Score, Visit, VisitorId, Wants,
     pipeline::{ClaimOutcome, Seed},
     seats::token::{Keyring, Token},
     verdict::{Notes, Verdict},
@@ -43,12 +43,8 @@ fn visit<'a>(pipeline: &Pipeline, visitor: u64, method: &'a str, tokens: &'a [To
         visitor: Some(VisitorId(visitor.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
         visitor_by_cookie: true,
         wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
         tokens,
+        ..Visit::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tidegate_filters::{
-    Known, Network, Now, Visit, VisitorId, Wants,
+    Network, Now, Visit, VisitorId, Wants,
     plan::Plan,
     rule::{bot_gate::Class, sale_window::Sale},
     seats::{
@@ -51,13 +51,9 @@ fn visit(tokens: &[Token]) -> Visit<'_> {
         network: Some(Network::new([192, 0, 2, 7].into())),
         visitor: Some(VisitorId(1)),
         visitor_by_cookie: true,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
         wants: Wants::Html,
-        prefetch: false,
-        known: Known::default(),
         tokens,
+        ..Visit::default()
     }
 }
 

@@ -38,14 +38,9 @@ fn decide_known(p: &Pipeline, ip: [u8; 4], path: &str, host: &str, score: Score,
         route: p.routes().find(host, path, "GET"),
         network: Some(Network::new(ip.into())),
         visitor: Some(VisitorId(u64::from(ip[3]))),
-        visitor_by_cookie: false,
         wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
         known,
-        tokens: &[],
+        ..Visit::default()
     };
     p.screen(&visit, now, notes).unwrap_or_else(|| p.admit(&visit, score, now, notes))
 }

@@ -170,9 +170,23 @@ as_text!(Span, "Span", "^[0-9]+ ?(ms|s|m|min|h|d)$", "A length of time: 250ms, 1
 as_text!(Rate, "Rate", "^[0-9]+ ?/(s|m|min|h)$", "A rate: 10/s, 120/min, 5/h");
 as_text!(ByteSize, "ByteSize", "^[0-9]+ ?(B|KiB|MiB|GiB)$", "A size: 512B, 16KiB, 10MiB, 1GiB");
 
+/// A number in double precision that reads as it was written: 0.55 is 0.55, not what its nearest single-precision number is.
+pub fn as_written(n: f32) -> f64 {
+    n.to_string().parse().unwrap_or_else(|_| f64::from(n))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_stays_as_it_was_written() {
+        for n in [0.55, 0.85, 1e-30, -3.25, 0.0, f32::MAX] {
+            assert_eq!(as_written(n).to_string(), n.to_string());
+            assert_eq!(as_written(n) as f32, n);
+        }
+        assert!(as_written(f32::NAN).is_nan() && as_written(f32::INFINITY).is_infinite());
+    }
 
     #[test]
     fn what_is_written_comes_back() {

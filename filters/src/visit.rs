@@ -96,8 +96,8 @@ pub enum Bot {
     Impostor,
 }
 
-/// One HTTP request.
-#[derive(Clone, Debug)]
+/// One HTTP request. The default is of nobody, from nowhere.
+#[derive(Clone, Debug, Default)]
 pub struct Visit<'a> {
     /// Upper case, as sent.
     pub method: &'a str,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidegate_filters::{
-    FilterSettings, Known, Network, Now, Pipeline, PipelineSettings, Score, Verdict, Visit, VisitorId, Wants,
+    FilterSettings, Network, Now, Pipeline, PipelineSettings, Score, Verdict, Visit, VisitorId, Wants,
     pipeline::Seed,
     seats::{
         room::{Claim, Entrance},
@@ -67,12 +67,8 @@ fn visit<'a>(pipeline: &Pipeline, method: &'a str, tokens: &'a [Token]) -> Visit
         visitor: Some(VisitorId(77)),
         visitor_by_cookie: true,
         wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
         tokens,
+        ..Visit::default()
     }
 }
 

@@ -11,6 +11,7 @@ use tidegate_filters::{
     seats::page::PageSettings,
 };
 use tidegate_models::{
+    Blocks,
     scorer::BUILTIN,
     trial::{TRIAL_DEADLINE, trial_in_child},
 };
@@ -68,6 +69,12 @@ impl DeepCheck for Deep {
 
     fn model(&self, settings: &BotGateSettings) -> Result<(), String> {
         self.try_bots(&settings.model, settings.runtime)
+    }
+
+    fn runtime(&self, settings: &BotGateSettings) -> Result<Option<(String, &'static str)>, String> {
+        // Opened as a start does it: a file has survived its trial, which is on the CPU.
+        let blocks = Blocks::open(&settings.model, settings.runtime).map_err(|e| e.to_string())?;
+        Ok(blocks.without_device())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use tidegate_config::{Upstream, parse};
-use tidegate_filters::{Known, Network, Wants};
+use tidegate_filters::{Network, Wants};
 
 use super::*;
 use crate::{head::Fields, repeated::Repeated};
@@ -27,14 +27,8 @@ fn visit(n: u64) -> Visit<'static> {
         route: Some(0),
         network: Some(Network::new([192, 0, 2, 1].into())),
         visitor: Some(VisitorId(n)),
-        visitor_by_cookie: false,
         wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
-        tokens: &[],
+        ..Visit::default()
     }
 }
 

@@ -65,6 +65,7 @@ pub fn run(args: &ScoreBenchArgs) -> anyhow::Result<String> {
     let mut out = device_line();
     out += "\nrows a second in blocks, one thread; –: not on this machine\n\n";
     out += "| model | runs on | 1 row | 64 | 1,024 | 65,536 |\n|---|---|---:|---:|---:|---:|\n";
+    let mut said = String::new();
     for model in &models {
         let all = RUNTIMES.map(|r| blocks(model, r, &rows, budget));
         for (runtime, rates) in RUNTIMES.iter().zip(&all) {
@@ -74,11 +75,13 @@ pub fn run(args: &ScoreBenchArgs) -> anyhow::Result<String> {
             };
             let _ = writeln!(out, "| {} | {} |{cells}", name(model), runtime.name());
         }
-        let _ = writeln!(out, "| {} | the device is faster from | {} ||||", name(model), crossover(&all));
+        said += &format!("\n{}: {}", name(model), crossover(&all));
         if let Some(most) = farthest(model, &rows[..BATCH_ROWS_MAX]) {
-            let _ = writeln!(out, "| {} | its scores differ from the CPU's by at most | {most:.0e} ||||", name(model));
+            said += &format!("; its scores differ from the CPU's by at most {most:.0e}");
         }
     }
+    out += &said;
+    out.push('\n');
     out += "\nsingle visits, 2,048 of them wait at the same time; times at half of that rate, which comes in 64 groups each millisecond\n\n";
     out += "| model | by way of | visits a second | p50 µs | p99 µs |\n|---|---|---:|---:|---:|\n";
     for model in &models {
@@ -130,10 +133,17 @@ fn farthest(model: &str, rows: &[Features]) -> Option<f32> {
     device.on_device().then_some(most)
 }
 
+/// From which block on the device is worth it, in words.
 fn crossover(all: &[Option<[f64; BLOCKS.len()]>; RUNTIMES.len()]) -> String {
-    let [auto, cpu, Some(cuda)] = all else { return "no device".into() };
+    let [auto, cpu, Some(cuda)] = all else { return "no device to compare the CPU with".into() };
     let best = |i: usize| auto.iter().chain(cpu).map(|r| r[i]).fold(0.0, f64::max);
-    (0..BLOCKS.len()).find(|i| cuda[*i] > best(*i)).map_or("never".into(), |i| format!("{} rows", BLOCKS[i]))
+    match (0..BLOCKS.len()).find(|i| cuda[*i] > best(*i)) {
+        None => "the CPU is faster than the device in blocks of every size above".into(),
+        Some(0) => "the device is faster than the CPU from single rows on".into(),
+        Some(i) => {
+            format!("the device is faster than the CPU in blocks of {} rows, the CPU in those of {}", BLOCKS[i], BLOCKS[i - 1])
+        }
+    }
 }
 
 /// Inline, through the batcher with the CPU behind it, and through the batcher with the device.
@@ -294,7 +304,7 @@ mod tests {
         let out = run(&ScoreBenchArgs { models: vec![BUILTIN.into()], ms: 10 }).unwrap();
         let there = out.starts_with("a CUDA device is there");
         assert!(there || out.starts_with("no device: "), "{out}");
-        assert_eq!(out.contains("| the device is faster from | no device |"), !there, "{out}");
+        assert_eq!(out.contains("\nbuiltin: no device to compare the CPU with\n"), !there, "{out}");
         assert!(out.contains("| builtin | inline, CPU | ") && out.contains("| builtin | batches, CPU | "), "{out}");
     }
 
@@ -310,8 +320,12 @@ mod tests {
     #[test]
     fn the_crossover_is_the_first_block_in_which_the_device_wins() {
         let cpu = Some([10.0; 4]);
-        assert_eq!(crossover(&[cpu, None, Some([1.0, 9.0, 11.0, 99.0])]), "1024 rows");
-        assert_eq!(crossover(&[cpu, cpu, Some([1.0; 4])]), "never");
-        assert_eq!(crossover(&[cpu, cpu, None]), "no device");
+        assert_eq!(
+            crossover(&[cpu, None, Some([1.0, 9.0, 11.0, 99.0])]),
+            "the device is faster than the CPU in blocks of 1024 rows, the CPU in those of 64"
+        );
+        assert!(crossover(&[cpu, None, Some([11.0; 4])]).ends_with("from single rows on"));
+        assert!(crossover(&[cpu, cpu, Some([1.0; 4])]).starts_with("the CPU is faster"));
+        assert!(crossover(&[cpu, cpu, None]).starts_with("no device"));
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     device::{Backed, Device},
     error::ModelError,
     features::N,
-    opened::{Opened, no_device},
+    opened::{Opened, no_device, without_device},
     scorer::in_range,
     session::RunError,
 };
@@ -66,7 +66,16 @@ impl Blocks {
 
     /// Why the CPU scores though a device was wanted, and what to do.
     pub fn warning(&self) -> Option<String> {
-        self.no_device.as_deref().or(self.models.lost.as_deref()).map(no_device)
+        self.why().map(no_device)
+    }
+
+    /// The same in two: what is wrong, what to do.
+    pub fn without_device(&self) -> Option<(String, &'static str)> {
+        self.why().map(without_device)
+    }
+
+    fn why(&self) -> Option<&str> {
+        self.no_device.as_deref().or(self.models.lost.as_deref())
     }
 }
 

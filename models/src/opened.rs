@@ -35,13 +35,18 @@ pub(crate) const NO_KERNEL: &str = "the model uses ";
 
 /// What is said where a device was wanted and there is none.
 pub(crate) fn no_device(why: &str) -> String {
+    let (what, instead) = without_device(why);
+    format!("runtime: onnxruntime-cuda: {what}: {instead}")
+}
+
+/// The same in two: what is wrong, what to do.
+pub(crate) fn without_device(why: &str) -> (String, &'static str) {
     if why.starts_with(NO_KERNEL) {
-        return format!("runtime: onnxruntime-cuda: {why}, so the CPU scores: write `auto`");
+        return (format!("{why}, so the CPU scores"), "write `auto`");
     }
-    format!(
-        "runtime: onnxruntime-cuda: no CUDA device can be used ({why}), so the CPU scores. Install NVIDIA's driver, CUDA and cuDNN \
-         and an ONNX Runtime that is built for them (`make onnxruntime-cuda`), or write `runtime: auto`"
-    )
+    let instead = "install NVIDIA's driver, CUDA and cuDNN and an ONNX Runtime that is built for them (`make onnxruntime-cuda`), or \
+                   write `runtime: auto`";
+    (format!("no CUDA device can be used ({why}), so the CPU scores"), instead)
 }
 
 /// Everything a session is made of.

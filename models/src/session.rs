@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    error::Error as _,
     ffi::OsStr,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -62,7 +63,14 @@ impl Engine {
                 tracing::warn!(library = %library.display(), why, "ONNX Runtime cannot be used; the built-in runtime takes over");
                 Ok(builtin)
             }
-            Err(why) => Err(ModelError::Runtime(format!("{}: ONNX Runtime cannot be loaded: {why}", library.display()))),
+            Err(why) => {
+                let from = if named.is_some() { format!(" ({LIBRARY_VARIABLE})") } else { String::new() };
+                Err(ModelError::Runtime(format!(
+                    "{}{from}: ONNX Runtime cannot be loaded: {why}; set {LIBRARY_VARIABLE} to a libonnxruntime.so for this machine, \
+                     such as `make onnxruntime` brings, or unset it and write `runtime: builtin`",
+                    library.display()
+                )))
+            }
         }
     }
 
@@ -264,14 +272,23 @@ fn load_library(path: &Path) -> Result<Arc<(Environment, PathBuf)>, String> {
     static LOADED: OnceLock<Result<Arc<(Environment, PathBuf)>, String>> = OnceLock::new();
     LOADED
         .get_or_init(|| {
-            let load =
-                || ort::init_from(path).map_err(|e| e.to_string())?.with_telemetry(false).build().map_err(|e| e.to_string());
+            let load = || {
+                let opened = ort::init_from(path).map_err(|e| refusal(&e, path))?;
+                opened.with_telemetry(false).build().map_err(|e| e.to_string())
+            };
             let environment =
                 catch_unwind(load).unwrap_or_else(|p| Err(format!("loading panicked: {}", panic_text(p.as_ref()))))?;
             environment.set_log_level(ort::logging::LogLevel::Error);
             Ok(Arc::new((environment, path.to_owned())))
         })
         .clone()
+}
+
+/// What the system's loader says, which is the source of the error and not in its text; the path goes before it anyway.
+fn refusal(e: &ort::LoadDynamicError, path: &Path) -> String {
+    let ort::LoadDynamicError::Dlopen { error, .. } = e else { return e.to_string() };
+    let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    why.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&why).to_owned()
 }
 
 /// `ORT_DYLIB_PATH`, then the usual places: beside the working directory or the program, then the system's.
@@ -343,13 +360,17 @@ mod tests {
         assert!(library_in(dir.path()).unwrap().ends_with("libonnxruntime.so.1.24.0"));
         assert_eq!(library_in(&dir.path().join("absent")), None);
         // In a process of its own: one that has loaded a library never loads another.
-        let child = std::process::Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--nocapture", "--exact", "session::tests::child"])
-            .env(LIBRARY_VARIABLE, dir.path().join("libonnxruntime.so.1.24.0"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&child.stderr);
-        assert!(child.status.success() && said.contains("libonnxruntime.so.1.24.0: ONNX Runtime cannot be loaded"), "{said}");
+        for (name, why) in [("libonnxruntime.so.1.24.0", ": "), ("none.so", "No such file")] {
+            let child = std::process::Command::new(env::current_exe().unwrap())
+                .args(["--ignored", "--nocapture", "--exact", "session::tests::child"])
+                .env(LIBRARY_VARIABLE, dir.path().join(name))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stderr);
+            let begins = format!("{name} ({LIBRARY_VARIABLE}): ONNX Runtime cannot be loaded: ");
+            assert!(child.status.success() && said.contains(&begins) && said.contains(why), "{said}");
+            assert!(!said.contains("dlopen failed") && said.contains("make onnxruntime"), "the loader's reason: {said}");
+        }
     }
 
     #[test]

@@ -45,14 +45,7 @@ impl Checker<'_> {
             }
         }
         self.good_bot_files();
-        for (i, filter) in policy.filters.iter().enumerate() {
-            let FilterSettings::BotGate(s) = filter else { continue };
-            let at = format!("filters[{i}].bot_gate.model");
-            let there = s.model == "builtin" || s.model.is_empty() || self.model(&at, &s.model, MODEL);
-            if there && let Some(Err(why)) = self.checks.deep.map(|d| d.model(s)) {
-                self.error(at, why, "write `builtin`, or the path of a model with the documented input");
-            }
-        }
+        self.bot_models();
         self.shadow_models();
         self.forecast_model();
         for (i, room) in policy.rooms.iter().enumerate() {
@@ -195,6 +188,33 @@ impl Checker<'_> {
         if fs::metadata(file).is_ok_and(|m| rights_of(&m, 0o077)) {
             let what = format!("{} is open to others on this machine: the gate will not start with it", file.display());
             self.error(at, what, format!("chmod 600 {}", file.display()));
+        }
+    }
+
+    fn bot_models(&mut self) {
+        let mut runs = false;
+        for (i, filter) in self.policy.filters.iter().enumerate() {
+            let FilterSettings::BotGate(s) = filter else { continue };
+            let at = format!("filters[{i}].bot_gate.model");
+            let there = s.model == "builtin" || s.model.is_empty() || self.model(&at, &s.model, MODEL);
+            match self.checks.deep.filter(|_| there).map(|d| d.model(s)) {
+                Some(Err(why)) => self.error(at, why, "write `builtin`, or the path of a model with the documented input"),
+                // One model scores every route; a gate that is to run finds out and says so itself.
+                Some(Ok(())) if !runs && !self.checks.to_run && !s.model.is_empty() => {
+                    runs = true;
+                    self.runtime(i, s);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn runtime(&mut self, i: usize, s: &BotGateSettings) {
+        let at = format!("filters[{i}].bot_gate.runtime");
+        match self.checks.deep.map(|d| d.runtime(s)) {
+            Some(Err(why)) => self.error(at, why, "write `runtime: builtin` to go without it"),
+            Some(Ok(Some((what, instead)))) => self.warning(at, what, instead),
+            _ => {}
         }
     }
 

@@ -77,6 +77,11 @@ pub trait DeepCheck {
         let _ = settings;
         Ok(())
     }
+    /// What runs that model, which is good: why a start fails, or what it would warn of and what to do.
+    fn runtime(&self, settings: &BotGateSettings) -> Result<Option<(String, &'static str)>, String> {
+        let _ = settings;
+        Ok(None)
+    }
 }
 
 /// How much is looked at.

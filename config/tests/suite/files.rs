@@ -137,6 +137,42 @@ fn deeper_checks_speak_at_the_right_place() {
     assert_eq!(strict.0.get(), 1);
 }
 
+/// Knows a model that runs, or not, as its name says.
+struct Runs;
+
+impl DeepCheck for Runs {
+    fn runtime(
+        &self,
+        settings: &tidegate_filters::rule::bot_gate::BotGateSettings,
+    ) -> Result<Option<(String, &'static str)>, String> {
+        match settings.deadline.ms() {
+            5 => Err("the library was not found".into()),
+            _ => Ok(Some(("there is no device".into(), "install one"))),
+        }
+    }
+}
+
+#[test]
+fn what_runs_a_model_is_checked_once_and_not_where_a_gate_says_so_itself() {
+    let text = |deadline: &str| {
+        format!(
+            "version: 1\nlisten: [ {{ address: 127.0.0.1:8080 }} ]\nshop: {{ upstreams: [ {{ address: 127.0.0.1:3000 }} ] }}\n\
+             routes: [ {{ name: a, match: {{ prefix: /a }} }}, {{ name: b }} ]\nfilters:\n\
+             \x20 - bot_gate: {{ routes: [a], challenge_at: 0.5, when_unscored: admit, runtime: onnxruntime, deadline: {deadline} }}\n\
+             \x20 - bot_gate: {{ routes: [b], challenge_at: 0.6, when_unscored: admit, runtime: onnxruntime, deadline: {deadline} }}\n"
+        )
+    };
+    let of = |to_run: bool, deadline: &str| {
+        parse_with(&text(deadline), "policy.yaml", &Checks { deep: Some(&Runs), to_run, ..Checks::default() })
+    };
+    let errors = of(false, "5ms").unwrap_err().errors;
+    assert_eq!(errors.iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), ["filters[0].bot_gate.runtime"]);
+    let doubts = of(false, "6ms").unwrap();
+    assert_eq!(doubts.warnings.len(), 1, "{}", doubts.render_warnings());
+    assert!(doubts.render_warnings().contains("filters[0].bot_gate.runtime: there is no device"));
+    assert_eq!(of(true, "5ms").unwrap().warnings.len(), 0);
+}
+
 /// Knows that no forecast is any good.
 struct NoForecast;
 

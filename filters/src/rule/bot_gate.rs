@@ -351,17 +351,11 @@ mod tests {
                 method: "GET",
                 host: "shop.example",
                 path: "/",
-                route: None,
                 network: Some(crate::visit::Network::new([192, 0, 2, 1].into())),
                 visitor: Some(crate::visit::VisitorId(visitor)),
                 visitor_by_cookie: by_cookie,
                 wants: crate::visit::Wants::Html,
-                identity: None,
-                hello: 0,
-                fingerprint: 0,
-                prefetch: false,
-                known: crate::visit::Known::default(),
-                tokens: &[],
+                ..Visit::default()
             };
             g.throttle(&visit, Score::Known(0.9), 0, Now::at(0, 0)).is_some()
         };

@@ -244,7 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::visit::{Known, Network, VisitorId, Wants};
+    use crate::visit::{Network, VisitorId, Wants};
 
     fn settings(events: u32, burst: u32, keys_max: u32) -> VisitorRateSettings {
         VisitorRateSettings {
@@ -267,14 +267,8 @@ mod tests {
             route: Some(0),
             network: Some(Network::new([192, 0, 2, 1].into())),
             visitor: visitor.map(VisitorId),
-            visitor_by_cookie: false,
             wants: Wants::Html,
-            identity: None,
-            hello: 0,
-            fingerprint: 0,
-            prefetch: false,
-            known: Known::default(),
-            tokens: &[],
+            ..Visit::default()
         }
     }
 

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{time::Now, units::Rate};
 
-const LANES: [Lane; 2] = [Lane::Main, Lane::Slow];
 /// Who came in the last seconds before a restart counts as present for this long after it.
 const PRESENT_AFTER_RESTART_S: u32 = 60;
 /// Numbers that are reserved ahead at least, and at most.
@@ -98,7 +97,7 @@ impl Room {
     pub fn keep(&mut self, now: Now) {
         let plan = self.operator().plan.take();
         let state = RoomState::new(self.epoch(), self.settings().seats.max, true, 0, now);
-        for lane in [Lane::Main, Lane::Slow] {
+        for lane in Lane::ALL {
             state.line.lane(lane).permit(0);
         }
         state.line.hold_calls();
@@ -166,9 +165,9 @@ impl Room {
         let s = &self.state;
         // Before the places: who is below the frontier was called, and that is in the words that are read after it.
         let frontier = self.frontier();
-        let taken = LANES.map(|l| s.line.lane(l).taken());
+        let taken = Lane::ALL.map(|l| s.line.lane(l).taken());
         let mut chunks = Vec::new();
-        for lane in LANES {
+        for lane in Lane::ALL {
             let queue = s.line.lane(lane);
             let changed = queue.take_changed();
             let indices = if all { (0..(queue.taken() as usize).div_ceil(CHUNK)).collect() } else { changed };
@@ -181,9 +180,9 @@ impl Room {
             epoch: s.epoch,
             clock_s: self.clock_s(now),
             taken,
-            reserved: LANES.map(|l| s.line.lane(l).reserved()),
+            reserved: Lane::ALL.map(|l| s.line.lane(l).reserved()),
             frontier,
-            gaps: LANES.map(|l| s.line.lane(l).gaps().collect()),
+            gaps: Lane::ALL.map(|l| s.line.lane(l).gaps().collect()),
             seated,
             left,
             void: s.line.void(),
@@ -219,12 +218,12 @@ impl Room {
 
     /// Everybody below was called, by lane.
     pub fn frontier(&self) -> [u32; 2] {
-        LANES.map(|l| self.state.line.lane(l).frontier())
+        Lane::ALL.map(|l| self.state.line.lane(l).frontier())
     }
 
     /// Numbers below are written down as reserved and may be given out.
     pub fn reserve(&self, numbers: [u32; 2]) {
-        LANES.iter().zip(numbers).for_each(|(lane, n)| self.state.line.lane(*lane).permit(n));
+        Lane::ALL.iter().zip(numbers).for_each(|(lane, n)| self.state.line.lane(*lane).permit(n));
     }
 
     /// Calls below the frontiers of a [`Head`] are written down: people may be told.

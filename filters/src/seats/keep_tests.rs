@@ -18,7 +18,7 @@ use crate::{
     time::Now,
     units::Span,
     verdict::Verdict,
-    visit::{Known, Visit, Wants},
+    visit::{Visit, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -120,24 +120,7 @@ fn plan() -> Plan {
 }
 
 fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
-    let (visitor, network) = (None, None);
-    let (visitor_by_cookie, prefetch) = (false, false);
-    Visit {
-        method,
-        host: HOST,
-        path: "/",
-        route: Some(0),
-        network,
-        visitor,
-        visitor_by_cookie,
-        wants: Wants::Html,
-        prefetch,
-        known: Known::default(),
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        tokens,
-    }
+    Visit { method, host: HOST, path: "/", route: Some(0), wants: Wants::Html, tokens, ..Visit::default() }
 }
 
 impl World {

@@ -316,7 +316,7 @@ impl Line {
         let owners = kept.seats.iter().filter(|s| s.expires_s != 0).filter_map(|s| s.owner);
         owners.for_each(|place| self.lane(place.lane).seat(place.number));
         let mut standing = BTreeSet::new();
-        for (lane, queue) in [Lane::Main, Lane::Slow].into_iter().zip(&self.lanes) {
+        for (lane, queue) in Lane::ALL.into_iter().zip(&self.lanes) {
             for n in 0..queue.taken() {
                 match queue.state(n) {
                     State::Called { deadline_s } if deadline_s > head.clock_s => {

@@ -12,7 +12,7 @@ use crate::{
     rule::{bot_gate::Class, sale_window::Sale},
     time::Now,
     verdict::{Reason, Verdict},
-    visit::{Known, Network, Visit, VisitorId, Wants},
+    visit::{Network, Visit, VisitorId, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -67,11 +67,8 @@ fn visit(login: u64, tokens: &[Token]) -> Visit<'_> {
         visitor_by_cookie: true,
         wants: Wants::Html,
         identity: Some(login),
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
         tokens,
+        ..Visit::default()
     }
 }
 

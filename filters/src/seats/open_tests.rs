@@ -7,7 +7,7 @@ use crate::{
     rule::bot_gate::Class,
     time::Now,
     verdict::Verdict,
-    visit::{Known, Visit, Wants},
+    visit::{Visit, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -21,22 +21,7 @@ fn plan(refill_per_s: f64, burst: f64) -> Plan {
 }
 
 fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
-    Visit {
-        method,
-        host: HOST,
-        path: "/",
-        route: Some(0),
-        network: None,
-        visitor: None,
-        visitor_by_cookie: false,
-        wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
-        tokens,
-    }
+    Visit { method, host: HOST, path: "/", route: Some(0), wants: Wants::Html, tokens, ..Visit::default() }
 }
 
 /// Somebody new: walked in, or a ticket.

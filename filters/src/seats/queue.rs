@@ -27,6 +27,11 @@ pub enum Lane {
     Slow,
 }
 
+impl Lane {
+    /// Both, in the order of their numbers.
+    pub const ALL: [Lane; 2] = [Lane::Main, Lane::Slow];
+}
+
 impl Place {
     /// Bit 32 is the lane, bits 0..32 the number.
     pub fn to_bits(self) -> u64 {

@@ -15,7 +15,7 @@ use crate::{
     time::Now,
     units::Span,
     verdict::{Reason, Verdict},
-    visit::{Known, Visit, VisitorId, Wants},
+    visit::{Visit, VisitorId, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -58,16 +58,11 @@ fn visit(who: u64, tokens: &[Token]) -> Visit<'_> {
         host: HOST,
         path: "/",
         route: Some(0),
-        network: None,
         visitor: Some(VisitorId(who)),
         visitor_by_cookie: true,
         wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
         tokens,
+        ..Visit::default()
     }
 }
 

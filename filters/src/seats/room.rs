@@ -294,7 +294,7 @@ impl Room {
             seats_max: s.seats_max.load(Ordering::Acquire),
             tokens: s.bucket.available(),
             minted: s.bucket.minted(),
-            frontier: [Lane::Main, Lane::Slow].map(|l| s.line.lane(l).frontier()),
+            frontier: Lane::ALL.map(|l| s.line.lane(l).frontier()),
             call_rate: s.line.pace().rate,
             promises_made,
             promises_kept,

@@ -21,7 +21,7 @@ use crate::{
     time::Now,
     units::Span,
     verdict::Verdict,
-    visit::{Known, Network, Visit, VisitorId, Wants},
+    visit::{Network, Visit, VisitorId, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -82,12 +82,8 @@ fn visit(person: u64, tokens: &[Token]) -> Visit<'_> {
         visitor: Some(VisitorId(person)),
         visitor_by_cookie: true,
         wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
         tokens,
+        ..Visit::default()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     time::Now,
     units::Span,
     verdict::{Reason, Verdict},
-    visit::{Known, Visit, Wants},
+    visit::{Visit, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -58,22 +58,7 @@ fn room(settings: &RoomSettings, sales: &[Sale]) -> Room {
 }
 
 fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
-    Visit {
-        method,
-        host: HOST,
-        path: "/",
-        route: Some(0),
-        network: None,
-        visitor: None,
-        visitor_by_cookie: false,
-        wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
-        tokens,
-    }
+    Visit { method, host: HOST, path: "/", route: Some(0), wants: Wants::Html, tokens, ..Visit::default() }
 }
 
 fn join(room: &Room, class: Class, now: Now) -> Token {

@@ -13,7 +13,7 @@ use crate::{
     rule::{bot_gate::Class, sale_window::Sale},
     time::Now,
     verdict::{Reason, Verdict},
-    visit::{Known, Visit, VisitorId, Wants},
+    visit::{Visit, VisitorId, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -29,16 +29,10 @@ fn visit(tokens: &[Token]) -> Visit<'_> {
         host: HOST,
         path: "/",
         route: Some(0),
-        network: None,
         visitor: Some(VisitorId(1)),
-        visitor_by_cookie: false,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
         wants: Wants::Html,
-        prefetch: false,
-        known: Known::default(),
         tokens,
+        ..Visit::default()
     }
 }
 

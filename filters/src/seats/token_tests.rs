@@ -16,7 +16,7 @@ use crate::{
     rule::{bot_gate::Class, sale_window::Sale},
     time::Now,
     verdict::{Reason, Verdict},
-    visit::{Known, Network, Visit, VisitorId, Wants},
+    visit::{Network, Visit, VisitorId, Wants},
 };
 
 const HOST: &str = "shop.example";
@@ -56,11 +56,9 @@ fn visit<'a>(method: &'a str, tokens: &'a [Token]) -> Visit<'a> {
         visitor_by_cookie: true,
         identity: Some(11),
         hello: 22,
-        fingerprint: 0,
         wants: Wants::Html,
-        prefetch: false,
-        known: Known::default(),
         tokens,
+        ..Visit::default()
     }
 }
 

@@ -51,8 +51,11 @@ enum Command {
     /// Judges forecasts on series of counts.
     Forecast {
         /// A model (.onnx), and anything that `tidegate data import` reads
-        #[arg(required = true)]
+        #[arg(required_unless_present = "from")]
         files: Vec<PathBuf>,
+        /// Series, the same as among FILES
+        #[arg(long, value_name = "DATA")]
+        from: Vec<PathBuf>,
         /// A page with table and plots
         #[arg(long)]
         html: Option<PathBuf>,
@@ -60,8 +63,8 @@ enum Command {
         #[arg(long, value_delimiter = ',')]
         horizons: Vec<usize>,
         /// What runs the model: auto, onnxruntime or builtin
-        #[arg(long, default_value = "auto")]
-        runtime: String,
+        #[arg(long, default_value = "auto", value_parser = super::bots::runtime)]
+        runtime: Runtime,
         #[command(flatten)]
         read: Read,
         /// One JSON object
@@ -76,7 +79,9 @@ impl Evaluate {
     pub(super) fn run(self) -> Outcome {
         let (files, html, asked, runtime, read, json) = match self.command {
             Command::Bots(bots) => return bots.run(),
-            Command::Forecast { files, html, horizons, runtime, read, json } => (files, html, horizons, runtime, read, json),
+            Command::Forecast { files, from, html, horizons, runtime, read, json } => {
+                ([files, from].concat(), html, horizons, runtime, read, json)
+            }
         };
         let is_model = |f: &&PathBuf| f.extension().is_some_and(|e| e == "onnx");
         let (models, data): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(is_model);
@@ -87,7 +92,6 @@ impl Evaluate {
         if asked.iter().any(|h| !(1..=10_000).contains(h)) {
             return Err(fail(Failure::Usage, "--horizons are numbers of steps, from 1 to 10000"));
         }
-        let runtime = named(&runtime)?;
         let mut net = models.first().map(|m| open(m, runtime)).transpose()?;
         let mut all: Vec<(Series, Evaluation)> = Vec::new();
         for file in data {
@@ -128,11 +132,6 @@ impl Evaluate {
 
 /// Steps of a series without which there is nothing to learn from and to judge.
 const STEPS_MIN: usize = 20;
-
-/// A runtime by its name.
-pub(super) fn named(runtime: &str) -> Result<Runtime, Failure> {
-    Runtime::named(runtime).ok_or_else(|| fail(Failure::Usage, "--runtime is auto, onnxruntime or builtin"))
-}
 
 /// A model for evaluation.
 pub(super) fn open(path: &Path, runtime: Runtime) -> Result<ForecastNet, Failure> {

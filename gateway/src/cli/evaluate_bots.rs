@@ -3,12 +3,13 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 use tidegate_filters::rule::bot_gate::Runtime;
 use tidegate_models::{
     Blocks,
     bots::{
         Sample,
+        data::Told,
         judge::{Band, Judgement, Scored, band, judge},
         train::LeftOut,
     },
@@ -28,8 +29,11 @@ pub(super) struct EvaluateBots {
     /// `builtin`, or a model (.onnx) with its card
     model: String,
     /// Anything that `tidegate train bots --from` reads; each is a site
-    #[arg(required = true)]
+    #[arg(required_unless_present = "from")]
     data: Vec<String>,
+    /// The same as DATA
+    #[arg(long, value_name = "DATA")]
+    from: Vec<String>,
     #[command(flatten)]
     read: ReadBots,
     /// The threshold that F1 and fairness are told at
@@ -55,8 +59,18 @@ pub(super) struct EvaluateBots {
     json: bool,
 }
 
+/// What `--json` answers.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    sha256: &'a str,
+    read: &'a [Told],
+    judged: &'a Judgement,
+}
+
 impl EvaluateBots {
-    pub(super) fn run(self) -> Outcome {
+    pub(super) fn run(mut self) -> Outcome {
+        self.data.append(&mut self.from);
         let mut scorer = open(&self.model, self.runtime)?;
         let visits = self.read.read(&self.data)?;
         let (scores, unscored) = scores(&mut scorer, &visits.samples);
@@ -71,8 +85,9 @@ impl EvaluateBots {
             super::data::write(html, &judged::page("A bot model, judged", std::slice::from_ref(&part)))?;
         }
         if self.json {
-            let told = json!({ "model": scorer.card().name, "sha256": scorer.card().model_sha256, "read": visits.told, "judged": judged });
-            say(&told.to_string())?;
+            let (model, sha256) = (&scorer.card().name, &scorer.card().model_sha256);
+            let told = Report { model, sha256, read: &visits.told, judged: &judged };
+            say(&serde_json::to_string(&told).map_err(|e| fail(Failure::Runtime, &e.to_string()))?)?;
         } else {
             say(&judged::table(&format!("{} on {}", scorer.card().name, self.data.join(", ")), &judged))?;
         }

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
-use tidegate_filters::Row;
+use tidegate_filters::{Row, units::as_written};
 use tidegate_models::journal::{JournalReader, list};
 
 use super::{Failure, Outcome, fail, note, say};
@@ -153,14 +153,16 @@ fn as_line(r: &Row) -> String {
 
 fn as_json(r: &Row) -> String {
     let known = |n: u64, none: u64| if n == none { None } else { Some(n) };
+    let score = |p: f32| p.is_finite().then(|| as_written(p));
+    let features: Vec<f64> = r.features.iter().copied().map(as_written).collect();
     json!({
         "at_ms": r.at_ms, "mono_ns": r.mono_ns, "kind": r.kind.name(), "method": r.method, "path": r.path, "route": r.route,
         "network": format!("{:016x}", r.network), "visitor": format!("{:016x}", r.visitor),
         "fingerprint": format!("{:016x}", r.fingerprint), "ja4": r.ja4.as_deref(), "h2": r.h2.as_deref(),
         "verdict": r.verdict, "reason": r.reason, "filter": r.filter,
-        "shadow": r.shadow, "score": if r.score.is_finite() { Some(r.score) } else { None }, "class": r.class, "facts": r.facts,
-        "score_reasons": r.score_reasons, "features": r.features, "model": r.model,
-        "shadow_score": if r.shadow_score.is_finite() { Some(r.shadow_score) } else { None }, "shadow_model": r.shadow_model, "room": r.room,
+        "shadow": r.shadow, "score": score(r.score), "class": r.class, "facts": r.facts,
+        "score_reasons": r.score_reasons, "features": features, "model": r.model,
+        "shadow_score": score(r.shadow_score), "shadow_model": r.shadow_model, "room": r.room,
         "place": known(r.place, u64::MAX), "joined": r.joined, "seat": known(r.seat.into(), u32::MAX.into()),
         "generation": r.generation, "seated": r.seated, "status": r.status, "queued_us": r.queued_us, "shop_us": r.shop_us,
         "total_us": r.total_us, "bytes": r.bytes, "sold": r.sold,
@@ -323,7 +325,7 @@ mod tests {
             place: u64::MAX,
             ..Row::default()
         };
-        let rows = [row(Kind::Visit, "forward", 0.25), row(Kind::Visit, "wait", f32::NAN), row(Kind::Poll, "own", f32::NAN)];
+        let rows = [row(Kind::Visit, "forward", 0.55), row(Kind::Visit, "wait", f32::NAN), row(Kind::Poll, "own", f32::NAN)];
         let mut writer = JournalWriter::create(&dir.path().join(file_name(1_700_000_000_000, 0))).unwrap();
         writer.write(&rows).unwrap();
         writer.finish().unwrap();
@@ -337,7 +339,8 @@ mod tests {
         }
         assert_eq!((stats.rows, stats.scored, stats.verdicts["wait"], stats.kinds["visit"]), (3, 1, 1, 2));
         assert!(stats.for_people().contains("3 rows in 0 files, 2023-11-14T22:13:20.000Z"), "{}", stats.for_people());
-        assert!(as_line(&read[0]).contains("visit GET /p -> 0 forward QUEUED 1.5 ms score 0.25 human"), "{}", as_line(&read[0]));
+        assert!(as_line(&read[0]).contains("visit GET /p -> 0 forward QUEUED 1.5 ms score 0.55 human"), "{}", as_line(&read[0]));
+        assert!(as_json(&read[0]).contains("\"score\":0.55,"), "{}", as_json(&read[0]));
         let json: serde_json::Value = serde_json::from_str(&as_json(&read[1])).unwrap();
         assert_eq!((&json["score"], &json["place"], &json["reason"]), (&json!(null), &json!(null), &json!("QUEUED")));
         assert!(matches!(files(&dir.path().join("absent")), Err(Failure::Usage)));

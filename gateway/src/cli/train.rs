@@ -92,9 +92,13 @@ fn list_inputs() -> Outcome {
 
 #[cfg(not(feature = "train"))]
 fn run(f: &Forecast) -> Outcome {
-    let feature = if f.device == "cuda" { "train-cuda" } else { "train" };
+    let (unknown, feature) = match f.device.as_str() {
+        "cpu" => (String::new(), "train"),
+        "cuda" => (String::new(), "train-cuda"),
+        other => (format!("--device {other}: unknown; write cpu or cuda. And "), "train (cpu alone), or train-cuda"),
+    };
     let what = format!(
-        "this program was built without the training of forecasts, to be lean; build one that has it: \
+        "{unknown}this program was built without the training of forecasts, to be lean; build one that has it: \
          cargo build --release -p tidegate-gateway --features {feature}"
     );
     Err(super::fail(super::Failure::Usage, &what))

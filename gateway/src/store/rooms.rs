@@ -20,7 +20,6 @@ use tidegate_filters::{
 
 use super::{Batch, Commit, Store, StoreError, Table};
 
-const LANES: [Lane; 2] = [Lane::Main, Lane::Slow];
 const HEADS: &str = "room";
 const SEATS: &str = "seats";
 const PLACES: &str = "places";
@@ -175,7 +174,7 @@ impl Book {
 
     /// Adds chunks whose people were seen since they were last written, a few a tick.
     fn present(&mut self, room: &Room, kept: &mut Kept, now: Now) {
-        for (lane, round) in LANES.into_iter().zip(&mut self.presence) {
+        for (lane, round) in Lane::ALL.into_iter().zip(&mut self.presence) {
             let chunks = room.chunks(lane);
             if round.next >= chunks.end {
                 if now.mono_ms() < round.round_at_ms + PRESENCE_EVERY_MS {
@@ -249,7 +248,7 @@ fn decode_seat(key: &[u8], value: &[u8]) -> Option<SeatRecord> {
 
 fn decode_chunk(key: &[u8], value: &[u8]) -> Option<Chunk> {
     let (lane, index) = key.split_first()?;
-    let lane = LANES.into_iter().find(|l| *l as u8 == *lane)?;
+    let lane = Lane::ALL.into_iter().find(|l| *l as u8 == *lane)?;
     let (words, rest) = value.as_chunks::<4>();
     let words = words.iter().map(|w| u32::from_be_bytes(*w)).collect();
     rest.is_empty().then_some(Chunk { lane, index: u32::from_be_bytes(index.try_into().ok()?) as usize, words })

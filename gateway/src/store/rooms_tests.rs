@@ -2,7 +2,7 @@
 use std::{path::Path, time::Duration};
 
 use tidegate_filters::{
-    Known, Visit, Wants,
+    Visit, Wants,
     pipeline::Seed,
     rule::bot_gate::Class,
     seats::{room::Claim, token::Token},
@@ -28,25 +28,7 @@ fn at(ms: u64) -> Now {
 }
 
 fn visit<'a>(tokens: &'a [Token]) -> Visit<'a> {
-    let (network, visitor, identity) = (None, None, None);
-    let (visitor_by_cookie, prefetch) = (false, false);
-    let wants = Wants::Html;
-    Visit {
-        method: "GET",
-        host: "h",
-        path: "/",
-        route: Some(0),
-        network,
-        visitor,
-        visitor_by_cookie,
-        identity,
-        hello: 0,
-        fingerprint: 0,
-        wants,
-        prefetch,
-        known: Known::default(),
-        tokens,
-    }
+    Visit { method: "GET", host: "h", path: "/", route: Some(0), wants: Wants::Html, tokens, ..Visit::default() }
 }
 
 /// A room over a directory, as at a start.

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use anyhow::Context as _;
 use serde::Serialize;
 use tidegate_filters::{
-    Known, Network, Now, Pipeline, PipelineSettings, Score, Visit, VisitorId, Wants,
+    Network, Now, Pipeline, PipelineSettings, Score, Visit, VisitorId, Wants,
     pipeline::Seed,
     rule::visitor_rate::{BYTES_A_KEY, VisitorRate, VisitorRateSettings},
     seats::queue::BYTES_A_PLACE,
@@ -88,12 +88,7 @@ fn visit(person: u32) -> Visit<'static> {
         visitor: Some(VisitorId(u64::from(person).wrapping_mul(0x9e37_79b9_7f4a_7c15))),
         visitor_by_cookie: true,
         wants: Wants::Html,
-        identity: None,
-        hello: 0,
-        fingerprint: 0,
-        prefetch: false,
-        known: Known::default(),
-        tokens: &[],
+        ..Visit::default()
     }
 }
 

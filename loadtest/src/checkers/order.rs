@@ -22,7 +22,7 @@ const STANDS_US: u64 = 10_000_000;
 pub fn no_inversion(log: &Log) -> Vec<Violation> {
     let mut found = Found::new("no_inversion", log);
     for room in 0..log.rooms.len() {
-        for lane in [Lane::Main, Lane::Slow] {
+        for lane in Lane::ALL {
             calls(log, room, lane, &mut found);
             claims(log, room, lane, &mut found);
         }

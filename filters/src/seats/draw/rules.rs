@@ -7,7 +7,7 @@ use super::{
     commit::canonical_json,
     weights::Weights,
 };
-use crate::rule::bot_gate::BotGateSettings;
+use crate::{rule::bot_gate::BotGateSettings, units::as_written};
 
 /// What a drawn sale promises.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,8 +46,6 @@ pub struct ClassThresholds {
 
 impl From<&BotGateSettings> for ClassThresholds {
     fn from(s: &BotGateSettings) -> Self {
-        // 0.7 as it was written, not as the nearest single-precision number reads in double precision.
-        let as_written = |n: f32| n.to_string().parse().unwrap_or_else(|_| f64::from(n));
         ClassThresholds { challenge_at: s.challenge_at.map(as_written), to_the_back_at: s.to_the_back_at.map(as_written) }
     }
 }

@@ -80,7 +80,7 @@ impl Room {
             room: self.name().into(),
             stage: self.stage_name(now),
             sale: self.sale_now(now).map(|s| s.name.clone()),
-            frontier: [Lane::Main, Lane::Slow].map(|l| line.told_frontier(l)),
+            frontier: Lane::ALL.map(|l| line.told_frontier(l)),
             rate: rates.map(|r| (r * 1e4).round() / 1e4),
             present: (pace.present * 1e3).round() / 1e3,
             spread: (rate_spread(pace.calls) * 1e3).round() / 1e3,

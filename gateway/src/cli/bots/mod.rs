@@ -236,7 +236,8 @@ fn what_if(from: &Path, by: &By, examples: usize, json: bool) -> Outcome {
     let (visitors, read) = by.visitors(from, &gates)?;
     let answer = tune::what_if(&visitors, examples);
     if json {
-        return print::json(&serde_json::json!({ "thresholds": gates, "read": read, "what_if": answer }));
+        let told = print::WhatIfTold { thresholds: &gates, read: &read, what_if: &answer, counted: print::COUNTED };
+        return print::json(&told);
     }
     say(&print::what_if(&gates, &read, &answer))
 }

@@ -56,6 +56,27 @@ fn class(name: &str) -> &str {
     if name.is_empty() { "not classed" } else { name }
 }
 
+/// What `bots what-if --json` answers. A visitor whose strongest action stays the same may lose its place all the same.
+#[derive(Serialize)]
+pub(super) struct WhatIfTold<'a> {
+    pub(super) thresholds: &'a Gates,
+    pub(super) read: &'a Read,
+    pub(super) what_if: &'a WhatIf,
+    pub(super) counted: Counted,
+}
+
+/// What its numbers count, for who has the JSON alone.
+#[derive(Serialize)]
+pub(super) struct Counted {
+    visitors: &'static str,
+    front_places: &'static str,
+}
+
+pub(super) const COUNTED: Counted = Counted {
+    visitors: "was, would, worse, milder: each visitor once, by the strongest action of all its visits",
+    front_places: "places in the front lane, and those whose holder would be sent to the back or refused at any visit",
+};
+
 pub(super) fn what_if(gates: &Gates, read: &Read, w: &WhatIf) -> String {
     let mut text = format!(
         "{} visitors, {} scored visits ({} without a score{})\n",
@@ -73,13 +94,13 @@ pub(super) fn what_if(gates: &Gates, read: &Read, w: &WhatIf) -> String {
         text += &format!("{name:<12} {was:>8}      {would:>8}\n");
     }
     text += &format!(
-        "\nworse for {} visitors ({} of them bought {} units), milder for {}\n",
+        "\nworse for {} visitors ({} of them bought {} units), milder for {}; each by the strongest of all its visits\n",
         w.worse, w.worse_buyers[0], w.worse_buyers[1], w.milder
     );
     let [front, moved] = w.front_places;
     if front > 0 {
         text += &format!(
-            "of {front} places in the front lane {moved} would be gone: who stays waits up to {:.0} % shorter\n",
+            "of {front} places in the front lane {moved} would be gone, by any visit of their holders: who stays waits up to {:.0} % shorter\n",
             100.0 * moved as f64 / front as f64
         );
     }

@@ -18,8 +18,8 @@ use super::{
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Rehearse {
-    /// How many entries, void ones included; at most 10,000,000
-    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    /// How many entries, void ones included; 1 to 10,000,000
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     entries: u32,
     /// Everything follows from this number
     #[arg(long)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
+use tidegate_filters::units::as_written;
 
 use super::{FOLDS, LeftOut, Model, Settings};
 use crate::{
@@ -46,7 +47,7 @@ pub(super) fn card(made: &Made<'_>) -> ModelCard {
             "model": model.fitted.describe(),
             "seed": settings.seed,
             "log_loss_held_out": (model.loss * 1e4).round() / 1e4,
-            "differs_from_runtime_by": made.parity,
+            "differs_from_runtime_by": as_written(made.parity),
             "needs_onnxruntime": settings.arch.needs_onnxruntime(),
         }),
         training: json!({
@@ -76,7 +77,7 @@ pub(super) fn card(made: &Made<'_>) -> ModelCard {
 fn summary(left_out: &LeftOut) -> serde_json::Value {
     let j = &left_out.judged;
     let mut kept = json!({
-        "all_visits": j.all, "first_visits": j.first_visit, "at": j.at, "people_at_or_above": j.fairness.above,
+        "all_visits": j.all, "first_visits": j.first_visit, "at": as_written(j.at), "people_at_or_above": j.fairness.above,
         "worst_slice_ratio": j.fairness.worst, "fair": j.fairness.fair, "undecided_after_visits": j.decided.undecided_after,
         "calibration_error": j.calibration_error,
     });
@@ -88,15 +89,15 @@ fn summary(left_out: &LeftOut) -> serde_json::Value {
     kept
 }
 
-fn finite(v: f32) -> Option<f32> {
-    v.is_finite().then_some(v)
+fn finite(v: f32) -> Option<f64> {
+    v.is_finite().then(|| as_written(v))
 }
 
 /// Scores that 0.1 % and 1 % of people reach, out of their folds.
 fn thresholds(made: &Made<'_>) -> serde_json::Value {
     let mut people: Vec<f32> = made.out_of_fold.iter().filter(|s| !s.sample.bot).map(|s| s.score).collect();
     people.sort_by(|a, b| b.total_cmp(a));
-    let at = |share: f64| people.get((share * people.len() as f64) as usize).copied();
+    let at = |share: f64| people.get((share * people.len() as f64) as usize).copied().map(as_written);
     json!({
         "people_above": PEOPLE_ABOVE,
         "score": PEOPLE_ABOVE.map(at),

@@ -93,6 +93,7 @@ fn folds_and_what_is_left_out_are_judged_by_models_that_had_not_seen_it() {
     assert!(learnt.get("jittered_mimic").is_none() && learnt["people"].as_u64() > Some(100), "{learnt}");
     assert!(card.metrics["thresholds"]["score"][1].as_f64().unwrap() > 0.5);
     assert!(card.metrics["left_out"]["family jittered_mimic"]["all_visits"]["auc"][0].is_number());
+    assert_eq!(card.metrics["left_out"][FOLDS]["at"], 0.85, "as it was written");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use burn::{
     tensor::backend::Backend,
 };
 use serde_json::json;
-use tidegate_filters::{forecast::QUANTILES, rule::bot_gate::Runtime};
+use tidegate_filters::{forecast::QUANTILES, rule::bot_gate::Runtime, units::as_written};
 
 pub use self::{
     dataset::Select,
@@ -284,8 +284,8 @@ fn card<B: Backend>(
             "outliers_cut": cut, "muted": scaler.muted(),
         }),
         metrics: json!({
-            "held_out_loss": fit.best_loss,
-            "rolling_origin": folds.iter().map(|f| json!({ "loss": f[0], "as_it_is_now": f[1] })).collect::<Vec<_>>(),
+            "held_out_loss": as_written(fit.best_loss),
+            "rolling_origin": folds.iter().map(|f| json!({ "loss": as_written(f[0]), "as_it_is_now": as_written(f[1]) })).collect::<Vec<_>>(),
         }),
         loss_curve: fit.curve.iter().map(|e| [e.train, e.valid]).collect(),
         limits: vec![
