@@ -181,6 +181,33 @@ fn who_was_told_next_gets_the_unit_that_comes_back_without_another_click() {
     gate.stop().unwrap();
 }
 
+#[test]
+fn a_seat_that_nobody_comes_for_goes_to_the_next_in_line() {
+    let (shop, dir) = (Forgetful::start(), tempfile::tempdir().unwrap());
+    let text = policy(2, BY_HEADER).replace("per_visitor_max: 1", "per_visitor_max: 1, reserve: 1m")
+        + &format!("state: {{ directory: \"{}/state\" }}\n", dir.path().display());
+    let text = text.replace("  - { name: drop, seats", "  - { name: drop, claim_window: 3s, seats");
+    let gate = gate(&text, shop.address, dir.path());
+    let address = gate.addresses()[0];
+    let post = |path: &str| admin(&gate, dir.path(), "POST", path, r#"{"units": 1}"#).status;
+    let state = |c: &mut Client| c.get("/.tidegate/status?room=drop").json()["state"].as_str().unwrap_or_default().to_owned();
+    let _one = inside(address);
+    let [mut gone, mut here] = [Client::app(address), Client::app(address)];
+    gone.get("/");
+    until("called for the unit that is left", || state(&mut gone) == "called");
+    assert_eq!(post("/v1/sales/drop-1/sold"), 200, "another channel takes it");
+    assert_eq!(gone.post("/.tidegate/claim", "room=drop").json()["state"], "next");
+    assert_eq!(post("/v1/sales/drop-1/restock"), 200);
+    until("a seat is kept, and the unit with it", || units(&gate, dir.path())["reserved"] == 2);
+    here.get("/");
+    // The minute of `reserve` counts from when somebody comes in.
+    until("it is taken back", || units(&gate, dir.path())["reserved"] == 1);
+    assert!(here.wait_and_claim("drop").is_some(), "whoever is there has it");
+    assert_eq!(here.post("/checkout", "how=quick&buyer=person-1").status, 303);
+    assert_eq!(state(&mut gone), "called", "its place is its own, and the other unit somebody else's");
+    gate.stop().unwrap();
+}
+
 /// A shop that makes an order of every checkout, and then answers as the form says.
 pub struct Forgetful {
     pub address: SocketAddr,

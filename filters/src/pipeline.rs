@@ -79,6 +79,8 @@ pub enum ClaimOutcome {
     Seated(SeatRef),
     /// Nothing was free: next. The claim stays good.
     Next,
+    /// Nobody came for a seat that was given: it is taken back, and the place is called.
+    Withdrawn(SeatRef),
 }
 
 type Opinion = (Verdict, Reason);
@@ -267,8 +269,13 @@ impl Pipeline {
             place: c.place,
             outcome: c.seat.map_or(ClaimOutcome::Next, ClaimOutcome::Seated),
         };
-        let rooms = self.rooms.iter().enumerate();
-        rooms.flat_map(|(i, r)| r.tick(now).into_iter().map(move |c| answer(i, c))).collect()
+        let withdrawn = |room: usize, (place, seat)| ClaimAnswer { room, place, outcome: ClaimOutcome::Withdrawn(seat) };
+        let mut answers = Vec::new();
+        for (i, room) in self.rooms.iter().enumerate() {
+            answers.extend(room.withdraw(now).into_iter().map(|w| withdrawn(i, w)));
+            answers.extend(room.tick(now).into_iter().map(|c| answer(i, c)));
+        }
+        answers
     }
 
     fn is_filtered(&self, route: Option<usize>) -> bool {

@@ -65,6 +65,8 @@ pub enum Bug {
     ReservedForNobody,
     /// Whoever was told "you are next" has to claim again, as fast as those behind.
     ClaimsFall,
+    /// A seat that nobody comes for stays theirs.
+    OffersNeverEnd,
 }
 
 #[cfg(feature = "sabotage")]

@@ -48,12 +48,10 @@ impl<O: Clone> ClaimDesk<O> {
         Some(rx)
     }
 
-    /// Gives an answer to everybody who waits for it.
-    pub fn answer(&self, room: usize, place: Place, outcome: O) {
+    /// Gives an answer to everybody who waits for it. `false`: nobody does.
+    pub fn answer(&self, room: usize, place: Place, outcome: O) -> bool {
         let who = self.waiting.lock().remove(&(room, place.to_bits()));
-        for waiter in who.into_iter().flatten() {
-            let _ = waiter.send(outcome.clone());
-        }
+        who.into_iter().flatten().fold(false, |heard, waiter| waiter.send(outcome.clone()).is_ok() | heard)
     }
 
     /// Entries of the desk.

@@ -333,7 +333,7 @@ impl Shared {
                 answers.extend(served);
             }
         }
-        answers.into_iter().for_each(|a| self.claims.answer(a.room, a.place, a.outcome));
+        answers.into_iter().for_each(|a| self.answer(&active.pipeline.rooms()[a.room], &a));
         self.live.tick(active.pipeline.rooms(), now);
         self.holds.tick(&active.pipeline);
     }
@@ -354,7 +354,15 @@ impl Shared {
                 room.settle(answer.place, seat, counts);
                 answer.outcome = if counts { answer.outcome } else { ClaimOutcome::Next };
             }
-            self.claims.answer(answer.room, answer.place, answer.outcome);
+            self.answer(room, &answer);
+        }
+    }
+
+    fn answer(&self, room: &Room, a: &ClaimAnswer) {
+        // Whoever claims again is answered by a tick to come.
+        let withdrawn = matches!(a.outcome, ClaimOutcome::Withdrawn(_));
+        if !withdrawn && self.claims.answer(a.room, a.place, a.outcome) {
+            room.heard(a.place);
         }
     }
 

@@ -74,6 +74,8 @@ pub struct Terms {
     pub seat_ends_s: u32,
     /// Seconds a called visitor is waited for.
     pub claim_window_s: u32,
+    /// Seconds a seat is kept for a holder who has not come for it.
+    pub kept_s: u32,
     /// Tokens the bucket gets a second.
     pub refill_per_s: f64,
     /// Percent of calls for the slow lane while both wait.
@@ -85,6 +87,7 @@ pub struct Terms {
 }
 
 mod calling;
+mod offers;
 mod serving;
 
 /// The line.
@@ -108,6 +111,7 @@ pub struct Line {
     /// [`Pace`] of the last tick, as bits: read by every waiting visit, so not behind the lock.
     pace: [AtomicU64; 5],
     promises: Promises,
+    offers: offers::Offers,
     /// How often calls were extended. Looked at when somebody extends, and once a second.
     extended: Mutex<BTreeMap<Place, u8>>,
     tick: Mutex<Tick>,
@@ -142,6 +146,7 @@ impl Default for Line {
             announced: [AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX)],
             pace: [0f64, 1.0, 0.0, 0.0, 0.0].map(|x| AtomicU64::new(x.to_bits())),
             promises: Promises::default(),
+            offers: offers::Offers::default(),
             extended: Mutex::new(BTreeMap::new()),
             tick: Mutex::new(Tick::default()),
         }
@@ -195,6 +200,7 @@ impl Line {
     /// and the token back.
     pub fn settle(&self, place: Place, kept: bool) {
         if !kept {
+            self.collect(place);
             self.seated.fetch_sub(1, Ordering::AcqRel);
         }
         self.lane(place.lane).end_claim(place.number, kept && !sabotage::is(Bug::TicketNotBurnt));

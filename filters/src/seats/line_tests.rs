@@ -200,6 +200,7 @@ impl World {
             seat_expires_s: expires,
             seat_ends_s: ends,
             claim_window_s: WINDOW_S,
+            kept_s: WINDOW_S,
             refill_per_s: 0.8,
             slow_lane_percent: 20,
             closed: self.closed,

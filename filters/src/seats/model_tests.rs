@@ -217,6 +217,7 @@ impl Work {
             seat_expires_s: 9,
             seat_ends_s: 9,
             claim_window_s: 2,
+            kept_s: 2,
             refill_per_s: 0.0,
             slow_lane_percent: 5,
             closed: false,

@@ -245,6 +245,13 @@ impl Queue {
         self.mark(n);
     }
 
+    /// Seated → called, without a deadline: nobody came for the seat.
+    pub fn unseat(&self, n: u32) -> bool {
+        let unseated = self.step(n, |s| (s == State::Seated).then_some(State::Called { deadline_s: 0 })).is_some();
+        self.mark(n);
+        unseated
+    }
+
     /// Claiming → next.
     pub fn stand(&self, n: u32, present_until_s: u32) {
         self.step(n, |s| (s == State::Claiming).then_some(State::Next { present_until_s }));

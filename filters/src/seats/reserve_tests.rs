@@ -21,6 +21,7 @@ use crate::{
 const HOST: &str = "shop.example";
 const START_MS: u64 = 1_800_000_000_000;
 const RESERVE_S: u32 = 60;
+const WINDOW_S: u32 = 30;
 
 fn at(s: u64) -> Now {
     Now::at(START_MS, s * 1_000)
@@ -81,6 +82,8 @@ fn claim(room: &Room, tickets: &[Token], s: u64) -> Vec<Option<SeatRef>> {
     room.tick(at(s));
     let pending: Vec<_> = (0..).zip(tickets).map(|(who, t)| room.claim(&visit(who, std::slice::from_ref(t)), at(s))).collect();
     let answers = room.tick(at(s));
+    // They wait for the answer.
+    answers.iter().for_each(|a| room.heard(a.place));
     let seat = |c: &Claim| match c {
         Claim::Pending(place) => answers.iter().find(|a| a.place == *place).and_then(|a| a.seat),
         Claim::Seated(seat) | Claim::Inside(seat) => Some(*seat),
@@ -188,7 +191,7 @@ fn who_was_told_next_has_the_next_unit_however_fast_others_click() {
     assert_eq!(told(&room, &tickets, 1, 35).0, "called");
     let status = |s: u64| room.status(&visit(1, &tickets[1..2]), at(s));
     assert!(
-        matches!(status(40), RoomStatus::Waiting(w) if w.stage == Stage::Called { expires_in_s: RESERVE_S - 5 }),
+        matches!(status(40), RoomStatus::Waiting(w) if w.stage == Stage::Called { expires_in_s: WINDOW_S - 5 }),
         "{:?}",
         status(40)
     );
@@ -202,6 +205,58 @@ fn who_was_told_next_has_the_next_unit_however_fast_others_click() {
     assert_eq!(left(), None);
     assert_eq!(room.tick(at(47)).into_iter().find_map(|a| a.seat.map(|_| a.place.number)), Some(2));
     assert!(matches!(click(2, 48), Claim::Seated(_)));
+}
+
+/// One unit is left and place 1 is next, whose holder was seen at 9 s; it is given a seat at 13 s and does not know yet.
+fn a_seat_is_kept() -> (Room, Vec<Token>, SeatRef) {
+    let room = room(2, RESERVE_S);
+    let tickets = tickets(&room, 3);
+    let first = claim(&room, &tickets[..1], 1)[0].unwrap();
+    assert!(buy(&room, 99, Holder::Visitor(VisitorId(99)), 2).is_ok());
+    let second = std::slice::from_ref(&tickets[1]);
+    assert!(matches!(room.claim(&visit(1, second), at(3)), Claim::Pending(_)));
+    (3..=9).for_each(|s| drop(room.tick(at(s))));
+    assert_eq!(told(&room, &tickets, 1, 9).0, "next");
+    assert!(room.revoke(first));
+    let seat = room.tick(at(13)).into_iter().find_map(|a| a.seat.filter(|_| a.place.number == 1)).unwrap();
+    assert_eq!(told(&room, &tickets, 1, 13).0, "called");
+    (room, tickets, seat)
+}
+
+#[test]
+fn a_seat_that_nobody_comes_for_is_taken_back_with_its_unit() {
+    let (room, tickets, seat) = a_seat_is_kept();
+    let reserved = || room.stock("s").unwrap().units().reserved;
+    let withdrawn = |s: u64| room.withdraw(at(s)).into_iter().map(|(place, seat)| (place.number, seat)).collect::<Vec<_>>();
+    let kept_until = 13 + u64::from(WINDOW_S);
+    assert_eq!((withdrawn(kept_until - 1), reserved()), (vec![], 1), "its time is not over");
+    assert_eq!((withdrawn(kept_until), reserved()), (vec![(1, seat)], 0));
+    assert_eq!(told(&room, &tickets, 1, kept_until).0, "called", "as one who was passed over");
+    let again = claim(&room, &tickets, kept_until);
+    assert!(again[1].is_some_and(|s| s != seat) && again[2].is_none(), "{again:?}");
+    assert_eq!(withdrawn(kept_until + 1_000), vec![], "who waited for the answer has it");
+}
+
+#[test]
+fn a_unit_is_set_aside_from_when_its_seat_is_come_for() {
+    let (room, tickets, seat) = a_seat_is_kept();
+    let last = 13 + u64::from(WINDOW_S) - 1;
+    let second = visit(1, &tickets[1..2]);
+    assert_eq!(room.claim(&second, at(last)), Claim::Seated(seat));
+    assert_eq!(room.claim(&second, at(last)), Claim::Seated(seat), "a pass that was lost is given again");
+    let over = last + u64::from(RESERVE_S);
+    assert_eq!(room.withdraw(at(over)), vec![]);
+    room.tick(at(over - 1));
+    assert_eq!(buy(&room, 98, Holder::Visitor(VisitorId(98)), over - 1).err(), Some(Reason::AllHeld));
+    assert!(buy(&room, 1, Holder::seat(seat), over - 1).is_ok());
+}
+
+#[test]
+fn whoever_leaves_a_kept_seat_has_no_place_either() {
+    let (room, tickets, seat) = a_seat_is_kept();
+    assert_eq!(room.leave(&visit(1, &tickets[1..2]), at(14)), Some(GivenBack::Seat(seat)));
+    assert_eq!(room.withdraw(at(1_000)), vec![]);
+    assert_eq!(room.status(&visit(1, &tickets[1..2]), at(14)), RoomStatus::None);
 }
 
 #[test]

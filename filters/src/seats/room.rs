@@ -184,11 +184,7 @@ impl Room {
             Ok(false) => match self.state.line.told(place) {
                 State::Claiming => Claim::Pending(place),
                 State::Waiting { .. } | State::Next { .. } => Claim::NotYet(self.waiting(place, false, false, now)),
-                // The pass that was lost counts as used now: it must not be dead on arrival.
-                State::Seated => {
-                    let renewed = |s: &SeatRef| self.state.seats.renew(*s, self.clock_s(now), self.seat_expires_s(now));
-                    self.state.seats.of(place, self.clock_s(now)).filter(renewed).map_or(Claim::NoTicket, Claim::Seated)
-                }
+                State::Seated => self.claim_again(place, now),
                 State::Called { .. } => Claim::Busy,
                 State::Left | State::Unwritten => Claim::NoTicket,
             },
@@ -203,7 +199,10 @@ impl Room {
         }
         if let Some(place) = self.place_of(visit, now) {
             // A seat that nobody has come for, or whose pass was lost.
-            let seat = || self.state.seats.of(place, self.clock_s(now)).filter(|s| self.revoke(*s)).map(GivenBack::Seat);
+            let seat = || {
+                self.state.line.collect(place);
+                self.state.seats.of(place, self.clock_s(now)).filter(|s| self.revoke(*s)).map(GivenBack::Seat)
+            };
             let left = self.state.line.leave(place).then_some(GivenBack::Place(place)).or_else(seat);
             if left.is_some() {
                 return left;
@@ -227,6 +226,7 @@ impl Room {
             seat_expires_s: self.seat_expires_s(now),
             seat_ends_s: self.seat_ends_s(now),
             claim_window_s: self.settings.claim_window.secs_ceil() as u32,
+            kept_s: self.kept_s(now),
             refill_per_s: s.bucket.rate_per_s(),
             slow_lane_percent: self.settings.slow_lane_percent,
             closed: self.closed(now) || self.is_failing(),

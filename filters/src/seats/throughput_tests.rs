@@ -84,6 +84,7 @@ fn run(refill: f64, burst: f64, never: u64, poll_ms: u64, think_ms: u64) -> Outc
             seat_expires_s: now_s + 60,
             seat_ends_s: now_s + 60,
             claim_window_s: 120,
+            kept_s: 120,
             refill_per_s: refill,
             slow_lane_percent: 5,
             closed: false,

@@ -46,8 +46,11 @@ fn people(log: &Log, room: usize, found: &mut Found<'_>) -> Counts {
             What::Joined(p) => {
                 joined.insert(p);
             }
-            What::Seated { place: Some(p), .. } => {
+            What::Seated { place: Some(p), .. } | What::Kept { place: p, .. } => {
                 seated.insert(p);
+            }
+            What::Withdrawn { place, .. } => {
+                seated.remove(&place);
             }
             What::Seated { place: None, seat } => {
                 walked.insert(seat.to_bits());

@@ -44,7 +44,7 @@ fn check(room: usize, log: &Log, found: &mut Found<'_>) {
     let plans = loosened(room, log);
     let mut plans = plans.iter().peekable();
     let Some(first) = plans.next() else {
-        if let Some(e) = log.of_room(room).find(|e| matches!(e.what, What::Seated { .. })) {
+        if let Some(e) = log.of_room(room).find(|e| matches!(e.what, What::Seated { .. } | What::Kept { .. })) {
             found.add(room, e.at_us, "a pass was given and no plan was in force".into());
         }
         return;
@@ -53,7 +53,7 @@ fn check(room: usize, log: &Log, found: &mut Found<'_>) {
     let (mut left, mut at_us, mut full_at_us, mut given, mut refilled) = (now.burst, now.from_us, now.from_us, 0u64, 0.0);
     let mut known = BTreeSet::new();
     for (nth, e) in log.of_room(room).enumerate() {
-        let What::Seated { seat, .. } = e.what else { continue };
+        let (What::Seated { seat, .. } | What::Kept { seat, .. }) = e.what else { continue };
         if !known.insert(seat.to_bits()) {
             continue;
         }

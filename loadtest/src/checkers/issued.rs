@@ -34,8 +34,11 @@ fn places(log: &Log, room: usize, found: &mut Found<'_>) {
         }
     }
     for e in log.of_room(room) {
-        let (What::Told { place, .. } | What::Claimed(place) | What::Left(place) | What::Seated { place: Some(place), .. }) =
-            e.what
+        let (What::Told { place, .. }
+        | What::Claimed(place)
+        | What::Left(place)
+        | What::Seated { place: Some(place), .. }
+        | What::Kept { place, .. }) = e.what
         else {
             continue;
         };

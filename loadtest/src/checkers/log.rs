@@ -154,6 +154,20 @@ pub enum What {
         /// The seat.
         seat: SeatRef,
     },
+    /// A seat was given to a place and nobody waited for the answer: it is kept.
+    Kept {
+        /// Whose.
+        place: Place,
+        /// The seat.
+        seat: SeatRef,
+    },
+    /// Nobody came for a kept seat: the place has to claim again.
+    Withdrawn {
+        /// Whose.
+        place: Place,
+        /// The seat.
+        seat: SeatRef,
+    },
     /// A pass was honoured.
     Used(SeatRef),
     /// A place was given back.
@@ -199,6 +213,7 @@ impl Log {
                 What::Joined(p) | What::Claimed(p) | What::Next(p) | What::Left(p) => p.hash(&mut h),
                 What::Told { place, called } => (place, called).hash(&mut h),
                 What::Seated { place, seat } => (place, seat).hash(&mut h),
+                What::Kept { place, seat } | What::Withdrawn { place, seat } => (place, seat).hash(&mut h),
                 What::Used(seat) | What::Released(seat) | What::HoldDenied(seat) | What::HoldBarred(seat) => seat.hash(&mut h),
                 What::Refused => {}
                 What::Forged { how, accepted } => (how, accepted).hash(&mut h),

@@ -22,7 +22,7 @@ pub use self::{
     once::one_place_one_pass_one_seat,
     order::no_inversion,
     rows::{LiveRoom, LiveRun, PlanSample, metric_sum, metrics_by_label},
-    seats::live_seats_within_max,
+    seats::{live_seats_within_max, nothing_is_kept_for_ever},
     stock::{a_seat_is_worth_a_unit, nobody_seated_when_nothing_is_left, stock_is_never_oversold},
     waiting::nobody_waits_for_ever,
 };
@@ -34,7 +34,7 @@ pub type Checker = fn(&Log) -> Vec<Violation>;
 pub const VIOLATIONS_MAX: usize = 20;
 
 /// All rules, by name.
-pub const CHECKERS: [(&str, Checker); 11] = [
+pub const CHECKERS: [(&str, Checker); 12] = [
     ("admissions_within_refill", admissions_within_refill),
     ("live_seats_within_max", live_seats_within_max),
     ("no_inversion", no_inversion),
@@ -46,6 +46,7 @@ pub const CHECKERS: [(&str, Checker); 11] = [
     ("nobody_seated_when_nothing_is_left", nobody_seated_when_nothing_is_left),
     ("stock_is_never_oversold", stock_is_never_oversold),
     ("a_seat_is_worth_a_unit", a_seat_is_worth_a_unit),
+    ("nothing_is_kept_for_ever", nothing_is_kept_for_ever),
 ];
 
 /// A broken promise.

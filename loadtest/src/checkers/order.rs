@@ -89,11 +89,18 @@ fn claims(log: &Log, room: usize, lane: Lane, found: &mut Found<'_>) {
                 }
                 refused_now.1.insert(p.number);
             }
-            What::Seated { place: Some(p), .. } if p.lane == lane => {
+            What::Withdrawn { place: p, .. } if p.lane == lane => {
+                seated.remove(&p.number);
+            }
+            What::Seated { place: Some(p), .. } | What::Kept { place: p, .. } if p.lane == lane => {
                 settle(&mut suspects, p.number, e.at_us, log.slack_us);
                 // The same pass once more is no claim served.
-                let claimed = open.remove(&p.number).is_some() | next.remove(&p.number).is_some();
-                if !claimed || !seated.insert(p.number) {
+                let (claimed, stood) = (open.remove(&p.number).is_some(), next.remove(&p.number).is_some());
+                if !(claimed || stood) || !seated.insert(p.number) {
+                    continue;
+                }
+                // A journal does not say since when the seat was kept for who was next.
+                if stood && log.slack_us > 0 {
                     continue;
                 }
                 let stands = |s: &(&u32, &u64)| log.slack_us == 0 && e.at_us <= *s.1 + STANDS_US;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Event, Found, Log, Violation, log::What};
+use super::{
+    Event, Found, Log, Violation,
+    log::{At, SeatName, What},
+};
 
 /// The gate's clock of seats ticks in whole seconds: a seat may end up to this much before its time, and is swept up to
 /// this much after.
@@ -31,6 +34,30 @@ pub fn live_seats_within_max(log: &Log) -> Vec<Violation> {
     found.list
 }
 
+/// A seat is kept for somebody who has not come for it as long as a call is; then it is taken back.
+pub fn nothing_is_kept_for_ever(log: &Log) -> Vec<Violation> {
+    let mut found = Found::new("nothing_is_kept_for_ever", log);
+    for room in 0..log.rooms.len() {
+        let (mut window_us, mut kept) = (u64::MAX / 4, BTreeMap::new());
+        for e in log.of_room(room) {
+            // Whoever is late has it all the same, until it is taken back.
+            let over = kept.extract_if(.., |_, (_, until_us)| e.at_us > *until_us + 2 * SECOND_US + log.slack_us);
+            for (_, (seat, until_us)) in over {
+                found.add(room, e.at_us, format!("{} is kept, and nobody came for it by {}", SeatName(seat), At(until_us)));
+            }
+            match e.what {
+                What::Rules { claim_window_us, .. } => window_us = claim_window_us,
+                What::Kept { seat, .. } => drop(kept.insert(seat.to_bits(), (seat, e.at_us + window_us))),
+                What::Seated { seat, .. } | What::Released(seat) | What::Withdrawn { seat, .. } => {
+                    kept.remove(&seat.to_bits());
+                }
+                _ => {}
+            }
+        }
+    }
+    found.list
+}
+
 /// From grant to end, as far as the log tells.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
@@ -40,6 +67,8 @@ pub(super) struct Life {
     pub(super) released_us: Option<u64>,
     /// When it is too old for any use.
     pub(super) too_old_us: u64,
+    /// The same where it was kept for a while before its grant, of which a journal says nothing.
+    kept_too_old_us: u64,
     /// The first use after it had expired: when, and when it expired.
     pub(super) late: Option<(u64, u64)>,
     /// When it expires unless it is used again; a use never brings it forward.
@@ -49,7 +78,7 @@ pub(super) struct Life {
 impl Life {
     /// It was live at least until then.
     pub(super) fn ends_at_least(&self, slack_us: u64) -> u64 {
-        let expires = self.expires_us.min(self.too_old_us).saturating_sub(SECOND_US);
+        let expires = self.expires_us.min(self.kept_too_old_us).saturating_sub(SECOND_US);
         let end = self.released_us.map_or(expires, |r| r.min(expires));
         end.saturating_sub(slack_us).max(self.from_us + 1)
     }
@@ -71,13 +100,15 @@ impl Life {
 /// Every seat and generation that was granted.
 pub(super) fn lives(log: &Log, room: usize) -> BTreeMap<u64, Life> {
     let mut lives: BTreeMap<u64, Life> = BTreeMap::new();
-    let (mut idle, mut age) = (u64::MAX / 4, u64::MAX / 4);
+    let (mut idle, mut age, mut kept) = (u64::MAX / 4, u64::MAX / 4, 0);
     for e in log.of_room(room) {
         match e.what {
-            What::Rules { idle_us, age_us, .. } => (idle, age) = (idle_us, age_us),
-            What::Seated { seat, .. } => {
+            What::Rules { idle_us, age_us, claim_window_us, .. } => (idle, age, kept) = (idle_us, age_us, claim_window_us),
+            What::Seated { seat, .. } | What::Kept { seat, .. } => {
                 let (from_us, too_old_us, expires_us) = (e.at_us, e.at_us + age, e.at_us + idle);
-                let new = Life { from_us, released_us: None, too_old_us, late: None, expires_us };
+                let kept_us = if log.slack_us > 0 { kept } else { 0 };
+                let kept_too_old_us = too_old_us.saturating_sub(kept_us);
+                let new = Life { from_us, released_us: None, too_old_us, kept_too_old_us, late: None, expires_us };
                 lives.entry(seat.to_bits()).or_insert(new).used(e.at_us, idle, log.slack_us);
             }
             What::Used(seat) => {
@@ -85,7 +116,7 @@ pub(super) fn lives(log: &Log, room: usize) -> BTreeMap<u64, Life> {
                     life.used(e.at_us, idle, log.slack_us);
                 }
             }
-            What::Released(seat) => {
+            What::Released(seat) | What::Withdrawn { seat, .. } => {
                 if let Some(life) = lives.get_mut(&seat.to_bits()) {
                     life.released_us.get_or_insert(e.at_us);
                 }

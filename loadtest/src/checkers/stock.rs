@@ -18,7 +18,7 @@ pub fn nobody_seated_when_nothing_is_left(log: &Log) -> Vec<Violation> {
                 What::Stock(units) => (stock, sold, gone_at_us) = (units, 0, None),
                 What::Sold(units) => sold += u64::from(units),
                 What::HoldEnded { sold: Some(units), .. } => sold += u64::from(units),
-                What::Seated { seat, .. } if known.insert(seat.to_bits()) => {
+                What::Seated { seat, .. } | What::Kept { seat, .. } if known.insert(seat.to_bits()) => {
                     if let (Some(units), Some(since)) = (stock, gone_at_us)
                         && e.at_us > since + log.slack_us
                     {

@@ -41,7 +41,8 @@ fn rows_of(log: &Log) -> Vec<Row> {
             What::Claimed(p) => {
                 claimed.entry(p).or_insert(e.at_us);
             }
-            What::Next(p) => {
+            // Of one who had gone the row says no more than of one who was told to wait.
+            What::Next(p) | What::Kept { place: p, .. } if claimed.contains_key(&p) || matches!(e.what, What::Next(_)) => {
                 let since = claimed.remove(&p).unwrap_or(e.at_us);
                 let total_us = (e.at_us - since) as u32;
                 let reason = Some(Reason::Called);

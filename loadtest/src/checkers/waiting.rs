@@ -100,7 +100,7 @@ fn check(log: &Log, room: usize, found: &mut Found<'_>) {
                 free.sold += u64::from(lot);
                 false
             }
-            What::Seated { seat, .. } if known.insert(seat.to_bits()) => {
+            What::Seated { seat, .. } | What::Kept { seat, .. } if known.insert(seat.to_bits()) => {
                 free.tokens -= 1.0;
                 true
             }

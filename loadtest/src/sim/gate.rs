@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use tidegate_filters::{
     Known, Network, Now, Pipeline, PipelineSettings, Reason, Score, Verdict, Visit, VisitorId, Wants,
-    pipeline::{ClaimAnswer, ClaimOutcome, Seed},
+    pipeline::{ClaimAnswer, Seed},
     plan::ShopWindow,
     rule::sale_window::Phase,
     sabotage::{self, Bug},
@@ -66,7 +66,7 @@ pub(super) enum Ruling {
 
 #[derive(Debug)]
 pub(super) struct Gate {
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     settings: PipelineSettings,
     foresight: Foresight,
     pub(super) keys: Keyring,
@@ -260,15 +260,7 @@ impl Gate {
     pub(super) fn tick(&mut self, at_us: u64) -> Vec<ClaimAnswer> {
         self.sales(at_us);
         self.channel = self.channel.saturating_sub(ROWS_A_TICK);
-        let answers = self.pipeline.tick(self.now(at_us));
-        for a in &answers {
-            let what = match a.outcome {
-                ClaimOutcome::Seated(seat) => What::Seated { place: Some(a.place), seat },
-                ClaimOutcome::Next => What::Next(a.place),
-            };
-            self.add(at_us, a.room, what);
-        }
-        answers
+        self.pipeline.tick(self.now(at_us))
     }
 
     /// A part of a second. Gives the limit on requests in flight.
@@ -381,7 +373,7 @@ impl Gate {
         }
     }
 
-    fn add(&mut self, at_us: u64, room: usize, what: What) {
+    pub(super) fn add(&mut self, at_us: u64, room: usize, what: What) {
         self.log.events.push(Event { at_us, room: room as u16, what });
     }
 

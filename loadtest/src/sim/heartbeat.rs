@@ -1,14 +1,20 @@
 //! What happens beside the requests: rooms tick, the planner looks at the shop and plans.
 
 use rand::Rng as _;
-use tidegate_filters::pipeline::ClaimOutcome;
+use tidegate_filters::pipeline::{ClaimAnswer, ClaimOutcome};
 
-use super::{SECOND_US, Sim, TICK_US, gate::Ruling, trouble};
+use super::{
+    SECOND_US, Sim, TICK_US,
+    gate::{Gate, Ruling},
+    trouble,
+};
+use crate::checkers::What;
 
 impl Sim<'_> {
     pub(super) fn tick(&mut self, now_us: u64) {
         for answer in self.gate.tick(now_us) {
             let asked: Vec<_> = self.claims.iter().filter(|c| (c.0, c.1) == (answer.room, answer.place)).copied().collect();
+            self.gate.answered(now_us, &answer, !asked.is_empty());
             self.claims.retain(|c| (c.0, c.1) != (answer.room, answer.place));
             for (room, _, client, serial) in asked {
                 let (a, gift) = match answer.outcome {
@@ -16,7 +22,7 @@ impl Sim<'_> {
                         Ruling::Answer(a, gift) => (a, gift),
                         _ => continue,
                     },
-                    ClaimOutcome::Next => (self.gate.next(), None),
+                    ClaimOutcome::Next | ClaimOutcome::Withdrawn(_) => (self.gate.next(), None),
                 };
                 self.deliver(now_us, client, serial, a, gift);
             }
@@ -47,5 +53,22 @@ impl Sim<'_> {
         for text in texts {
             trouble::forge(&text, &mut self.rng, &self.foreign, &mut self.gate, now_us);
         }
+    }
+}
+
+impl Gate {
+    /// An answer of a tick; `heard`: its claim waited for it.
+    fn answered(&mut self, at_us: u64, a: &ClaimAnswer, heard: bool) {
+        let place = a.place;
+        let what = match a.outcome {
+            ClaimOutcome::Seated(seat) if heard => What::Seated { place: Some(place), seat },
+            ClaimOutcome::Seated(seat) => What::Kept { place, seat },
+            ClaimOutcome::Next => What::Next(place),
+            ClaimOutcome::Withdrawn(seat) => What::Withdrawn { place, seat },
+        };
+        if heard {
+            self.pipeline.rooms()[a.room].heard(place);
+        }
+        self.add(at_us, a.room, what);
     }
 }

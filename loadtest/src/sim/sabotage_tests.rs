@@ -9,7 +9,7 @@ use crate::checkers::{CHECKERS, Checker, judge};
 const SEEDS: u64 = 60;
 
 /// A bug, and the rule that it breaks.
-const MUST_SEE: [(Bug, &str); 27] = [
+const MUST_SEE: [(Bug, &str); 28] = [
     (Bug::BucketMintsTwice, "admissions_within_refill"),
     (Bug::BurstOutlivesPlan, "admissions_within_refill"),
     (Bug::SeatsIgnoreMax, "live_seats_within_max"),
@@ -18,6 +18,7 @@ const MUST_SEE: [(Bug, &str); 27] = [
     (Bug::SeatOutlivesAge, "only_issued_tokens"),
     (Bug::ClaimsHighestFirst, "no_inversion"),
     (Bug::ClaimsFall, "no_inversion"),
+    (Bug::OffersNeverEnd, "nothing_is_kept_for_ever"),
     (Bug::CallsOutOfOrder, "no_inversion"),
     (Bug::FrontierSkipsPresent, "no_inversion"),
     (Bug::CallsNeverExpire, "nobody_waits_for_ever"),

@@ -160,6 +160,11 @@ impl Ledger {
         }
     }
 
+    /// One for whom units are set aside has longer.
+    pub fn reserve_longer(&mut self, holder: Holder, until_s: u32) {
+        self.reserved.longer(holder, until_s);
+    }
+
     /// Free units that nobody has reserved; `u64::MAX` when not limited.
     pub fn spare(&self) -> u64 {
         self.left_by(self.reserved.waiting())

@@ -30,6 +30,13 @@ impl Reserved {
         }
     }
 
+    /// One for whom a lot is set aside has longer.
+    pub(super) fn longer(&mut self, holder: Holder, until_s: u32) {
+        if let Some(aside) = self.people.get_mut(&holder) {
+            aside.until_s = aside.until_s.max(until_s);
+        }
+    }
+
     pub(super) fn remove(&mut self, holder: Holder) {
         if let Some(aside) = self.people.remove(&holder) {
             self.waiting -= u64::from(!aside.has_hold);

@@ -33,21 +33,21 @@ impl Line {
                 t.standing.remove(&place);
                 continue;
             };
-            let seat = self.seat(place, terms, seats, bucket);
-            if seat.is_none() {
+            let Some(seat) = self.seat(place, terms, seats, bucket) else {
                 if stood {
                     lane.stand(place.number, present_until_s);
                 }
                 break;
-            }
+            };
             t.standing.remove(&place);
             t.pending.remove(&place);
             units -= 1;
+            self.offers.put(place, seat, now_s.saturating_add(terms.kept_s));
             self.seated.fetch_add(1, Ordering::AcqRel);
             if !terms.keeps {
                 lane.end_claim(place.number, !sabotage::is(Bug::TicketNotBurnt));
             }
-            answers.push(Claimed { place, seat });
+            answers.push(Claimed { place, seat: Some(seat) });
         }
         for place in t.late(now.mono_ms()) {
             let lane = self.lane(place.lane);

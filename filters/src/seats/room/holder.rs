@@ -1,10 +1,11 @@
 //! What else the holder of a ticket or pass may ask, and to whom it belongs.
 
-use super::{Binding, Place, Room, RoomStatus, State};
+use super::{Binding, Claim, Place, Room, RoomStatus, SeatRef, State};
 use crate::{
     rule::pass::{cleared, token_for},
     sabotage::{self, Bug},
     seats::{
+        ledger::Holder,
         line::CLAIM_WINDOW_S_MAX,
         token::{Kind, Token},
     },
@@ -33,9 +34,52 @@ impl Room {
         self.state.line.state(place) == State::Claiming
     }
 
+    /// Seconds for which a seat is kept whose holder does not wait for it: as a call is, and no longer than a unit is set aside.
+    pub(super) fn kept_s(&self, now: Now) -> u32 {
+        // Not longer than it lasts: a place whose seat ran out would have neither.
+        let seats = &self.settings.seats;
+        let kept = seats.pass_idle.min(seats.pass_age_max).min(self.settings.claim_window);
+        let kept_s = (kept.secs_ceil() as u32).max(1);
+        self.reserving(now).map_or(kept_s, |(sale, _)| kept_s.min(sale.reserve_s))
+    }
+
+    /// The claim of a place waited for its seat and has it: nothing is kept for it.
+    pub fn heard(&self, place: Place) {
+        self.state.line.collect(place);
+    }
+
+    /// The holder of a seated place claims: its seat was kept, or its pass was lost. The seat counts as used now: a pass must not
+    /// be dead on arrival.
+    pub(super) fn claim_again(&self, place: Place, now: Now) -> Claim {
+        let now_s = self.clock_s(now);
+        let renewed = |seat: SeatRef| self.state.seats.renew(seat, now_s, self.seat_expires_s(now));
+        match self.state.line.come_for(place, renewed) {
+            Some(Ok(seat)) => {
+                // A unit is set aside from here on.
+                if let Some((sale, stock)) = self.reserving(now) {
+                    stock.with(|l| l.reserve_longer(Holder::seat(seat), now_s.saturating_add(sale.reserve_s)));
+                }
+                Claim::Seated(seat)
+            }
+            Some(Err(_over)) => Claim::Busy,
+            None => self.state.seats.of(place, now_s).filter(|s| renewed(*s)).map_or(Claim::NoTicket, Claim::Seated),
+        }
+    }
+
+    /// Takes back the seats, and the units with them, that nobody came for. Before each tick.
+    pub fn withdraw(&self, now: Now) -> Vec<(Place, SeatRef)> {
+        let withdrawn = self.state.line.withdraw(self.clock_s(now), &self.state.seats);
+        withdrawn.iter().for_each(|(_, seat)| self.unit_back(*seat));
+        withdrawn
+    }
+
     /// Seconds for which the seat of a place is kept for its holder, who has not come for it yet: the seat, and the unit with it.
     pub(super) fn kept_for_s(&self, place: Place, now: Now) -> u32 {
         let now_s = self.clock_s(now);
+        if let Some(until_s) = self.state.line.kept_until(place) {
+            return until_s.saturating_sub(now_s);
+        }
+        // It was given, and its pass was lost.
         let Some(seat) = self.state.seats.of(place, now_s) else { return 0 };
         let given_s = self.state.seats.end(seat).saturating_sub(self.settings.seats.pass_age_max.secs_ceil() as u32);
         let unit_s = self.reserving(now).map_or(u32::MAX, |(sale, _)| given_s.saturating_add(sale.reserve_s));

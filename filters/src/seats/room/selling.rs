@@ -87,9 +87,14 @@ impl Room {
     pub fn revoke(&self, seat: SeatRef) -> bool {
         let released = self.state.seats.release(seat);
         if released {
-            self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.leave(Holder::seat(seat))));
+            self.unit_back(seat);
         }
         released
+    }
+
+    /// A seat is given back: a unit it held is free again.
+    pub(super) fn unit_back(&self, seat: SeatRef) {
+        self.sales.iter().for_each(|(_, stock)| stock.with(|l| l.leave(Holder::seat(seat))));
     }
 
     /// Holds run out, and what passes come to is measured anew.

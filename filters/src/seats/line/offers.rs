@@ -1,0 +1,77 @@
+//! Seats that were given and not come for yet. Whoever waits for the answer has its seat at once; of who does not, the seat is
+//! kept for as long as a call is, and then it is somebody else's turn.
+
+use std::{collections::BTreeMap, sync::PoisonError};
+
+use super::Line;
+use crate::{
+    sabotage::{self, Bug},
+    seats::{
+        queue::Place,
+        seat::{SeatRef, Seats},
+        sync::{Mutex, Ordering},
+    },
+};
+
+/// By place: the seat, and the second at which it is taken back. As many as there are seats.
+#[derive(Debug, Default)]
+pub(super) struct Offers(Mutex<BTreeMap<Place, (SeatRef, u32)>>);
+
+impl Offers {
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<Place, (SeatRef, u32)>) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Before the place says that it has the seat: nobody comes for it earlier.
+    pub(super) fn put(&self, place: Place, seat: SeatRef, until_s: u32) {
+        self.with(|o| o.insert(place, (seat, until_s)));
+    }
+}
+
+/// Its time is over: it is taken back with the next tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over;
+
+impl Line {
+    /// The holder of a place has its seat, or does not want it.
+    pub fn collect(&self, place: Place) {
+        self.offers.with(|o| o.remove(&place));
+    }
+
+    /// The holder of a place comes for its seat and has it where `take` finds it alive. `None`: none is kept.
+    pub fn come_for(&self, place: Place, take: impl FnOnce(SeatRef) -> bool) -> Option<Result<SeatRef, Over>> {
+        // Under the lock: it is not taken back meanwhile.
+        self.offers.with(|offers| {
+            let (seat, _) = *offers.get(&place)?;
+            let taken = take(seat);
+            if taken {
+                offers.remove(&place);
+            }
+            Some(taken.then_some(seat).ok_or(Over))
+        })
+    }
+
+    /// The second until which a seat is kept that nobody has come for.
+    pub fn kept_until(&self, place: Place) -> Option<u32> {
+        self.offers.with(|o| o.get(&place).map(|(_, until_s)| *until_s))
+    }
+
+    /// Takes back what nobody came for. Its places are called, as those are who were passed over: they may claim again.
+    pub fn withdraw(&self, now_s: u32, seats: &Seats) -> Vec<(Place, SeatRef)> {
+        if sabotage::is(Bug::OffersNeverEnd) {
+            return Vec::new();
+        }
+        // Under the lock: who comes meanwhile has the seat or a place, and never neither.
+        self.offers.with(|offers| {
+            let over = offers.extract_if(.., |_, (_, until_s)| *until_s <= now_s).map(|(place, (seat, _))| (place, seat));
+            let taken_back = |(place, seat): &(Place, SeatRef)| {
+                let taken = seats.release(*seat) && self.lane(place.lane).unseat(place.number);
+                if taken {
+                    self.seated.fetch_sub(1, Ordering::AcqRel);
+                }
+                taken
+            };
+            over.filter(taken_back).collect()
+        })
+    }
+}
