@@ -26,6 +26,7 @@ pub mod decide;
 pub mod deep;
 pub mod door;
 pub mod draw;
+mod durable;
 pub mod events;
 pub mod failure;
 pub mod forecasting;

@@ -11,8 +11,10 @@ pub mod proxy_protocol;
 pub mod settings;
 
 use std::{
+    io,
     net::SocketAddr,
     os::fd::AsRawFd as _,
+    pin::Pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -32,7 +34,7 @@ use pingora::{
     proxy::{HttpProxy, Session},
     server::ShutdownWatch,
     // To 10 ms, and cheaper than tokio's where it is set for each request and hardly ever runs out.
-    time::timeout,
+    time::{Elapsed, timeout},
 };
 use tidegate_config::{ProxyProtocol, RequestLimits};
 use tidegate_filters::Network;
@@ -221,8 +223,8 @@ impl Door {
     async fn http1(&self, mut stream: Stream, facts: &Facts, shutdown: &ShutdownWatch) -> Option<()> {
         let mut settings: Option<HttpPersistentSettings> = None;
         let mut stop = shutdown.clone();
-        let mut stopping = std::pin::pin!(stopping(&mut stop));
-        let (mut first, mut is_stopping, mut blank_lines) = (true, false, 0);
+        let mut stopping = Some(std::pin::pin!(stopping(&mut stop)));
+        let (mut first, mut blank_lines) = (true, 0);
         let mut buf = BytesMut::with_capacity(HEAD_BUF);
         loop {
             let (limits, keepalive) = {
@@ -234,17 +236,7 @@ impl Door {
                 buf.reserve(HEAD_BUF);
                 // A new connection has as long for its first byte as for a whole head.
                 let idle = Duration::from_millis(if first { limits.header_deadline.ms() } else { keepalive.ms() });
-                let idle = if is_stopping { LAST_REQUEST } else { idle };
-                let read = tokio::select! {
-                    biased;
-                    read = timeout(idle, stream.read_buf(&mut buf)) => read,
-                    // A request that is on its way meets an open door.
-                    () = &mut stopping, if !is_stopping => {
-                        is_stopping = true;
-                        timeout(LAST_REQUEST, stream.read_buf(&mut buf)).await
-                    }
-                };
-                match read {
+                match next_bytes(&mut stream, &mut buf, idle, &mut stopping).await {
                     Ok(Ok(1..)) => {}
                     Err(_) if first => return self.refuse(stream, HeadFault::TooSlow).await,
                     _ => return None,
@@ -373,6 +365,25 @@ async fn answer_http1(stream: &mut Stream, mut trace: Box<Trace>, answer: &Answe
     let sent = matches!(written, Ok(Ok(())));
     trace.finish(if sent { answer.status } else { 0 }, if sent { answer.body.len() as u64 } else { 0 });
     sent.then_some(())
+}
+
+/// The first bytes of a request. Once the gate stops, which ends `stopping`, only one that is on its way is waited for: it meets an
+/// open door.
+async fn next_bytes(
+    stream: &mut Stream,
+    buf: &mut BytesMut,
+    idle: Duration,
+    stopping: &mut Option<Pin<&mut impl Future<Output = ()>>>,
+) -> Result<io::Result<usize>, Elapsed> {
+    if let Some(stop) = stopping {
+        tokio::select! {
+            biased;
+            read = timeout(idle, stream.read_buf(buf)) => return read,
+            () = stop => {}
+        }
+    }
+    *stopping = None;
+    timeout(LAST_REQUEST, stream.read_buf(buf)).await
 }
 
 async fn stopping(stop: &mut ShutdownWatch) {
