@@ -4,6 +4,7 @@
 use super::{
     hold::Held,
     ledger::{Holder, Outcome},
+    line::EXTENSIONS_MAX,
     room::*,
     seat::SeatRef,
     token::Token,
@@ -249,6 +250,27 @@ fn a_unit_is_set_aside_from_when_its_seat_is_come_for() {
     room.tick(at(over - 1));
     assert_eq!(buy(&room, 98, Holder::Visitor(VisitorId(98)), over - 1).err(), Some(Reason::AllHeld));
     assert!(buy(&room, 1, Holder::seat(seat), over - 1).is_ok());
+}
+
+#[test]
+fn whoever_needs_more_time_to_come_has_it_ten_times() {
+    let (room, tickets, seat) = a_seat_is_kept();
+    let second = visit(1, &tickets[1..2]);
+    let mut s = 13;
+    for n in 1..=EXTENSIONS_MAX {
+        s += u64::from(WINDOW_S) - 1;
+        assert_eq!(
+            (room.extend(&second, at(s)).0, room.extend(&second, at(s)).0),
+            (true, true),
+            "{n}: once, and the form sent twice"
+        );
+        assert_eq!(room.withdraw(at(s + 1)), vec![]);
+        room.tick(at(s + 1));
+        assert_eq!(room.stock("s").unwrap().units().reserved, 1, "{n}: with its unit");
+    }
+    s += u64::from(WINDOW_S) - 1;
+    assert!(!room.extend(&second, at(s)).0, "no more");
+    assert_eq!(room.withdraw(at(s + 1)).into_iter().map(|w| w.1).collect::<Vec<_>>(), [seat]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::PoisonError};
 
-use super::Line;
+use super::{EXTENSIONS_MAX, Line};
 use crate::{
     sabotage::{self, Bug},
     seats::{
@@ -13,18 +13,26 @@ use crate::{
     },
 };
 
-/// By place: the seat, and the second at which it is taken back. As many as there are seats.
+/// By place, as many as there are seats.
 #[derive(Debug, Default)]
-pub(super) struct Offers(Mutex<BTreeMap<Place, (SeatRef, u32)>>);
+pub(super) struct Offers(Mutex<BTreeMap<Place, Offer>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    seat: SeatRef,
+    /// The second at which it is taken back.
+    until_s: u32,
+    extended: u8,
+}
 
 impl Offers {
-    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<Place, (SeatRef, u32)>) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<Place, Offer>) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Before the place says that it has the seat: nobody comes for it earlier.
     pub(super) fn put(&self, place: Place, seat: SeatRef, until_s: u32) {
-        self.with(|o| o.insert(place, (seat, until_s)));
+        self.with(|o| o.insert(place, Offer { seat, until_s, extended: 0 }));
     }
 }
 
@@ -42,7 +50,7 @@ impl Line {
     pub fn come_for(&self, place: Place, take: impl FnOnce(SeatRef) -> bool) -> Option<Result<SeatRef, Over>> {
         // Under the lock: it is not taken back meanwhile.
         self.offers.with(|offers| {
-            let (seat, _) = *offers.get(&place)?;
+            let seat = offers.get(&place)?.seat;
             let taken = take(seat);
             if taken {
                 offers.remove(&place);
@@ -53,7 +61,20 @@ impl Line {
 
     /// The second until which a seat is kept that nobody has come for.
     pub fn kept_until(&self, place: Place) -> Option<u32> {
-        self.offers.with(|o| o.get(&place).map(|(_, until_s)| *until_s))
+        self.offers.with(|o| o.get(&place).map(|offer| offer.until_s))
+    }
+
+    /// Its holder needs more time to come: gives the seat, where `renew` finds it alive. As calls are, it is extended
+    /// [`EXTENSIONS_MAX`] times.
+    pub fn keep_longer(&self, place: Place, until_s: u32, renew: impl FnOnce(SeatRef) -> bool) -> Option<SeatRef> {
+        self.offers.with(|offers| {
+            let offer = offers.get_mut(&place)?;
+            if offer.extended >= EXTENSIONS_MAX || offer.until_s >= until_s || !renew(offer.seat) {
+                return None;
+            }
+            (offer.until_s, offer.extended) = (until_s, offer.extended + 1);
+            Some(offer.seat)
+        })
     }
 
     /// Takes back what nobody came for. Its places are called, as those are who were passed over: they may claim again.
@@ -63,7 +84,7 @@ impl Line {
         }
         // Under the lock: who comes meanwhile has the seat or a place, and never neither.
         self.offers.with(|offers| {
-            let over = offers.extract_if(.., |_, (_, until_s)| *until_s <= now_s).map(|(place, (seat, _))| (place, seat));
+            let over = offers.extract_if(.., |_, offer| offer.until_s <= now_s).map(|(place, offer)| (place, offer.seat));
             let taken_back = |(place, seat): &(Place, SeatRef)| {
                 let taken = seats.release(*seat) && self.lane(place.lane).unseat(place.number);
                 if taken {

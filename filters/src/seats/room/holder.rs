@@ -24,9 +24,29 @@ impl Room {
             let deadline_s = self.clock_s(now) + window_s;
             // A form that was sent twice has what it asks for.
             self.state.line.extend(place, deadline_s)
+                || self.keeps_longer(place, now)
                 || matches!(self.state.line.told(place), State::Called { deadline_s: has_s } if has_s >= deadline_s)
         });
         (granted, self.status(visit, now))
+    }
+
+    /// The seat that is kept for the holder of a place, and the unit with it, is kept from now on for as long once more.
+    fn keeps_longer(&self, place: Place, now: Now) -> bool {
+        let (now_s, until_s) = (self.clock_s(now), self.clock_s(now).saturating_add(self.kept_s(now)));
+        let renew = |seat| self.state.seats.renew(seat, now_s, self.seat_expires_s(now));
+        if let Some(seat) = self.state.line.keep_longer(place, until_s, renew) {
+            self.set_aside(seat, until_s, now);
+            return true;
+        }
+        // A form that was sent twice has what it asks for.
+        self.state.line.kept_until(place).is_some_and(|until| until >= until_s)
+    }
+
+    /// A unit that is set aside for a seat is so until then at least.
+    fn set_aside(&self, seat: SeatRef, until_s: u32, now: Now) {
+        if let Some((_, stock)) = self.reserving(now) {
+            stock.with(|l| l.reserve_longer(Holder::seat(seat), until_s));
+        }
     }
 
     /// A claim of the place waits for its answer.
@@ -56,9 +76,8 @@ impl Room {
         match self.state.line.come_for(place, renewed) {
             Some(Ok(seat)) => {
                 // A unit is set aside from here on.
-                if let Some((sale, stock)) = self.reserving(now) {
-                    stock.with(|l| l.reserve_longer(Holder::seat(seat), now_s.saturating_add(sale.reserve_s)));
-                }
+                let reserve_s = self.reserving(now).map_or(0, |(sale, _)| sale.reserve_s);
+                self.set_aside(seat, now_s.saturating_add(reserve_s), now);
                 Claim::Seated(seat)
             }
             Some(Err(_over)) => Claim::Busy,
