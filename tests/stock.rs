@@ -353,6 +353,8 @@ fn other_channels_restock_and_a_reload() {
     assert_eq!(post("/v1/sales/drop-1/sold", r#"{"units": 2}"#).json()["units"]["free"], 0);
     assert_eq!(buyers[1].post("/checkout", "how=sold").status, 410);
     assert_eq!(post("/v1/sales/drop-1/restock", r#"{"units": 2}"#).json()["units"]["stock"], 5);
+    let page = Client::browser(gate.addresses()[0]).get("/").body;
+    assert!(page.contains("Units on sale: 5"), "as many as there are now: {page}");
     assert_eq!(buyers[1].post("/checkout", "how=sold").status, 303);
     let over = post("/v1/sales/drop-1/sold", r#"{"units": 2, "already": true}"#).json();
     assert_eq!((&over["units"]["over"], &over["units"]["sold"]), (&1.into(), &6.into()), "what happened is told: {over}");

@@ -16,6 +16,8 @@ pub struct Stock {
     ledger: Mutex<Ledger>,
     /// `free << 32 | held and in flight`, both cut to 32 bits, or [`GONE`], or [`UNDECIDED`]: read by every waiting visit.
     seen: AtomicU64,
+    /// Units the sale has now; `u64::MAX` when not limited.
+    all: AtomicU64,
     /// [`Outlook::to_bits`].
     outlook: [AtomicU64; 2],
     /// Passes that had been given before the sale; `u64::MAX` until it opens.
@@ -31,10 +33,11 @@ impl Stock {
     /// A sale with that many units (`None`: not limited); `lot` is the least a hold takes.
     pub fn new(units: Option<u64>, lot: u32) -> Self {
         let ledger = Ledger::new(units, lot);
-        let seen = AtomicU64::new(seen(&ledger));
+        let (seen, all) = (AtomicU64::new(seen(&ledger)), AtomicU64::new(units.unwrap_or(u64::MAX)));
         Stock {
             ledger: Mutex::new(ledger),
             seen,
+            all,
             outlook: Outlook::default().to_bits().map(AtomicU64::new),
             given_before: AtomicU64::new(u64::MAX),
         }
@@ -56,6 +59,11 @@ impl Stock {
             UNDECIDED => 0,
             seen => (seen >> 32) as u32,
         }
+    }
+
+    /// Units the sale has, those that came back on sale included; `None`: not limited.
+    pub fn all(&self) -> Option<u64> {
+        Some(self.all.load(Ordering::Acquire)).filter(|n| *n != u64::MAX)
     }
 
     /// A unit for a request that is about to be sent; in flight from now on.
@@ -82,6 +90,7 @@ impl Stock {
         let out = act(&mut ledger);
         // Under the lock: what is seen never goes back to an older state.
         self.seen.store(seen(&ledger), Ordering::Release);
+        self.all.store(ledger.units().stock.unwrap_or(u64::MAX), Ordering::Release);
         out
     }
 

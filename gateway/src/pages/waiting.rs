@@ -106,7 +106,7 @@ impl Shown {
             order: settings.order,
             opens: sale.map(|s| s.opens_at.for_people()),
             closes: sale.map(|s| s.closes_at.for_people()),
-            stock: sale.and_then(|s| s.stock),
+            stock: sale.and_then(|_| room.units_now(trace.started)),
             per_visitor_max: sale.and_then(|s| s.per_visitor_max),
             claim_window_s: settings.claim_window.secs_ceil() as u32,
             reserve_s: sale.map_or(0, |s| policy.reserve(s).secs_ceil() as u32),

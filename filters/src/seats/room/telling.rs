@@ -109,6 +109,11 @@ impl Room {
         self.current_sale(now).map(|(sale, _)| sale)
     }
 
+    /// Units of that sale, as they are now: a restock is among them.
+    pub fn units_now(&self, now: Now) -> Option<u64> {
+        self.current_sale(now).and_then(|(_, stock)| stock.all())
+    }
+
     /// The visitor of a live page is there: counts as a poll.
     pub fn touch(&self, place: Place, for_s: u32, now: Now) {
         self.state.line.touch(place, self.clock_s(now) + for_s + PRESENCE_GRACE_S);
