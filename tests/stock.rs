@@ -1,7 +1,7 @@
 //! Stock behind a real gate: in front of the demo shop with its oversell race, and of one that loses every kind of answer.
 
 use std::{
-    io::{BufReader, Write as _},
+    io::{BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{
@@ -205,6 +205,33 @@ fn a_seat_that_nobody_comes_for_goes_to_the_next_in_line() {
     assert!(here.wait_and_claim("drop").is_some(), "whoever is there has it");
     assert_eq!(here.post("/checkout", "how=quick&buyer=person-1").status, 303);
     assert_eq!(state(&mut gone), "called", "its place is its own, and the other unit somebody else's");
+    gate.stop().unwrap();
+}
+
+#[test]
+fn what_a_client_sends_while_its_order_is_at_the_shop_waits_its_turn() {
+    let (shop, dir) = (Forgetful::start(), tempfile::tempdir().unwrap());
+    let gate = gate(&policy(4, BY_HEADER).replace("per_visitor_max: 1", "per_visitor_max: 4"), shop.address, dir.path());
+    let cookies = inside(gate.addresses()[0]).cookies.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join("; ");
+    let head = |line: &str, more: &str| format!("{line} HTTP/1.1\r\nhost: shop.example\r\ncookie: {cookies}\r\n{more}\r\n");
+    let order = head("POST /checkout", "content-length: 8\r\n");
+    let next = head("GET /next", "connection: close\r\n");
+    for (now, later) in [
+        (format!("{order}how=slow"), format!("\r\n{next}")),
+        (format!("{order}how=slow{next}"), String::new()),
+        (format!("{order}how="), format!("slow{next}")),
+    ] {
+        let mut stream = TcpStream::connect(gate.addresses()[0]).unwrap();
+        stream.write_all(now.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        stream.write_all(later.as_bytes()).unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).unwrap();
+        let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|a| &a[..3]).collect();
+        assert_eq!(statuses, ["303", "200"], "{now} {later}: {answers}");
+    }
+    let u = units(&gate, dir.path());
+    assert_eq!((&u["sold"], &u["uncertain"]), (&3.into(), &0.into()), "{u}");
     gate.stop().unwrap();
 }
 

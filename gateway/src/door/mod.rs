@@ -6,9 +6,11 @@
 pub mod caps;
 pub mod head;
 pub mod hello;
+pub mod one;
 pub mod preface;
 pub mod proxy_protocol;
 pub mod settings;
+pub mod stream;
 
 use std::{
     io,
@@ -50,8 +52,10 @@ use crate::{
     trace::Trace,
 };
 use hello::{Hello, Progress};
-use preface::PrefaceStream;
+use one::OneByOne;
+use preface::Preface;
 use settings::Opening;
+use stream::Wrapped;
 
 /// First size of a head's buffer; most heads fit.
 const HEAD_BUF: usize = 2_048;
@@ -100,6 +104,9 @@ impl Facts {
 
 /// What [`Door::decide`] found.
 type Begun = (Box<Trace>, Step, Option<u64>, bool);
+
+/// What a client on HTTP/1 is read by.
+type Client = Wrapped<OneByOne>;
 
 /// One listener's door.
 pub struct Door {
@@ -150,7 +157,8 @@ impl ServerApp for Door {
             },
         };
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            let stream = Box::new(PrefaceStream::new(stream, deadline, facts, self.shared.clone()));
+            let reads = Preface::new(deadline, facts, self.shared.clone());
+            let stream = Box::new(Wrapped { inner: stream, reads });
             // Its streams are tasks of their own, but it returns only when the connection ends: the permit holds.
             self.proxy.process_new(stream, shutdown).await;
         } else {
@@ -220,7 +228,8 @@ impl Door {
 
     /// One head after the other, each whole, checked and decided before Pingora sees it. What the gate answers itself, it
     /// answers here.
-    async fn http1(&self, mut stream: Stream, facts: &Facts, shutdown: &ShutdownWatch) -> Option<()> {
+    async fn http1(&self, stream: Stream, facts: &Facts, shutdown: &ShutdownWatch) -> Option<()> {
+        let mut stream = Box::new(Wrapped { inner: stream, reads: OneByOne::default() });
         let mut settings: Option<HttpPersistentSettings> = None;
         let mut stop = shutdown.clone();
         let mut stopping = Some(std::pin::pin!(stopping(&mut stop)));
@@ -278,6 +287,9 @@ impl Door {
                 }
                 next => next,
             };
+            // Of a body without a length nobody but the proxy knows where it ends.
+            let whole = body.and_then(|n| usize::try_from(n).ok()?.checked_add(len));
+            stream.reads.body(whole.map(|end| end.saturating_sub(buf.len()) as u64));
             let mut session = ServerSession::new_http1(stream);
             session.set_keepalive(Some(keepalive.secs_ceil()));
             if let Some(settings) = settings.take() {
@@ -288,11 +300,12 @@ impl Door {
             // A client that reads too slowly would hold the shop as surely as one that writes too slowly.
             session.set_min_send_rate(Some(limits.body_min_rate.0 as usize).filter(|r| *r > 0));
             // Of a request that is here to its end, no byte more: the next one is read by us.
-            let mine = body.and_then(|n| usize::try_from(n).ok()?.checked_add(len)).map_or(buf.len(), |end| end.min(buf.len()));
+            let mine = whole.map_or(buf.len(), |end| end.min(buf.len()));
             session.set_pipelined_prefix(buf.split_to(mine));
             session.set_connection_user_context(Some(Box::new(Decided { trace, next })));
             let (reused, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
-            (stream, settings) = (reused, kept);
+            (stream, settings) = (reused.into_any().downcast().ok()?, kept);
+            stream.reads.body(None);
         }
     }
 
@@ -307,7 +320,7 @@ impl Door {
     /// Reads until the head is whole: how long it is. The inner `None`: the client went away.
     async fn read_head(
         &self,
-        stream: &mut Stream,
+        stream: &mut Client,
         buf: &mut BytesMut,
         limits: &RequestLimits,
     ) -> Result<usize, Option<HeadFault>> {
@@ -331,7 +344,7 @@ impl Door {
     }
 
     /// Says why and closes: nothing after a bad head can be trusted to be a request.
-    async fn refuse(&self, mut stream: Stream, fault: HeadFault) -> Option<()> {
+    async fn refuse(&self, mut stream: Box<Client>, fault: HeadFault) -> Option<()> {
         self.shared.counts.head(fault);
         let answer = reply::bad_head(fault);
         let write = async {
@@ -355,7 +368,7 @@ impl Door {
 }
 
 /// Writes an answer of the gate; the row is made when it is out. `None`: the client went away.
-async fn answer_http1(stream: &mut Stream, mut trace: Box<Trace>, answer: &Answer, last: bool) -> Option<()> {
+async fn answer_http1(stream: &mut Client, mut trace: Box<Trace>, answer: &Answer, last: bool) -> Option<()> {
     let bytes = reply::http1(&trace, answer, last);
     let write = async {
         stream.write_all(&bytes).await?;
@@ -370,7 +383,7 @@ async fn answer_http1(stream: &mut Stream, mut trace: Box<Trace>, answer: &Answe
 /// The first bytes of a request. Once the gate stops, which ends `stopping`, only one that is on its way is waited for: it meets an
 /// open door.
 async fn next_bytes(
-    stream: &mut Stream,
+    stream: &mut Client,
     buf: &mut BytesMut,
     idle: Duration,
     stopping: &mut Option<Pin<&mut impl Future<Output = ()>>>,
