@@ -359,7 +359,13 @@ impl Room {
     }
 
     fn is_full(&self, class: Class) -> bool {
-        self.state.line.lane(lane_of(class)).taken() >= self.settings.entries_max.min(PLACES_MAX)
+        self.state.line.lane(lane_of(class)).taken() >= self.numbers_max()
+    }
+
+    /// Numbers below this may be given out in a lane: as many as people may have places, and those that restarts left behind.
+    pub fn numbers_max(&self) -> u32 {
+        let void = u32::try_from(self.state.line.void()).unwrap_or(u32::MAX);
+        self.settings.entries_max.saturating_add(void).min(PLACES_MAX)
     }
 
     pub(super) fn seat_expires_s(&self, now: Now) -> u32 {

@@ -278,7 +278,7 @@ impl Room {
 
     /// There was no number. After a large draw the next ones may still be on their way to the disk: a matter of moments.
     pub(super) fn no_number(&self, lane: Lane, restarted: bool, now: Now) -> Waiting {
-        let numbers_left = self.state.line.lane(lane).taken() < self.settings.entries_max;
+        let numbers_left = self.state.line.lane(lane).taken() < self.numbers_max();
         match numbers_left && self.current_draw(now).is_some() {
             true => self.moment(restarted, now),
             false => Waiting { restarted, ..self.without_place(Stage::Full, 60) },

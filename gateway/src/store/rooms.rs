@@ -55,7 +55,7 @@ struct Book {
     /// Numbers taken a second ago, and in that second.
     taken: [u32; 2],
     lately: [u32; 2],
-    second: u64,
+    second: Option<u64>,
     presence: [Presence; 2],
 }
 
@@ -160,11 +160,13 @@ impl Rooms {
 
 impl Book {
     fn reserve(&mut self, head: &mut Head, room: &Room, now: Now) {
-        if now.mono_s() != self.second {
-            self.lately = [0, 1].map(|i| head.taken[i].saturating_sub(self.taken[i]));
-            (self.taken, self.second) = (head.taken, now.mono_s());
+        if self.second != Some(now.mono_s()) {
+            // What an earlier life gave out is no rush.
+            let before = self.second.map_or(head.taken, |_| self.taken);
+            self.lately = [0, 1].map(|i| head.taken[i].saturating_sub(before[i]));
+            (self.taken, self.second) = (head.taken, Some(now.mono_s()));
         }
-        let max = room.settings().entries_max;
+        let max = room.numbers_max();
         for i in 0..2 {
             // What was asked for and is still on its way counts.
             let reserved = head.reserved[i].max(if self.head.epoch == head.epoch { self.head.reserved[i] } else { 0 });

@@ -2,7 +2,7 @@
 use std::{path::Path, time::Duration};
 
 use tidegate_filters::{
-    Visit, Wants,
+    Verdict, Visit, Wants,
     pipeline::Seed,
     rule::bot_gate::Class,
     seats::{room::Claim, token::Token},
@@ -136,4 +136,21 @@ fn records_of_another_version_are_refused_not_guessed() {
     runtime.block_on(store.commit(batch).durable()).unwrap();
     let refused = rooms.revive(&mut pipeline(8), at(0)).unwrap_err().to_string();
     assert!(refused.contains("room `drop`"), "{refused}");
+}
+
+#[test]
+fn kills_leave_as_many_places_as_there_were() {
+    let mut dir = tempfile::tempdir().unwrap();
+    for kill in 0..6u32 {
+        let (_store, rooms, pipeline) = life(dir.path(), 7);
+        let room = &pipeline.rooms()[0];
+        let (verdict, _) = room.visit(&visit(&[]), Class::Human, at(1_500));
+        let Verdict::Wait(w) = verdict else { panic!("{verdict:?}") };
+        // What was reserved ahead may have been given out: a block a kill, and no rush.
+        let number = w.place.expect("a place").number;
+        assert_eq!(number, kill * 1_024);
+        assert!(room.numbers_max() - number >= 2_000_000 - kill, "{kill}: numbers that nobody has take nobody's place");
+        (2..=40).for_each(|n| write(&rooms, room, n * 1_000));
+        dir = killed(dir.path());
+    }
 }

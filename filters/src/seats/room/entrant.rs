@@ -58,7 +58,7 @@ impl Room {
     fn take_place(&self, class: Class, restarted: bool, now: Now) -> Waiting {
         let lane = lane_of(class);
         // Written as present for a minute; `waiting` extends it by what the visitor is told.
-        let number = self.state.line.lane(lane).take(self.clock_s(now) + 60, self.settings.entries_max);
+        let number = self.state.line.lane(lane).take(self.clock_s(now) + 60, self.numbers_max());
         match number {
             Some(number) => self.waiting(Place { lane, number }, true, restarted, now),
             None => self.no_number(lane, restarted, now),
