@@ -31,8 +31,7 @@ pub fn read(fields: &Fields<'_>, https: bool, keyring: &Keyring, counts: &Counts
     for line in fields.all("cookie") {
         let Some(left) = budget.checked_sub(line.len()) else { break };
         budget = left;
-        let Ok(line) = std::str::from_utf8(line) else { continue };
-        for (name, value) in line.split(';').filter_map(|pair| pair.trim().split_once('=')) {
+        for (name, value) in pairs(line) {
             let name = if https { name.strip_prefix(HOST_PREFIX) } else { Some(name) };
             let Some(kind) = name.and_then(|n| n.strip_prefix(COOKIE_PREFIX)).and_then(cookie_kind) else { continue };
             tried += 1;
@@ -52,9 +51,13 @@ pub fn cookie<'h>(fields: &Fields<'h>, name: &str) -> Option<&'h str> {
     let mut budget = COOKIE_BYTES_MAX;
     fields.all("cookie").find_map(|line| {
         budget = budget.checked_sub(line.len())?;
-        let pairs = std::str::from_utf8(line).ok()?.split(';').filter_map(|pair| pair.trim().split_once('='));
-        pairs.filter(|(n, _)| *n == name).map(|(_, value)| value).next()
+        pairs(line).find(|(n, _)| *n == name).map(|(_, value)| value)
     })
+}
+
+/// Names and values. One that is no text is nobody's but the shop's, and hides none of its neighbours.
+fn pairs(line: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    line.split(|b| *b == b';').filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
 }
 
 fn cookie_kind(name: &str) -> Option<Kind> {
@@ -125,6 +128,15 @@ mod tests {
         assert_eq!(found("cookie", &flood, false), (TOKENS_MAX, 0));
         assert_eq!(found("cookie", &"tidegate-visitor=A; ".repeat(40), false).1, TOKENS_MAX as u64);
         assert_eq!(found("cookie", &"x".repeat(1 << 20), false), (0, 0));
+    }
+
+    #[test]
+    fn a_neighbour_that_is_no_text_hides_nobody() {
+        let ours = format!("; tidegate-visitor={}", token(Kind::Visitor, 5));
+        let line = [&b"name=Jos\xe9; login=x"[..], ours.as_bytes()].concat();
+        let fields = Fields::new([("cookie", &line[..])]);
+        assert_eq!(read(&fields, false, &ring(), &Counts::default()).0.len(), 1);
+        assert_eq!((cookie(&fields, "login"), cookie(&fields, "name")), (Some("x"), None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Headers with which a client could claim what only we or a proxy of ours can know.
-const CLAIMED: [&str; 15] = [
+const CLAIMED: [&str; 31] = [
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -27,6 +27,22 @@ const CLAIMED: [&str; 15] = [
     "cf-connecting-ipv6",
     "true-client-ip",
     "fastly-client-ip",
+    "fly-client-ip",
+    "client-ip",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+    "x-azure-clientip",
+    "x-envoy-external-address",
+    "x-originating-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-forwarded",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-scheme",
+    "x-url-scheme",
+    "front-end-https",
+    "x-original-host",
     // CGI programs take it for the address of a proxy of their own.
     "proxy",
 ];
@@ -96,7 +112,7 @@ pub fn request(
 fn goes(name: &str, safe: bool) -> bool {
     // What most headers begin with begins none of these.
     is_ours(name)
-        || matches!(name.as_bytes().first(), Some(b'c' | b'e' | b'f' | b'p' | b't' | b'x'))
+        || matches!(name.as_bytes().first(), Some(b'c' | b'e' | b'f' | b'p' | b't' | b'w' | b'x'))
             && (name == EXPECT || CLAIMED.contains(&name) || OTHER_PATH.contains(&name) || (safe && OTHER_METHOD.contains(&name)))
 }
 
@@ -137,7 +153,8 @@ pub fn set_cookies(answer: &mut ResponseHeader, cookies: &[String]) -> pingora::
 
 /// The name of one of our cookies, with or without `__Host-`.
 pub fn is_our_cookie(name: &str) -> bool {
-    let name = name.strip_prefix(HOST_PREFIX).unwrap_or(name);
+    let prefix = name.get(..HOST_PREFIX.len()).filter(|p| p.eq_ignore_ascii_case(HOST_PREFIX));
+    let name = prefix.map_or(name, |p| &name[p.len()..]);
     name.get(..COOKIE_PREFIX.len()).is_some_and(|p| p.eq_ignore_ascii_case(COOKIE_PREFIX))
 }
 
