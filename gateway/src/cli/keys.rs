@@ -69,6 +69,14 @@ impl Keys {
                 say(&format!("made {}; it signs after the next reload (kill -HUP) or restart", file.display()))
             }
             Command::Bypass { directory, host, room, for_, own_prefix, json } => {
+                let is_key = |e: std::fs::DirEntry| e.path().extension().is_some_and(|x| x == "key");
+                if !std::fs::read_dir(&directory).is_ok_and(|mut d| d.any(|e| e.is_ok_and(is_key))) {
+                    let what = format!(
+                        "{} has no keys: a bypass is signed with those of the gate (`keys.directory`)",
+                        directory.display()
+                    );
+                    return Err(fail(Failure::Usage, &what));
+                }
                 let keys = crate::keys::Keys::open(&directory).map_err(|e| broken(&e))?;
                 let now_ms = crate::clock::Clock::new().now().wall_ms;
                 let asked = BypassRequest { room: &room, host: &host, for_ms: for_.ms(), now_ms };
