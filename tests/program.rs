@@ -169,6 +169,10 @@ fn a_bypass_from_the_command_line_goes_past_the_room() {
     let dir = tempfile::tempdir().unwrap();
     let keys = dir.path().join("keys").display().to_string();
     let make = |more: &[&str]| run(&[&["keys", "bypass", &keys, "--host", "shop.example"], more].concat());
+    let nowhere = make(&[]);
+    assert_eq!(nowhere.status.code(), Some(2), "no gate has keys that this would make");
+    assert!(text(&nowhere).contains("has no keys") && !dir.path().join("keys").exists(), "{}", text(&nowhere));
+    assert!(run(&["keys", "rotate", &keys, "--first"]).status.success());
     let made: serde_json::Value = serde_json::from_slice(&make(&["--room", "drop", "--for", "1h", "--json"]).stdout).unwrap();
     let policy = "version: 1\nlisten: [ { address: 127.0.0.1:0 } ]\nshop: { upstreams: [ { address: \"{shop}\" } ] }\n\
                   filters: [ { waiting_room: { room: drop } } ]\nrooms: [ { name: drop, arm: always } ]\nkeys: { directory: \"{dir}/keys\" }\n";

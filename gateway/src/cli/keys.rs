@@ -72,7 +72,7 @@ impl Keys {
                 let is_key = |e: std::fs::DirEntry| e.path().extension().is_some_and(|x| x == "key");
                 if !std::fs::read_dir(&directory).is_ok_and(|mut d| d.any(|e| e.is_ok_and(is_key))) {
                     let what = format!(
-                        "{} has no keys: a bypass is signed with those of the gate (`keys.directory`)",
+                        "{} has no keys: a bypass is signed with those of the gate (`keys.directory`; `keys rotate --first` makes them)",
                         directory.display()
                     );
                     return Err(fail(Failure::Usage, &what));

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -16,7 +17,7 @@ use super::stream::Reads;
 /// Bytes kept that came too early; then the client is left to wait.
 const AHEAD_MAX: usize = 16 << 10;
 /// Read at once.
-const CHUNK: usize = 4 << 10;
+const CHUNK: usize = 16 << 10;
 
 /// See the module.
 #[derive(Default)]
@@ -35,7 +36,7 @@ impl OneByOne {
 
 impl Reads for OneByOne {
     fn poll_read(&mut self, inner: &mut Stream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut chunk = [0u8; CHUNK];
+        let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
         match self.left {
             None if self.ahead.is_empty() => Pin::new(inner).poll_read(cx, buf),
             None => {
@@ -46,7 +47,7 @@ impl Reads for OneByOne {
             }
             Some(left @ 1..) => {
                 let most = usize::try_from(left).unwrap_or(CHUNK).min(buf.remaining()).min(CHUNK);
-                let mut part = ReadBuf::new(&mut chunk[..most]);
+                let mut part = ReadBuf::uninit(&mut chunk[..most]);
                 ready!(Pin::new(inner).poll_read(cx, &mut part))?;
                 self.left = Some(left - part.filled().len() as u64);
                 buf.put_slice(part.filled());
@@ -57,7 +58,7 @@ impl Reads for OneByOne {
                 if most == 0 {
                     return Poll::Pending;
                 }
-                let mut part = ReadBuf::new(&mut chunk[..most]);
+                let mut part = ReadBuf::uninit(&mut chunk[..most]);
                 ready!(Pin::new(&mut *inner).poll_read(cx, &mut part))?;
                 // It has gone.
                 if part.filled().is_empty() {

@@ -388,7 +388,10 @@ impl By {
         let read = Read { scored: book.scored, unscored: book.unscored, over: book.over };
         let visitors = book.close();
         if visitors.is_empty() {
-            let what = format!("no scored visit in {}: the policy needs a bot_gate and a journal", from.display());
+            let what = format!(
+                "no scored visit in {}: the policy needs a bot_gate and a journal, whose rows can be read once their file is closed",
+                from.display()
+            );
             return Err(fail(Failure::Check, &what));
         }
         Ok((visitors, read))
