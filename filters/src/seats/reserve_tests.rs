@@ -274,6 +274,24 @@ fn whoever_needs_more_time_to_come_has_it_ten_times() {
 }
 
 #[test]
+fn a_seat_that_is_not_written_down_yet_is_not_taken_back() {
+    let (room, tickets) = kept();
+    let seat = claim_unheard(&room, &tickets[..1], 1);
+    let place = room.place_of(&visit(0, &tickets[..1]), at(1)).unwrap();
+    let late = 1 + u64::from(WINDOW_S);
+    assert_eq!(room.withdraw(at(late)), vec![], "the disk is slow, and the claim under way");
+    room.settle(place, seat, true);
+    assert_eq!(room.withdraw(at(late)), vec![(place, seat)]);
+    assert_eq!(told(&room, &tickets, 0, late).0, "called", "the place is not lost");
+}
+
+/// Who has the first of these tickets claims and does not wait for the answer.
+fn claim_unheard(room: &Room, tickets: &[Token], s: u64) -> SeatRef {
+    assert!(matches!(room.claim(&visit(0, &tickets[..1]), at(s)), Claim::Pending(_)));
+    room.tick(at(s)).into_iter().find_map(|a| a.seat).unwrap()
+}
+
+#[test]
 fn whoever_leaves_a_kept_seat_has_no_place_either() {
     let (room, tickets, seat) = a_seat_is_kept();
     assert_eq!(room.leave(&visit(1, &tickets[1..2]), at(14)), Some(GivenBack::Seat(seat)));

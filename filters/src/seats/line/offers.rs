@@ -7,7 +7,7 @@ use super::{EXTENSIONS_MAX, Line};
 use crate::{
     sabotage::{self, Bug},
     seats::{
-        queue::Place,
+        queue::{Place, State},
         seat::{SeatRef, Seats},
         sync::{Mutex, Ordering},
     },
@@ -84,7 +84,9 @@ impl Line {
         }
         // Under the lock: who comes meanwhile has the seat or a place, and never neither.
         self.offers.with(|offers| {
-            let over = offers.extract_if(.., |_, offer| offer.until_s <= now_s).map(|(place, offer)| (place, offer.seat));
+            // One that is not written down yet belongs to a claim under way.
+            let is_over = |place: &Place, offer: &mut Offer| offer.until_s <= now_s && self.state(*place) == State::Seated;
+            let over = offers.extract_if(.., is_over).map(|(place, offer)| (place, offer.seat));
             let taken_back = |(place, seat): &(Place, SeatRef)| {
                 let taken = seats.release(*seat) && self.lane(place.lane).unseat(place.number);
                 if taken {
