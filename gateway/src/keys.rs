@@ -106,6 +106,11 @@ pub enum KeyError {
 }
 
 impl Keys {
+    /// The directory has a token key.
+    pub fn are_in(directory: &Path) -> bool {
+        numbers(directory).is_ok_and(|ids| !ids.is_empty())
+    }
+
     /// Reads the keys in `directory`; makes directory and keys when there are none.
     pub fn open(directory: &Path) -> Result<Keys, KeyError> {
         ensure_directory(directory)?;

@@ -69,8 +69,7 @@ impl Keys {
                 say(&format!("made {}; it signs after the next reload (kill -HUP) or restart", file.display()))
             }
             Command::Bypass { directory, host, room, for_, own_prefix, json } => {
-                let is_key = |e: std::fs::DirEntry| e.path().extension().is_some_and(|x| x == "key");
-                if !std::fs::read_dir(&directory).is_ok_and(|mut d| d.any(|e| e.is_ok_and(is_key))) {
+                if !crate::keys::Keys::are_in(&directory) {
                     let what = format!(
                         "{} has no keys: a bypass is signed with those of the gate (`keys.directory`; `keys rotate --first` makes them)",
                         directory.display()
