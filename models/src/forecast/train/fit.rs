@@ -1,5 +1,7 @@
 //! The loop: pinball loss, AdamW, a falling rate, early stopping by what training never saw.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use burn::{
     grad_clipping::GradientClippingConfig,
     module::{AutodiffModule, Module},
@@ -72,6 +74,13 @@ pub(super) struct Fit<B: Backend> {
     pub(super) best_loss: f32,
 }
 
+/// Held by who learns. A process trains one net at a time: burn's seed is one for all threads, and what one thread clears up
+/// after its backward pass can be what another is still to learn from (seen once: a gradient was missing).
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    static LEARNING: Mutex<()> = Mutex::new(());
+    LEARNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Trains. `tell` may end it early by giving `false`; what was best so far is kept.
 pub(super) fn fit<B: AutodiffBackend + Place>(
     arch: Arch,
@@ -81,6 +90,7 @@ pub(super) fn fit<B: AutodiffBackend + Place>(
     device: &B::Device,
     tell: &mut dyn FnMut(Progress) -> bool,
 ) -> Fit<B::InnerBackend> {
+    let _alone = alone();
     B::seed(device, effort.seed);
     let mut rng = ChaCha8Rng::seed_from_u64(effort.seed);
     let mut net = Net::<B>::new(arch, device);

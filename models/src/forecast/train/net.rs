@@ -235,6 +235,7 @@ mod tests {
     #[test]
     fn spelt_out_products_say_and_teach_the_same() {
         type Learner = Autodiff<Cpu>;
+        let _alone = super::super::fit::alone();
         let device = Default::default();
         let x = Tensor::<Learner, 2>::random([9, N], Distribution::Normal(0.0, 1.0), &device);
         for arch in Arch::ALL {
