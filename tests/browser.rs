@@ -20,14 +20,14 @@ rooms: [ { name: drop, seats: { max: 5 }, admission: { fixed: 50/s }, arm: alway
 "#;
 
 /// A chromedriver with one session; both end with it.
-struct Browser {
+pub struct Browser {
     driver: Child,
     address: SocketAddr,
     session: String,
 }
 
 impl Browser {
-    fn start(javascript: bool) -> Option<Browser> {
+    pub fn start(javascript: bool) -> Option<Browser> {
         Browser::with(javascript, &[])
     }
 
@@ -79,11 +79,11 @@ impl Browser {
         raw(self.address, format!("{head}{body}").as_bytes()).json()["value"].clone()
     }
 
-    fn open(&self, url: &str) {
+    pub fn open(&self, url: &str) {
         self.call("POST", &format!("{}/url", self.session), &json!({ "url": url }));
     }
 
-    fn source(&self) -> String {
+    pub fn source(&self) -> String {
         self.call("GET", &format!("{}/source", self.session), &Value::Null).as_str().unwrap_or_default().to_owned()
     }
 
@@ -110,7 +110,7 @@ impl Browser {
     }
 
     /// Clicks the first visible element of a selector, as a person would. `false`: there is none.
-    fn click(&self, selector: &str) -> bool {
+    pub fn click(&self, selector: &str) -> bool {
         let found =
             self.call("POST", &format!("{}/elements", self.session), &json!({ "using": "css selector", "value": selector }));
         let ids = found.as_array().into_iter().flatten().filter_map(|e| e.as_object()?.values().next()?.as_str());

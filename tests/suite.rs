@@ -13,6 +13,7 @@ mod draw_kill;
 mod draw_live;
 mod draw_people;
 mod draw_promise;
+mod draw_rendered;
 mod facts;
 mod good_bots;
 mod kills;

@@ -25,14 +25,20 @@ use crate::{
 };
 
 /// Identities for each person, and what the gate does about them.
-const ROWS: [(u32, Defence); 7] = [
+const ROWS: [(u32, Defence); 13] = [
     (1, Defence::None),
     (1, Defence::Weights),
+    (1, Defence::Rendered),
     (1, Defence::Quotas),
+    (1, Defence::All),
     (4, Defence::Weights),
+    (4, Defence::Rendered),
     (4, Defence::Quotas),
+    (4, Defence::All),
     (10, Defence::Weights),
+    (10, Defence::Rendered),
     (10, Defence::Quotas),
+    (10, Defence::All),
 ];
 /// People for each unit, as in the demo.
 const PEOPLE_A_UNIT: u32 = 3;
@@ -56,6 +62,9 @@ pub struct CrowdingArgs {
     /// Directory for journals and crowding.json.
     #[arg(long, default_value = ".demo/crowding")]
     out: PathBuf,
+    /// Only rows of so many bot identities for each person: 1, 4 or 10
+    #[arg(long)]
+    times: Option<u32>,
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -98,9 +107,11 @@ pub async fn run(args: &CrowdingArgs, say: fn(&str)) -> anyhow::Result<ExitCode>
     };
     let capacity = find_capacity(&options(1, Defence::None)).await?;
     let mut rows = Vec::new();
-    for (i, (times, defence)) in ROWS.into_iter().enumerate() {
+    let wanted: Vec<_> = ROWS.into_iter().filter(|(times, _)| args.times.is_none_or(|t| t == *times)).collect();
+    anyhow::ensure!(!wanted.is_empty(), "--times: there are rows of 1, 4 and 10 identities for each person");
+    for (i, (times, defence)) in wanted.iter().copied().enumerate() {
         if !args.json {
-            say(&format!("{}/{}  {times} identities for each person, {}", i + 1, ROWS.len(), name(defence)));
+            say(&format!("{}/{}  {times} identities for each person, {}", i + 1, wanted.len(), name(defence)));
         }
         rows.push(one(&options(times, defence), times, &capacity).await?);
     }
@@ -164,6 +175,8 @@ fn scenario(people: u32, times: u32, defence: Defence) -> Scenario {
     let mut scenario = Scenario::builtin("drop-day").unwrap_or_else(|| unreachable!("it is part of the program"));
     "crowding".clone_into(&mut scenario.name);
     scenario.spread = true;
+    // Some seconds more for pages that are still loading when the list closes.
+    scenario.opens_at = Span::secs(30);
     scenario.people.count = people;
     if defence == Defence::None {
         scenario.freezes_at = None;
@@ -192,6 +205,8 @@ fn name(defence: Defence) -> &'static str {
         Defence::None => "no scores, first come first served",
         Defence::Weights => "scores, drawn by weight",
         Defence::Quotas => "scores and quotas, drawn by weight",
+        Defence::Rendered => "scores and the page's style, drawn by weight",
+        Defence::All => "scores, quotas and the page's style, drawn by weight",
     }
 }
 

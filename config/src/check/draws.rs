@@ -30,7 +30,8 @@ impl Checker<'_> {
     pub(super) fn draw(&mut self, i: usize, room: &RoomSettings) {
         let at = |key: &str| format!("rooms[{i}].{key}");
         let w = &room.weights;
-        for (name, weight) in [("human", w.human), ("unsure", w.unsure), ("crowded", w.crowded), ("suspect", w.suspect)] {
+        let four = [("human", w.human), ("unsure", w.unsure), ("crowded", w.crowded), ("suspect", w.suspect)];
+        for (name, weight) in four.into_iter().chain(w.unrendered.map(|n| ("unrendered", n))) {
             self.within(at(&format!("weights.{name}")), weight.into(), 0, WEIGHT_MAX.into(), " balls");
         }
         if w.human == 0 {
@@ -140,14 +141,17 @@ impl Checker<'_> {
             let what = format!("after {} the round could be in sight when the list is frozen", rounds.delay);
             self.error(at("delay"), what, format!("write {DELAY_S_MIN}s or more"));
         }
-        // The round itself, its way to the gate, and the draw.
-        let needed = Span(rounds.delay.ms() + ROUND_AND_DRAW_MS);
+        // The round itself, its way to the gate, and the draw; before them pages that are still loading.
+        let wait_ms = room.weights.wait_ms();
+        let needed = Span(wait_ms + rounds.delay.ms() + ROUND_AND_DRAW_MS);
         if room.order == Order::DrawThenFifo && needed > room.freeze_before {
             let what = format!(
                 "the round comes {} after the freeze and the draw is done {} after it, the sale opens {} after it: places would not be known at the opening",
-                rounds.delay, needed, room.freeze_before
+                Span(wait_ms + rounds.delay.ms()),
+                needed,
+                room.freeze_before
             );
-            let most = room.freeze_before.ms().saturating_sub(ROUND_AND_DRAW_MS);
+            let most = room.freeze_before.ms().saturating_sub(wait_ms + ROUND_AND_DRAW_MS);
             let less = (most >= DELAY_S_MIN * 1_000).then(|| format!("write at most {}, or ", Span(most)));
             self.error(at("delay"), what, format!("{}write `freeze_before: {needed}` or more", less.unwrap_or_default()));
         }

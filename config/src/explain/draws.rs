@@ -38,6 +38,13 @@ pub(super) fn drawn(r: &RoomSettings) -> String {
         " Balls in the drum: {} for a person, {} unsure, {} above the quota of a network, {} suspect.",
         w.human, w.unsure, w.crowded, w.suspect
     );
+    if let Some(n) = w.unrendered {
+        let _ = write!(
+            s,
+            " An entry whose browser did not load the style of the waiting page has {n}: programs that only read pages do not, nor do \
+             apps that enter by JSON."
+        );
+    }
     match &r.visitor.key {
         Some(VisitorKey::Cookie(name)) => {
             let _ = write!(s, " One entry per value of the cookie {name}{UNPROVEN}");

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{
-    draw::slots::{Slots, Standing},
+    draw::slots::{Slots, Standing, Written},
     ledger::{Buyer, Denied, Holder, Outcome, Want},
     line::{CLAIM_WAIT_MS, Line, Terms},
     queue::{Lane, Place, Queue, State},
@@ -368,13 +368,13 @@ fn enters_while_the_list_closes() {
     list.settle(0, Standing::Void);
     let enter = |list: &Slots| {
         if let Ok(index) = list.reserve(8) {
-            assert!(list.settle(index, Standing::Written { class: Class::Human, crowded: false, present_until_s: 1 }));
+            assert!(list.settle(index, Standing::Written(Written { present_until_s: 1, ..Written::default() })));
         }
     };
     let hs: Vec<_> = (0..MORE).map(|_| list.clone()).map(|l| thread::spawn(move || enter(&l))).collect();
     let frozen = list.close().then(|| list.taken());
     hs.into_iter().for_each(|h| h.join().unwrap());
-    let settled = (0..list.taken()).all(|i| matches!(list.standing(i), Standing::Written { .. } | Standing::Void));
+    let settled = (0..list.taken()).all(|i| matches!(list.standing(i), Standing::Written(_) | Standing::Void));
     assert!(settled, "an index is neither written nor void");
     assert!(frozen.is_none_or(|n| n == list.taken()), "the list grew after it was frozen");
     assert!(list.close() && list.reserve(8).is_err(), "the list grew after it was frozen");

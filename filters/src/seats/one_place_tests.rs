@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{
-    draw::{commit::rules_hash, live::Frozen, statement::Signer, transcript::Promise},
+    draw::{census::Census, commit::rules_hash, live::Frozen, statement::Signer, transcript::Promise},
     operate::Action,
     room::*,
     token::Token,
@@ -136,7 +136,8 @@ fn a_place_of_before_a_drawn_sale_is_not_given_again_in_it() {
         room.settle_entry("s", &entered, true, at(11_000));
     }
     assert!(list.register.close());
-    let (weights, census) = (list.register.weights(&room.settings().weights), list.register.census());
+    let table = &room.settings().weights;
+    let (weights, census) = (list.register.weights(table), Census::of(&list.register, table));
     let base = room.reserve_places(2).unwrap();
     let (statement, tree) = promise().freeze(&list.entries(&weights), START_MS / 1_000, "", 0, &Signer::new(&[3; 32]));
     sale.freeze(list, Frozen { list: statement, weights, tree, base, count: 2, census });

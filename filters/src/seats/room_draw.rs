@@ -8,7 +8,7 @@ use super::{
         beacon::BeaconSettings,
         digest::hex,
         live::{EntryRef, Frozen, SaleDraw, Window},
-        register::{Entering, Limits, Person, Standing},
+        register::{Entering, Limits, Person, Standing, Written},
         work::Work,
     },
     pace::{OPENING_SPREAD_S, PRESENCE_GRACE_S},
@@ -137,7 +137,7 @@ impl Room {
             Entering::Known { index } => {
                 let entry = EntryRef { window: number, index };
                 // The ticket again, once the entry is on the disk.
-                let written = matches!(window.register.standing(index), Standing::Written { .. });
+                let written = matches!(window.register.standing(index), Standing::Written(_));
                 let mut w = self.entered(draw, entry, Some(class), now);
                 w.fresh = written;
                 w.entry = written.then_some(Entered { entry, crowded: false, class, who, fresh: false });
@@ -162,7 +162,8 @@ impl Room {
     pub fn settle_entry(&self, sale: &str, entered: &Entered, durable: bool, now: Now) -> bool {
         let Some(window) = self.draw_of(sale).and_then(|d| d.window(u64::from(entered.entry.window))) else { return false };
         let Entered { entry, crowded, class, who, .. } = *entered;
-        let written = Standing::Written { class, crowded, present_until_s: self.clock_s(now) + POLL_S_MAX };
+        let present_until_s = self.clock_s(now) + POLL_S_MAX;
+        let written = Standing::Written(Written { class, crowded, rendered: false, present_until_s });
         window.register.settle(entry.index, who, durable.then_some(written))
     }
 
@@ -171,8 +172,26 @@ impl Room {
         let draw = self.current_draw(now)?;
         let entry = EntryRef::from_bits(self.token_of(visit, Kind::Ticket, now)?.number)?;
         let window = draw.window(u64::from(entry.window))?;
-        let written = matches!(window.register.standing(entry.index), Standing::Written { .. });
+        let written = matches!(window.register.standing(entry.index), Standing::Written(_));
         (written && !window.is_drawn()).then_some(entry)
+    }
+
+    /// Whether a browser has yet to show the page of an entry, for what the draw gives it.
+    pub fn wants_rendering(&self, entry: EntryRef, now: Now) -> bool {
+        let window = || self.current_draw(now)?.window(u64::from(entry.window));
+        // What is still on its way to the disk will not have been shown.
+        let rendered = |w: &Window| matches!(w.register.standing(entry.index), Standing::Written(Written { rendered: true, .. }));
+        self.settings.weights.unrendered.is_some() && window().is_some_and(|w| w.frozen().is_none() && !rendered(w))
+    }
+
+    /// A browser that shows the page of an entry has asked for its style. `false`: the visit has no entry that is not drawn.
+    pub fn rendered(&self, visit: &Visit<'_>, now: Now) -> bool {
+        let entry = self.entry_of(visit, now);
+        let window = entry.and_then(|e| self.current_draw(now)?.window(u64::from(e.window)));
+        if let (Some(entry), Some(window)) = (entry, window) {
+            window.register.rendered(entry.index);
+        }
+        window.is_some()
     }
 
     /// The entry of the visit's ticket, drawn or not, with its draw and list: what a receipt is about.
@@ -184,7 +203,7 @@ impl Room {
         };
         let entry = EntryRef::from_bits(ticket.number)?;
         let window = draw.window(u64::from(entry.window))?;
-        let written = matches!(window.register.standing(entry.index), Standing::Written { .. });
+        let written = matches!(window.register.standing(entry.index), Standing::Written(_));
         written.then_some((draw, window, entry.index))
     }
 
@@ -264,7 +283,7 @@ impl Room {
             _ => seconds(self.settings.freeze_before.ms()).saturating_sub(beacon_s + 1),
         };
         let spread_s = index % room_s.clamp(1, OPENING_SPREAD_S);
-        let drawn_ms = ends_ms + u64::from(beacon_s) * 1_000;
+        let drawn_ms = ends_ms + self.settings.weights.wait_ms() + u64::from(beacon_s) * 1_000;
         match (seconds(ends_ms.saturating_sub(now.wall_ms)), seconds(drawn_ms.saturating_sub(now.wall_ms))) {
             (left_s, _) if left_s > FREEZE_POLL_S => (left_s / 2).min(POLL_S_MAX),
             (_, 0) => {
@@ -345,7 +364,7 @@ impl Room {
         for index in 0..window.register.taken() {
             let Some(place) = window.drawn(index) else { continue };
             let present_until_s = match window.register.standing(index) {
-                Standing::Written { present_until_s, .. } => present_until_s.max(self.clock_s(now)),
+                Standing::Written(e) => e.present_until_s.max(self.clock_s(now)),
                 _ => self.clock_s(now),
             };
             lane.put(frozen.base + place, present_until_s);

@@ -4,12 +4,14 @@
 use super::{
     answer::{Entered, Stage, Waiting},
     draw::{
+        census::Census,
         commit::{commitment, earlier_by, rules_hash},
         drum::{Drum, places},
         live::Frozen,
         register::Standing,
         statement::Signer,
         transcript::Promise,
+        weights::Weights,
     },
     queue::{Lane, State},
     room::*,
@@ -123,7 +125,8 @@ fn freeze(room: &Room, window: u64, now: Now) {
     let sale = room.draws().next().unwrap();
     let list = sale.window_or_new(window).unwrap();
     assert!(list.register.close());
-    let (weights, census) = (list.register.weights(&room.settings().weights), list.register.census());
+    let table = &room.settings().weights;
+    let (weights, census) = (list.register.weights(table), Census::of(&list.register, table));
     let count = weights.iter().flatten().count() as u32;
     let base = room.reserve_places(count).unwrap();
     let (statement, tree) =
@@ -135,6 +138,32 @@ fn place(room: &Room, person: u64, ticket: &Token, now: Now) -> Option<u32> {
     match room.status(&visit(person, std::slice::from_ref(ticket)), now) {
         RoomStatus::Waiting(w) => w.place.map(|p| p.number),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_entry_whose_page_no_browser_showed_weighs_less() {
+    let table = |unrendered| RoomSettings {
+        weights: Weights { unrendered, ..Weights::default() },
+        visitor: VisitorSettings::default(),
+        ..settings(Order::DrawThenFifo)
+    };
+    for (unrendered, weights) in [(Some(1), [16, 1, 1, 16]), (Some(16), [16; 4]), (None, [16; 4])] {
+        let room = room_of(table(unrendered));
+        let people: Vec<_> = (0..4).map(|p| enter(&room, p, at(100 + p))).collect();
+        let asks = |p: usize, now| room.wants_rendering(people[p].0.entry, now);
+        assert_eq!(asks(0, at(200)), unrendered.is_some(), "the page names its style where that counts");
+        let shows = |p: usize, ms| room.rendered(&visit(p as u64, std::slice::from_ref(&people[p].1)), at(ms));
+        assert!(shows(0, 300) && !asks(0, at(300)), "once");
+        assert!(!room.rendered(&visit(1, &[]), at(300)), "nobody's entry");
+        let list = room.draws().next().unwrap().window(0).unwrap();
+        assert!(list.register.close() && shows(3, 41_000), "who came last has some seconds more");
+        freeze(&room, 0, at(43_000));
+        let frozen = list.frozen().unwrap();
+        assert_eq!(frozen.weights, weights.map(Some));
+        assert_eq!(frozen.census.unrendered, if unrendered.is_some() { 2 } else { 0 });
+        shows(2, 44_000);
+        assert_eq!(list.frozen().unwrap().weights, weights.map(Some), "too late");
     }
 }
 
@@ -257,7 +286,7 @@ fn who_leaves_before_the_draw_is_passed_over_and_may_return() {
     assert_eq!(room.leave(&bye, at(30_000)), Some(GivenBack::Entry(people[1].0.entry)));
     assert_eq!(room.leave(&visit(9, &[]), at(30_000)), None);
     let sale = room.draws().next().unwrap();
-    assert_eq!(sale.window(0).unwrap().register.census().void, 0, "who has a receipt stays in the list");
+    assert_eq!(Census::of(&sale.window(0).unwrap().register, &Weights::default()).void, 0, "who has a receipt stays in the list");
     let places = draw(&room, 0, at(40_100));
     let lane = room.state.line.lane(Lane::Main);
     let present_until_s = |person: usize| match lane.state(places[person].unwrap()) {

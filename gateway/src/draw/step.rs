@@ -7,6 +7,7 @@ use tidegate_filters::{
     seats::{
         draw::{
             beacon::BeaconSettings,
+            census::Census,
             commit::{commitment, earlier_by, rules_hash},
             drum::{Drum, places},
             entries,
@@ -255,6 +256,10 @@ impl Step<'_> {
         if self.draw.is_chained() && window.register.taken() == 0 {
             return Ok(None);
         }
+        // Whoever came last has yet to load what the page names.
+        if now.wall_ms < self.draw.window_ends_ms(number).saturating_add(rules_of(promise)?.weights.wait_ms()) {
+            return Err(Waits::Quietly);
+        }
         if sale.freezing.as_ref().is_none_or(|f| f.window != number) {
             sale.freezing = Some(self.freeze(window, promise, number, now)?);
         }
@@ -273,11 +278,9 @@ impl Step<'_> {
     }
 
     fn freeze(&self, window: &Window, promise: &Promise, number: u64, now: Now) -> Result<Freezing, Waits> {
-        // As promised, whatever the policy says by now: it may be that of a sale that was called off.
-        let rules: Rules = serde_json::from_str(&promise.rules_json)
-            .map_err(|e| Waits::For(format!("the promised rules on the disk cannot be read: {e}")))?;
+        let rules = rules_of(promise)?;
         window.register.crowd(&rules.quotas);
-        let (weights, census) = (window.register.weights(&rules.weights), window.register.census());
+        let (weights, census) = (window.register.weights(&rules.weights), Census::of(&window.register, &rules.weights));
         let count = weights.iter().flatten().count() as u32;
         let base = match self.draw.is_cancelled() {
             // Nobody will stand there.
@@ -360,6 +363,12 @@ impl Step<'_> {
         let round = fetch::fetch(from, source, number).map_err(missing)?;
         self.draws.bring(self.active, round).map_err(|e| missing(e.to_string()))
     }
+}
+
+/// As promised, whatever the policy says by now: it may be that of a sale that was called off.
+fn rules_of(promise: &Promise) -> Result<Rules, Waits> {
+    serde_json::from_str(&promise.rules_json)
+        .map_err(|e| Waits::For(format!("the promised rules on the disk cannot be read: {e}")))
 }
 
 fn as_text(transcript: &Transcript) -> String {

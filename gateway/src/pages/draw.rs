@@ -32,6 +32,8 @@ pub struct Drawing {
     pub unnamed: Said,
     pub entry: String,
     pub receipt: String,
+    /// To who sees what styles hide: this browser loads none.
+    pub unrendered: String,
     pub page: DrawPage,
 }
 

@@ -14,7 +14,7 @@ use super::{
     template::{TemplateError, escape},
 };
 use crate::{
-    own::url,
+    own::{STYLE, url},
     reply::claimable,
     standing::{State, opens_in_s},
 };
@@ -25,15 +25,17 @@ pub fn waiting(state: &State<'_>) -> Option<Page> {
     let page = state.trace.active.pages.room(w.room)?;
     let (language, t) = page.language(state.trace.intake.accept_language.as_str())?;
     let shown = Shown::of(state, w);
-    match page.render(language, values(language, t, &shown)) {
-        Ok(page) => Some(page),
-        Err(error) => {
-            tracing::error!(room = state.room.name(), %error, "the template failed; the shipped one is shown");
-            let page = super::SHIPPED.as_ref()?;
-            let (language, t) = page.language(state.trace.intake.accept_language.as_str())?;
-            page.render(language, values(language, t, &shown)).ok()
-        }
+    let rendered = page.render(language, values(language, t, &shown)).or_else(|error| {
+        tracing::error!(room = state.room.name(), %error, "the template failed; the shipped one is shown");
+        let page = super::SHIPPED.as_ref().ok_or(())?;
+        let (language, t) = page.language(state.trace.intake.accept_language.as_str()).ok_or(())?;
+        page.render(language, values(language, t, &shown)).map_err(drop)
+    });
+    let mut page = rendered.ok()?;
+    if shown.unrendered {
+        page.policy = page.policy.replace("style-src", "style-src 'self'");
     }
+    Some(page)
 }
 
 /// What a page shows, before it has words.
@@ -48,6 +50,8 @@ struct Shown {
     place: Option<(u32, u8)>,
     /// Index of an entry that has no place yet.
     entry: Option<u32>,
+    /// Its page names a style that a browser has yet to ask for.
+    unrendered: bool,
     /// `open`, `frozen` or `drawn`, and how many are on the list, while a sale that is drawn is on.
     draw: Option<(&'static str, Option<u64>)>,
     work: Option<Asked>,
@@ -119,6 +123,7 @@ impl Shown {
             to: trace.intake.target(),
             place: w.place.map(|p| (p.number, p.lane as u8)),
             entry: w.undrawn().map(|e| e.entry.index),
+            unrendered: w.undrawn().is_some_and(|e| room.wants_rendering(e.entry, trace.started)),
             draw: room.draw_frame(trace.started).map(|d| (d.state, d.n)),
             unnamed: w.unnamed,
             first_place: room.first_place(trace.started),
@@ -205,7 +210,7 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
         style => styled(),
         script => Value::from_safe_string(match s.work {
             Some(_) => format!("<script>{}</script><script>{}</script>", *SCRIPT, *WORK),
-            None => format!("<script>{}</script>", *SCRIPT),
+            None => format!("<script>{}</script>{}", *SCRIPT, named_style(language, s)),
         }),
         // As on its receipt and in the list, from 0: it is a name. A place is a rank, from 1.
         entry => s.entry.map(|index| format!("#{}", language.number(u64::from(index)))),
@@ -226,6 +231,19 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
         fields => fields(&[("room", &s.room), ("to", &s.to)]),
         urls => context! { claim => page("claim"), extend => page("extend"), leave => page("leave"), receipt => page("receipt"), draw },
     }
+}
+
+/// The style that tells a browser from a program that only reads pages, last so that nothing waits for it. Who sees what it
+/// hides has a browser without styles, and asks for it by hand.
+fn named_style(language: &Language, s: &Shown) -> String {
+    if !s.unrendered {
+        return String::new();
+    }
+    let url = format!("{}{STYLE}?room={}", s.prefix, s.room);
+    let mut html = format!("<link rel=\"stylesheet\" href=\"{url}\"><p hidden><a href=\"{url}\">");
+    let _ = escape(&mut html, &language.words.draw.unrendered);
+    html.push_str("</a></p>");
+    html
 }
 
 /// What the page's script reads, and the reload for browsers without scripts.
@@ -311,6 +329,7 @@ fn samples() -> Vec<Shown> {
         to: format!("/{}", "'<&".repeat(40)),
         place: Some((u32::MAX, 1)),
         entry: None,
+        unrendered: false,
         draw: None,
         work: None,
         unnamed: false,
@@ -349,7 +368,7 @@ fn samples() -> Vec<Shown> {
         Shown { state: "full", ..none.clone() },
         Shown { state: "sold_out", sold_out: Some(false), wait_s: None, ..full.clone() },
         Shown { state: "sold_out", sold_out: Some(true), ..none.clone() },
-        Shown { entry: Some(u32::MAX), draw: Some(("open", None)), ..prequeue(&none) },
+        Shown { entry: Some(u32::MAX), unrendered: true, draw: Some(("open", None)), ..prequeue(&none) },
         Shown { entry: Some(7), draw: Some(("frozen", Some(9_999_999))), ..prequeue(&none) },
         Shown { entry: Some(7), draw: Some(("late", Some(9_999_999))), ..prequeue(&none) },
         Shown { draw: Some(("open", None)), ..prequeue(&none) },

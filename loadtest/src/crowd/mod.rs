@@ -3,6 +3,7 @@
 //! gate over HTTP and the filters alone in virtual time.
 
 mod headers;
+mod kind;
 mod scenario;
 mod step;
 mod visitor;
@@ -15,9 +16,10 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 pub use headers::{Header, Profile};
+pub use kind::Kind;
 pub use scenario::{Bots, ENDS_AT_MAX, FREEZE_BEFORE_MIN, LogNormal, People, Scenario, ScenarioError, Squad, VISITORS_MAX, Wave};
 pub use step::{Action, Answer, AnswerKind, GateVerdict, Note, Outcome, Request, Step};
-pub use visitor::{Goal, Kind, Visitor};
+pub use visitor::{Goal, Visitor};
 
 use visitor::{Gate, Manner, Pace};
 

@@ -104,6 +104,8 @@ pub struct Answer {
     pub shop_us: Option<u64>,
     /// Form body that answers a challenge.
     pub proof: Option<String>,
+    /// Path of the style that a page of the gate names: who has a browser asks for it.
+    pub style: Option<String>,
 }
 
 impl Answer {
@@ -119,6 +121,7 @@ impl Answer {
             pass: false,
             shop_us: None,
             proof: None,
+            style: None,
         }
     }
 }

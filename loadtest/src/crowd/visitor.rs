@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, LogNormal as Normal};
-use serde::{Deserialize, Serialize};
 
 use super::{
     headers::Profile,
+    kind::Kind,
     scenario::LogNormal,
     step::{Action, Answer, AnswerKind, Note, Outcome, Request, Step},
 };
@@ -23,42 +23,6 @@ const POLL_MS_MIN: u64 = 1_000;
 const POLL_JITTER_MS: u64 = 400;
 /// Bots believe that nothing is left when they hear it this often.
 const SOLD_OUT_SEEN: u32 = 3;
-
-/// Who somebody is, for the accounts of the shop; the gate is never told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A shopper.
-    Person,
-    /// Posts checkouts with the headers of its library.
-    PlainScript,
-    /// Copies a browser's headers.
-    HeaderCopier,
-    /// Comes from a new address each time.
-    ManyAddresses,
-    /// Looks like a careful browser.
-    SlowAndLow,
-    /// Takes its time as people do.
-    JitteredMimic,
-}
-
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Kind; 6] =
-        [Kind::Person, Kind::PlainScript, Kind::HeaderCopier, Kind::ManyAddresses, Kind::SlowAndLow, Kind::JitteredMimic];
-
-    /// Stable name: the first part of a buyer's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Person => "person",
-            Kind::PlainScript => "plain_script",
-            Kind::HeaderCopier => "header_copier",
-            Kind::ManyAddresses => "many_addresses",
-            Kind::SlowAndLow => "slow_and_low",
-            Kind::JitteredMimic => "jittered_mimic",
-        }
-    }
-}
 
 /// A page on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -433,8 +397,13 @@ impl Visitor {
         self.assets_fetched = true;
     }
 
+    /// It loads what a page names, as a browser does.
+    pub fn has_browser(&self) -> bool {
+        self.manner.assets
+    }
+
     /// A request for an asset of the page it looks at.
-    pub fn asset(&self, path: &'static str, page: &Request) -> Request {
+    pub fn asset(&self, path: &str, page: &Request) -> Request {
         Request {
             action: Action::Asset,
             method: "GET",

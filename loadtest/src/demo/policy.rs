@@ -19,6 +19,10 @@ pub enum Defence {
     Weights,
     /// And entries above a quota weigh less as well.
     Quotas,
+    /// Instead of quotas: entries whose page no browser showed weigh less.
+    Rendered,
+    /// Scores, quotas and whether a browser showed the page.
+    All,
 }
 
 impl Defence {
@@ -29,18 +33,23 @@ impl Defence {
             Defence::Full => {
                 "  - bot_gate: { model: builtin, challenge_at: 0.70, to_the_back_at: 0.85, when_unscored: wait, routes: [shop, checkout] }\n"
             }
-            Defence::Weights | Defence::Quotas => {
+            Defence::Weights | Defence::Quotas | Defence::Rendered | Defence::All => {
                 "  - bot_gate: { model: builtin, to_the_back_at: 0.85, when_unscored: wait, routes: [shop, checkout] }\n"
             }
         }
     }
 
-    /// The room's key about entries, with its line.
-    fn quotas(self) -> &'static str {
-        match self {
-            Defence::Quotas => "    visitor: { entries_per_network: 8, entries_per_fingerprint: 2, work_bits: 0 }\n",
-            _ => "",
-        }
+    /// The room's keys about entries, with their lines.
+    fn entries(self) -> String {
+        let quotas = "    visitor: { entries_per_network: 8, entries_per_fingerprint: 2, work_bits: 0 }\n";
+        let rendered = "    weights: { unrendered: 1 }\n";
+        let (quotas, rendered) = match self {
+            Defence::Quotas => (quotas, ""),
+            Defence::Rendered => ("", rendered),
+            Defence::All => (quotas, rendered),
+            Defence::None | Defence::Full | Defence::Weights => ("", ""),
+        };
+        format!("{quotas}{rendered}")
     }
 }
 
@@ -107,7 +116,7 @@ rooms:
     seats: {{ max: 300, pass_idle: 15s, pass_age_max: 2m }}
     admission: forecast
     claim_window: 20s
-{quotas}{order}
+{entries}{order}
 sales:
   - name: sneaker-42
     room: drop
@@ -138,7 +147,7 @@ state: {{ directory: {state} }}
         keys = quoted(&f.directory.join("keys")),
         state = quoted(&f.directory.join("state")),
         bot_gate = f.defence.bot_gate(),
-        quotas = f.defence.quotas(),
+        entries = f.defence.entries(),
         order = f.draw.map_or_else(|| "    order: fifo\n".to_owned(), order),
     )
 }
@@ -176,9 +185,15 @@ mod tests {
             defence: Defence::Full,
             draw: None,
         };
-        for defence in [Defence::None, Defence::Weights, Defence::Quotas] {
+        for defence in [Defence::None, Defence::Weights, Defence::Quotas, Defence::Rendered, Defence::All] {
             let other = tidegate_config::parse(&policy(&PolicyFacts { defence, ..facts.clone() }), "drop-day.yaml").unwrap();
-            assert_eq!(other.policy.rooms[0].visitor.entries_per_network.is_some(), defence == Defence::Quotas);
+            let (quotas, rendered) = match defence {
+                Defence::All => (true, true),
+                other => (other == Defence::Quotas, other == Defence::Rendered),
+            };
+            let room = &other.policy.rooms[0];
+            assert_eq!(room.visitor.entries_per_network.is_some(), quotas);
+            assert_eq!(room.weights.unrendered.is_some(), rendered);
         }
         let beacon = tidegate_filters::seats::draw::beacon::LocalBeacon::new(&[1; 32]).source();
         let draw = DrawFacts { freeze_before_s: 15, source: &beacon, relay: "127.0.0.1:8081".parse().unwrap() };

@@ -47,6 +47,7 @@ pub(super) fn classify(action: Action, parts: &Parts, body: &[u8]) -> Answer {
         (Some(GateVerdict::Wait), _) => {
             answer.kind = AnswerKind::Waiting;
             answer.note = Some(page_note(&parts.headers, body, answer.retry_after_s));
+            answer.style = between(&String::from_utf8_lossy(body), "<link rel=\"stylesheet\" href=\"");
         }
         (Some(GateVerdict::Challenge), _) => {
             answer.kind = AnswerKind::Challenged;
@@ -189,8 +190,9 @@ mod tests {
             Action::Home,
             200,
             &[("tidegate-verdict", "wait"), ("retry-after", "9"), ("set-cookie", "tidegate-ticket-drop=AA; HttpOnly")],
-            "<meta name=\"tidegate\" content=\"{&quot;place&quot;:7,&quot;lane&quot;:1,&quot;wait&quot;:[3,9]}\"><main data-room=\"drop\" data-state=\"called\">",
+            "<meta name=\"tidegate\" content=\"{&quot;place&quot;:7,&quot;lane&quot;:1,&quot;wait&quot;:[3,9]}\"><main data-room=\"drop\" data-state=\"called\"><link rel=\"stylesheet\" href=\"/s.css\">",
         );
+        assert_eq!(page.style.as_deref(), Some("/s.css"));
         let note = page.note.unwrap();
         assert_eq!((note.place, note.wait_s), (Some(7 | 1 << 32), Some((3, 9))));
         assert_eq!((note.room.as_deref(), note.poll_after_s, note.claimable), (Some("drop"), 9, true));

@@ -136,21 +136,22 @@ async fn visit(field: Arc<Field>, mut visitor: Visitor) {
         let answer = field.send(&visitor, at_ms, &request, &mut jar).await;
         if answer.kind == AnswerKind::Page && !request.assets.is_empty() {
             visitor.assets_fetched();
-            fetch_assets(&field, &visitor, &request, &jar);
+            request.assets.iter().for_each(|path| fetch_asset(&field, &visitor, path, &request, &jar));
+        }
+        if let Some(style) = answer.style.as_deref().filter(|_| visitor.has_browser()) {
+            fetch_asset(&field, &visitor, style, &request, &jar);
         }
         step = visitor.next(&answer, field.now_ms());
     };
     field.left(&visitor, outcome);
 }
 
-/// Beside each other and beside whatever comes next, as a browser does.
-fn fetch_assets(field: &Arc<Field>, visitor: &Visitor, page: &Request, jar: &Jar) {
+/// Beside others and beside whatever comes next, as a browser does.
+fn fetch_asset(field: &Arc<Field>, visitor: &Visitor, path: &str, page: &Request, jar: &Jar) {
     let at_ms = field.now_ms();
-    for path in page.assets {
-        let (field, visitor, mut jar) = (field.clone(), visitor.clone(), jar.clone());
-        let request = visitor.asset(path, page);
-        tokio::spawn(async move { field.send(&visitor, at_ms, &request, &mut jar).await });
-    }
+    let (field, visitor, mut jar) = (field.clone(), visitor.clone(), jar.clone());
+    let request = visitor.asset(path, page);
+    tokio::spawn(async move { field.send(&visitor, at_ms, &request, &mut jar).await });
 }
 
 impl Field {

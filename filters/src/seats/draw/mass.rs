@@ -7,14 +7,13 @@ use super::{
     commit::{commitment, rules_hash},
     drum::Drum,
     entry::EntryNames,
-    register::{Entering, Limits, Person, Register, Standing, entries},
+    register::{Entering, Limits, Person, Register, Standing, Written, entries},
     rehearse::mix,
     rules::Quotas,
     statement::Signer,
     transcript::Promise,
     weights::Weights,
 };
-use crate::rule::bot_gate::Class;
 
 /// A mass entry.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +81,7 @@ impl MassEntry {
             let who = Person { key: i, network: NonZeroU64::new(network), fingerprint };
             let Entering::New { index, crowded } = register.enter(who, limits, false) else { break };
             crowd[usize::from(person)] += u64::from(crowded);
-            register.settle(index, who, Some(Standing::Written { class: Class::Human, crowded, present_until_s: 0 }));
+            register.settle(index, who, Some(Standing::Written(Written { crowded, ..Written::default() })));
             is_person.push(person);
         }
         let Limits { per_network, per_fingerprint, .. } = limits;

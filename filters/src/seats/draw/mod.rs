@@ -16,6 +16,7 @@
 //! for nothing else). Pure: secrets, keys, time and beacon values are arguments.
 
 pub mod beacon;
+pub mod census;
 pub mod commit;
 pub mod digest;
 pub mod drum;

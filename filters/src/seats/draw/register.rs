@@ -5,9 +5,10 @@
 
 use std::{collections::BTreeMap, num::NonZeroU64};
 
-use serde::{Deserialize, Serialize};
-
-pub use super::slots::{REGISTER_MAX, Standing};
+pub use super::{
+    census::Census,
+    slots::{REGISTER_MAX, Standing, Written},
+};
 use super::{
     entry::{Entry, EntryNames},
     live::EntryRef,
@@ -63,21 +64,6 @@ pub struct Limits {
     pub per_fingerprint: Option<u32>,
     /// Whether who is crowded has to bring a proof of work.
     pub work: bool,
-}
-
-/// Entries by class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Census {
-    /// Scored below every threshold.
-    pub human: u32,
-    /// Unsure or not scored.
-    pub unsure: u32,
-    /// Above the quota of its network.
-    pub crowded: u32,
-    /// Scored suspect.
-    pub suspect: u32,
-    /// Reserved and never used.
-    pub void: u32,
 }
 
 /// Somebody's entry, and the crowds it is part of: 24 bytes and the key.
@@ -148,7 +134,8 @@ impl Register {
             return;
         }
         self.count(who, u32::saturating_add);
-        self.slots.restore(index, Standing::Written { class, crowded, present_until_s: 0 });
+        // Whether its page was shown is not on the disk: in doubt for the visitor.
+        self.slots.restore(index, Standing::Written(Written { class, crowded, rendered: true, present_until_s: 0 }));
         // A write that came too late to be answered may be on the disk beside the one that was: the later one has the receipt.
         if let Some(unanswered) = self.people.lock(who.key).insert(who.key, Listed::new(index, who)) {
             self.slots.restore(unanswered.index, Standing::Void);
@@ -163,6 +150,11 @@ impl Register {
     /// Somebody with this entry was here: present until then, and at least as suspicious as seen now.
     pub fn seen(&self, index: u32, class: Option<Class>, until_s: u32) {
         self.slots.seen(index, class, until_s);
+    }
+
+    /// A browser showed the page of this entry.
+    pub fn rendered(&self, index: u32) {
+        self.slots.rendered(index);
     }
 
     /// Whoever holds this entry went away: it is drawn like any other, and its place is passed over until they return.
@@ -217,26 +209,10 @@ impl Register {
     /// The weight of every index, now; `None` for void ones.
     pub fn weights(&self, weights: &Weights) -> Vec<Option<u8>> {
         let weigh = |i| match self.standing(i) {
-            Standing::Written { class, crowded, .. } => Some(weights.of(class, crowded)),
+            Standing::Written(e) => Some(weights.of(e.class, e.crowded, e.rendered)),
             _ => None,
         };
         (0..self.taken()).map(weigh).collect()
-    }
-
-    /// How many of each class, now.
-    pub fn census(&self) -> Census {
-        let mut census = Census::default();
-        for index in 0..self.taken() {
-            let one = match self.standing(index) {
-                Standing::Written { class: Class::Suspect, .. } => &mut census.suspect,
-                Standing::Written { crowded: true, .. } => &mut census.crowded,
-                Standing::Written { class: Class::Human, .. } => &mut census.human,
-                Standing::Written { class: Class::Unsure, .. } => &mut census.unsure,
-                _ => &mut census.void,
-            };
-            *one += 1;
-        }
-        census
     }
 
     /// The index of a person's entry, written or on its way.
@@ -305,7 +281,7 @@ mod tests {
     }
 
     fn written(class: Class, crowded: bool) -> Option<Standing> {
-        Some(Standing::Written { class, crowded, present_until_s: 60 })
+        Some(Standing::Written(Written { class, crowded, rendered: false, present_until_s: 60 }))
     }
 
     #[test]
@@ -390,7 +366,8 @@ mod tests {
         r.seen(0, Some(Class::Suspect), 90);
         r.seen(0, Some(Class::Unsure), 80);
         r.seen(0, None, 70);
-        assert_eq!(r.standing(0), Standing::Written { class: Class::Suspect, crowded: false, present_until_s: 90 });
+        let worst = Written { class: Class::Suspect, present_until_s: 90, ..Written::default() };
+        assert_eq!(r.standing(0), Standing::Written(worst));
         r.seen(1, Some(Class::Human), 90);
         assert_eq!(r.standing(1), Standing::Free);
     }

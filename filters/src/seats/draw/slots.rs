@@ -27,16 +27,22 @@ pub enum Standing {
     /// Taken; on its way to the disk.
     Reserved,
     /// An entry.
-    Written {
-        /// The worst class it was seen with.
-        class: Class,
-        /// It came above its network's quota.
-        crowded: bool,
-        /// Counts as present until this second of the room's clock.
-        present_until_s: u32,
-    },
+    Written(Written),
     /// Taken and given up: no place.
     Void,
+}
+
+/// An entry that is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The worst class it was seen with.
+    pub class: Class,
+    /// It came above its network's quota.
+    pub crowded: bool,
+    /// A browser showed its page.
+    pub rendered: bool,
+    /// Counts as present until this second of the room's clock.
+    pub present_until_s: u32,
 }
 
 /// Why there is no index.
@@ -109,41 +115,36 @@ impl Slots {
 
     /// Somebody with this entry was here: present until then, and at least as suspicious as seen now.
     pub fn seen(&self, index: u32, class: Option<Class>, until_s: u32) {
-        let Some(word) = self.slot(index) else { return };
-        let later = |w: u64| match unpack(w) {
-            Standing::Written { class: was, crowded, present_until_s } => {
-                let now = Standing::Written {
-                    class: class.map_or(was, |c| was.max(c)),
-                    crowded,
-                    present_until_s: present_until_s.max(until_s),
-                };
-                (pack(now) != w).then(|| pack(now))
-            }
-            _ => None,
-        };
-        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+        self.change(index, |e| Written {
+            class: class.map_or(e.class, |c| e.class.max(c)),
+            present_until_s: e.present_until_s.max(until_s),
+            ..e
+        });
     }
 
     /// Nobody with this entry is here any more.
     pub fn away(&self, index: u32) {
-        let Some(word) = self.slot(index) else { return };
-        let gone = |w: u64| match unpack(w) {
-            Standing::Written { class, crowded, .. } => Some(pack(Standing::Written { class, crowded, present_until_s: 0 })),
-            _ => None,
-        };
-        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, gone);
+        self.change(index, |e| Written { present_until_s: 0, ..e });
     }
 
     /// The entry's network is a crowd.
     pub fn crowd(&self, index: u32) {
+        self.change(index, |e| Written { crowded: true, ..e });
+    }
+
+    /// A browser showed the entry's page.
+    pub fn rendered(&self, index: u32) {
+        self.change(index, |e| Written { rendered: true, ..e });
+    }
+
+    /// What is written becomes something else that is.
+    fn change(&self, index: u32, to: impl Fn(Written) -> Written) {
         let Some(word) = self.slot(index) else { return };
-        let crowded = |w: u64| match unpack(w) {
-            Standing::Written { class, present_until_s, .. } => {
-                Some(pack(Standing::Written { class, crowded: true, present_until_s }))
-            }
+        let changed = |w: u64| match unpack(w) {
+            Standing::Written(was) => Some(pack(Standing::Written(to(was)))).filter(|is| *is != w),
             _ => None,
         };
-        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, crowded);
+        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
     }
 
     /// What stands at an index.
@@ -182,13 +183,13 @@ impl Slots {
     }
 }
 
-/// Bits 0..32 presence, 32..34 class, 34 crowded, 35..37 what it is.
+/// Bits 0..32 presence, 32..34 class, 34 crowded, 35..37 what it is, 37 rendered.
 fn pack(s: Standing) -> u64 {
     match s {
         Standing::Free => 0,
         Standing::Reserved => 1 << 35,
-        Standing::Written { class, crowded, present_until_s } => {
-            2 << 35 | u64::from(crowded) << 34 | (class as u64) << 32 | u64::from(present_until_s)
+        Standing::Written(Written { class, crowded, rendered, present_until_s }) => {
+            u64::from(rendered) << 37 | 2 << 35 | u64::from(crowded) << 34 | (class as u64) << 32 | u64::from(present_until_s)
         }
         Standing::Void => 3 << 35,
     }
@@ -198,15 +199,16 @@ fn unpack(w: u64) -> Standing {
     match w >> 35 & 3 {
         0 => Standing::Free,
         1 => Standing::Reserved,
-        2 => Standing::Written {
+        2 => Standing::Written(Written {
             class: match w >> 32 & 3 {
                 0 => Class::Human,
                 1 => Class::Unsure,
                 _ => Class::Suspect,
             },
             crowded: w >> 34 & 1 == 1,
+            rendered: w >> 37 & 1 == 1,
             present_until_s: w as u32,
-        },
+        }),
         _ => Standing::Void,
     }
 }
@@ -219,9 +221,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_keep_what_they_are_given(class in 0u8..3, crowded: bool, until: u32) {
+        fn words_keep_what_they_are_given(class in 0u8..3, crowded: bool, rendered: bool, until: u32) {
             let class = [Class::Human, Class::Unsure, Class::Suspect][usize::from(class)];
-            for s in [Standing::Free, Standing::Reserved, Standing::Void, Standing::Written { class, crowded, present_until_s: until }] {
+            let written = Standing::Written(Written { class, crowded, rendered, present_until_s: until });
+            for s in [Standing::Free, Standing::Reserved, Standing::Void, written] {
                 prop_assert_eq!(unpack(pack(s)), s);
             }
         }

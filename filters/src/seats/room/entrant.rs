@@ -7,7 +7,7 @@ use crate::{
         answer::Entered,
         draw::{
             live::{EntryRef, SaleDraw},
-            register::Standing,
+            register::{Standing, Written},
         },
     },
 };
@@ -21,7 +21,7 @@ impl Room {
         let entry = draw.entry_of(who.key, now)?;
         let window = draw.window(u64::from(entry.window))?;
         // On its way to the disk: the answer to that request carries the ticket.
-        let Standing::Written { crowded, .. } = window.register.standing(entry.index) else { return None };
+        let Standing::Written(Written { crowded, .. }) = window.register.standing(entry.index) else { return None };
         let told = match draw.place(entry) {
             Some(number) => {
                 let place = Place { lane: Lane::Main, number };
