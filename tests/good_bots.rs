@@ -150,9 +150,7 @@ fn reply(question: &[u8], code: u8, records: &[String]) -> Vec<u8> {
 
 fn start(names: &NameServer, dir: &Path, shop: &Shop, more: &str) -> Gate {
     std::fs::write(dir.join("listed.json"), r#"{"prefixes":[{"ipv6Prefix":"2001:db8::/32"}]}"#).unwrap();
-    let x = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret().verifying_key().as_bytes());
-    let set = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}]}}"#);
-    std::fs::write(dir.join("monitor.jwks"), set).unwrap();
+    std::fs::write(dir.join("monitor.jwks"), jwks()).unwrap();
     gate(&POLICY.replace("{resolver}", &names.address.to_string()).replace("{more}", more), shop.address, dir)
 }
 
@@ -160,11 +158,35 @@ fn secret() -> SigningKey {
     SigningKey::from_bytes(&[9; 32])
 }
 
-fn from(gate: &Gate, ip: &str, agent: &str) -> Client {
+/// The public half, as a directory has it.
+pub fn jwks() -> String {
+    let x = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret().verifying_key().as_bytes());
+    format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}]}}"#)
+}
+
+/// What is signed, and its lines.
+const AUTHORITY: (&str, &str) = ("\"@authority\"", "\"@authority\": shop.example\n");
+
+/// A client whose requests are signed for this shop.
+pub fn signed(client: Client, nonce: &str) -> Client {
+    signed_over(client, AUTHORITY, nonce)
+}
+
+fn signed_over(client: Client, (covers, values): (&str, &str), nonce: &str) -> Client {
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (expires, id) = (now_s + 80_000, thumbprint());
+    let params = format!(r#"({covers});created={now_s};expires={expires};keyid="{id}";nonce="{nonce}";tag="web-bot-auth""#);
+    let signature = secret().sign(format!("{values}\"@signature-params\": {params}").as_bytes());
+    client
+        .with("signature-input", &format!("sig={params}"))
+        .with("signature", &format!("sig=:{}:", STANDARD.encode(signature.to_bytes())))
+}
+
+pub fn from(gate: &Gate, ip: &str, agent: &str) -> Client {
     Client::app(gate.addresses()[0]).with("x-forwarded-for", ip).with("user-agent", agent)
 }
 
-fn reason(answer: &Answer) -> &str {
+pub fn reason(answer: &Answer) -> &str {
     answer.header("tidegate-reason").unwrap_or("forwarded")
 }
 
@@ -288,19 +310,11 @@ fn an_impostor_waits_at_the_back_or_is_refused_or_only_watched() {
 fn who_signs_is_known_whatever_it_says_and_once() {
     let (names, shop, dir) = (NameServer::start(), Shop::start(), tempfile::tempdir().unwrap());
     let gate = start(&names, dir.path(), &shop, "");
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let id = thumbprint();
     let signed = |path: &str, covers: &str, values: &str, nonce: &str| {
-        let params =
-            format!(r#"({covers});created={now_s};expires={};keyid="{id}";nonce="{nonce}";tag="web-bot-auth""#, now_s + 60);
-        let base = format!("{values}\"@signature-params\": {params}");
-        let signature = STANDARD.encode(secret().sign(base.as_bytes()).to_bytes());
-        let mut client = from(&gate, "198.51.100.77", "curl/8")
-            .with("signature-input", &format!("sig={params}"))
-            .with("signature", &format!("sig=:{signature}:"));
+        let mut client = signed_over(from(&gate, "198.51.100.77", "curl/8"), (covers, values), nonce);
         reason(&client.get(path)).to_owned()
     };
-    let authority = ("\"@authority\"", "\"@authority\": shop.example\n");
+    let authority = AUTHORITY;
     assert_eq!(signed("/open", authority.0, authority.1, "a"), "forwarded");
     assert_eq!(signed("/open", authority.0, authority.1, "a"), "SCORE_CHALLENGE", "the nonce was used");
     assert_eq!(signed("/open", authority.0, authority.1, "b"), "forwarded");

@@ -16,6 +16,7 @@ mod draw_promise;
 mod draw_rendered;
 mod facts;
 mod good_bots;
+mod good_bots_published;
 mod kills;
 mod kills_stock;
 mod learning;

@@ -295,7 +295,7 @@ impl Control {
         self.shared.draws.say_as_first_said(&mut policy);
         let old = self.shared.active.load_full();
         let scoring = self.scoring.lock().follow(&policy).map_err(LoadError::Model)?;
-        let bots = GoodBots::build(&policy).map_err(LoadError::Bots)?;
+        let bots = GoodBots::build(&policy, &self.shared.facts.bots).map_err(LoadError::Bots)?;
         let mut pipeline = build_pipeline(&self.shared, &policy)?;
         let now = self.shared.clock.now();
         let gone = self.shared.draws.give_way(&policy, &old, now).map_err(LoadError::Promised)?;
@@ -328,6 +328,15 @@ impl Control {
         drop(in_force);
         self.tell_applied_apart();
         Ok(Applied { sha256, needs_restart, warnings, kept })
+    }
+
+    /// Lists that others publish have changed.
+    pub(crate) fn read_bots_again(&self) {
+        let _one = self.loading.lock();
+        match GoodBots::build(&self.shared.active.load().policy, &self.shared.facts.bots) {
+            Ok(bots) => self.shared.bots.store(bots),
+            Err(error) => tracing::error!(%error, "good_bots cannot be read again; what was read before stays"),
+        }
     }
 
     /// A key that was added signs from now on; tokens of the others stay good.

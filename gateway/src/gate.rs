@@ -22,7 +22,7 @@ use crate::{
     admin::{Admin, AdminError},
     appeal::Appeals,
     applied,
-    bots::GoodBots,
+    bots::{BotFacts, GoodBots, published},
     clock::Clock,
     control::{Control, Parts, Source, seed},
     deep::{Deep, Trial},
@@ -134,13 +134,14 @@ impl Gate {
         }
         let scoring = Scoring::build(policy).map_err(StartError::Model)?;
         tracing::info!("{}", scoring.describe());
-        let bots = GoodBots::build(policy).map_err(StartError::Bots)?;
+        // A policy that cannot be used is refused before anything is touched.
+        GoodBots::build(policy, &BotFacts::default()).map_err(StartError::Bots)?;
         // First of all what only one gate may have: another that is refused it has touched nothing of the first one's.
         let store = store.map_or_else(|| store::open(policy.state.as_ref()), Ok)?;
         let observer = Observer::start(policy.journal.as_ref(), metrics.clone(), Arc::new(Clock::new()))?;
         let shared = shared(&loaded, source, &keys, observer.clone(), store)?;
         shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&loaded.policy))));
-        shared.bots.store(bots);
+        shared.bots.store(GoodBots::build(&loaded.policy, &shared.facts.bots).map_err(StartError::Bots)?);
         let parts = Parts { shared: shared.clone(), metrics, deep, loaded, source, file, certificates, scoring };
         let control = Arc::new(Control::new(parts));
         start_rooms(&control.shared)?;
@@ -151,6 +152,7 @@ impl Gate {
         let mut threads = Vec::new();
         threads.push(plan(control.clone(), beside.clone()).map_err(StartError::Thread)?);
         threads.push(draw::start(control.clone(), beside.clone()).map_err(StartError::Thread)?);
+        threads.push(lists(control.clone(), beside.clone()).map_err(StartError::Thread)?);
         if let Some(admin) = admin {
             threads.push(admin.serve(control.clone(), beside).map_err(StartError::Thread)?);
         }
@@ -288,6 +290,16 @@ fn write_rooms(shared: &Arc<Shared>, why: Why) -> std::io::Result<Result<(), Sto
 fn plan(control: Arc<Control>, stop: watch::Receiver<bool>) -> std::io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new().name("planner".into()).spawn(move || runtime.block_on(planner::run(control, stop)))
+}
+
+/// Fetches the lists that others publish.
+fn lists(control: Arc<Control>, stop: watch::Receiver<bool>) -> std::io::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("lists".into()).spawn(move || {
+        runtime.block_on(published::run(control, stop));
+        // A name that is being looked up is not waited for.
+        runtime.shutdown_background();
+    })
 }
 
 type Served = Receiver<Result<Drained, ServeError>>;

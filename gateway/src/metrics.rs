@@ -20,10 +20,10 @@ use crate::{bots::BotFacts, counts::Counts, store::StoreCounts};
 mod catalogue;
 
 use catalogue::{
-    BOT_LOOKUPS, BOT_SIGNATURES, CHALLENGES, CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED, QUEUE_SECONDS,
-    REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORE_BATCHES, SCORED, SHADOW, SHADOW_SCORE, SHADOW_UNSCORED,
-    SHOP_RUBBISH, SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES, STORE_FAILURES, STORE_FSYNCS, STORE_GROUPS,
-    TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
+    BOT_FETCHES, BOT_LISTS, BOT_LOOKUPS, BOT_SIGNATURES, CHALLENGES, CLAIMS_REFUSED, CONNECTIONS, CONNECTIONS_REFUSED, PARSED,
+    QUEUE_SECONDS, REFUSED_HEADS, RELOADS, REQUESTS, ROWS, ROWS_DROPPED, SCORE, SCORE_BATCHES, SCORED, SHADOW, SHADOW_SCORE,
+    SHADOW_UNSCORED, SHOP_RUBBISH, SHOP_SECONDS, SOLD, STORE_BATCHES, STORE_BUSY_MS, STORE_BYTES, STORE_FAILURES, STORE_FSYNCS,
+    STORE_GROUPS, TOKENS_REFUSED, TOTAL_SECONDS, UNSCORED,
 };
 pub use catalogue::{CATALOGUE, Described, Type, gauges};
 
@@ -197,6 +197,12 @@ impl Metrics {
     /// Takes over what was found out about programs.
     pub fn bots(&self, facts: &BotFacts) {
         facts.lookups().for_each(|(outcome, n)| self.counter(BOT_LOOKUPS, &[("outcome", outcome)]).absolute(n));
+        facts
+            .published
+            .fetches()
+            .into_iter()
+            .for_each(|(outcome, n)| self.counter(BOT_FETCHES, &[("outcome", outcome)]).absolute(n));
+        facts.published.states().into_iter().for_each(|(state, n)| self.gauge(BOT_LISTS, &[("state", state)], n as f64));
         facts.signatures().for_each(|(outcome, n)| self.counter(BOT_SIGNATURES, &[("outcome", outcome)]).absolute(n));
     }
 

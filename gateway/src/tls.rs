@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::{
-    ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -120,13 +120,37 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 pub fn system_authorities() -> Arc<[WrappedX509]> {
     static ONCE: OnceLock<Arc<[WrappedX509]>> = OnceLock::new();
     let read = || {
-        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-        let bundles = named.into_iter().chain(SYSTEM_BUNDLES.iter().map(PathBuf::from));
-        let usable =
-            bundles.filter_map(|file| read_certificates(&file).ok()).map(|all| wrap(all, |_| Ok(())).unwrap_or_default());
+        let usable = system_bundles().map(|all| wrap(all, |_| Ok(())).unwrap_or_default());
         usable.into_iter().find(|all| !all.is_empty()).unwrap_or_default().into()
     };
     ONCE.get_or_init(read).clone()
+}
+
+/// What can be read of the bundles, in their order.
+fn system_bundles() -> impl Iterator<Item = Vec<CertificateDer<'static>>> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let bundles = named.into_iter().chain(SYSTEM_BUNDLES.iter().map(PathBuf::from));
+    bundles.filter_map(|file| read_certificates(&file).ok())
+}
+
+/// For connections of the gate's own: who speaks for a host by the authorities of a file, or those this machine trusts.
+pub fn client_config(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let roots = |all: Vec<_>| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(all);
+        roots
+    };
+    let roots = match authorities {
+        Some(file) => roots(read_certificates(file).map_err(|e| e.to_string())?),
+        None => system_bundles().map(roots).find(|r| !r.is_empty()).unwrap_or_else(RootCertStore::empty),
+    };
+    if roots.is_empty() {
+        return Err("no certificate authority is trusted: install ca-certificates, or name a file of `authorities`".into());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = versions.map_err(|e| e.to_string())?.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Certificate authorities for connections to the shop.
@@ -140,7 +164,7 @@ fn wrap(
     certificates: Vec<CertificateDer<'static>>,
     refused: impl Fn(rustls::Error) -> Result<(), TlsError>,
 ) -> Result<Vec<WrappedX509>, TlsError> {
-    let mut usable = rustls::RootCertStore::empty();
+    let mut usable = RootCertStore::empty();
     let mut authorities = Vec::with_capacity(certificates.len());
     for certificate in certificates {
         match usable.add(certificate.clone()) {

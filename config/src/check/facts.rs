@@ -25,6 +25,9 @@ const PREFIX_MIN: (u8, u8) = (8, 16);
 const REGISTRIES: [&str; 10] = ["ac", "co", "com", "edu", "go", "gov", "ne", "net", "or", "org"];
 /// Shortest name in a `User-Agent`.
 const AGENT_MIN: usize = 3;
+/// How often a published list is asked for, at least and at most.
+const REFRESH_MIN: Span = Span::secs(60);
+const REFRESH_MAX: Span = Span::secs(7 * 86_400);
 /// Shortest and longest time a visitor is remembered.
 const REMEMBER_MIN: Span = Span::secs(1);
 const REMEMBER_MAX: Span = Span::secs(30 * 86_400);
@@ -120,7 +123,25 @@ impl Checker<'_> {
         for (k, bot) in s.bots.iter().enumerate() {
             self.good_bot(&format!("{at}.bots[{k}]"), bot);
         }
+        if s.refresh < REFRESH_MIN || s.refresh > REFRESH_MAX {
+            let what = format!("{} is no time to ask for published lists again", s.refresh);
+            self.error(format!("{at}.refresh"), what, format!("write {REFRESH_MIN} to {REFRESH_MAX}; 6h is usual"));
+        }
         self.back_of_a_room(i, "good_bots", s.impostors);
+    }
+
+    /// A list that somebody publishes, where a file could stand.
+    fn published(&mut self, at: String, file: &str) {
+        let rest = file.strip_prefix("https://");
+        let host = rest.and_then(|r| r.split(['/', '?', '#']).next()).unwrap_or_default();
+        if file.starts_with("http://") {
+            let what = "what comes over http anybody on the way can change: they would choose who is welcome";
+            self.error(at, what, "write the https:// address, or the path of a file");
+        } else if rest.is_some() && (host.is_empty() || !file.bytes().all(|b| b.is_ascii_graphic()) || file.contains(['@', '#']))
+        {
+            let what = format!("`{file}` is no address of a list");
+            self.error(at, what, "write https://HOST/PATH, without a name, a password or a fragment");
+        }
     }
 
     fn good_bot(&mut self, at: &str, bot: &BotSettings) {
@@ -128,6 +149,9 @@ impl Checker<'_> {
         if !bot.has_addresses() && bot.keys.is_none() {
             let what = "nothing says how it is known: a User-Agent can be anybody's";
             self.error(at, what, "add `networks`, `networks_file` or `domains`, or `keys`");
+        }
+        for (key, file) in [("networks_file", &bot.networks_file), ("keys", &bot.keys)] {
+            file.iter().for_each(|f| self.published(format!("{at}.{key}"), f));
         }
         match &bot.user_agent {
             None if bot.has_addresses() => {

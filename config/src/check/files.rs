@@ -3,11 +3,14 @@
 use std::{
     fs::{self, File, Metadata},
     io::Read as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use tidegate_filters::{FilterSettings, rule::bot_gate::BotGateSettings};
+use tidegate_filters::{
+    FilterSettings,
+    rule::{bot_gate::BotGateSettings, good_bots::is_published},
+};
 
 use super::Checker;
 use crate::error::Problem;
@@ -36,13 +39,8 @@ impl Checker<'_> {
             }
         }
         for (i, upstream) in policy.shop.upstreams.iter().enumerate() {
-            let Some(file) = upstream.tls.as_ref().and_then(|t| t.authorities.as_ref()) else { continue };
-            let at = format!("shop.upstreams[{i}].tls.authorities");
-            if self.certificates(&at, file)
-                && let Some(Err(why)) = self.checks.deep.map(|d| d.authorities(file))
-            {
-                self.error(at, why, "write a PEM file of authorities");
-            }
+            let file = upstream.tls.as_ref().and_then(|t| t.authorities.as_ref());
+            self.authorities(format!("shop.upstreams[{i}].tls.authorities"), file);
         }
         self.good_bot_files();
         self.bot_models();
@@ -79,15 +77,26 @@ impl Checker<'_> {
         }
     }
 
+    fn authorities(&mut self, at: String, file: Option<&PathBuf>) {
+        let Some(file) = file else { return };
+        if self.certificates(&at, file)
+            && let Some(Err(why)) = self.checks.deep.map(|d| d.authorities(file))
+        {
+            self.error(at, why, "write a PEM file of authorities");
+        }
+    }
+
     fn good_bot_files(&mut self) {
         let policy = self.policy;
         for (i, filter) in policy.filters.iter().enumerate() {
             let FilterSettings::GoodBots(s) = filter else { continue };
+            self.authorities(format!("filters[{i}].good_bots.authorities"), s.authorities.as_ref());
             for (k, bot) in s.bots.iter().enumerate() {
                 let at = |key: &str| format!("filters[{i}].good_bots.bots[{k}].{key}");
                 let files = [("networks_file", &bot.networks_file), ("keys", &bot.keys)];
                 let there = |(key, file): (&str, &Option<String>)| {
-                    file.as_ref().is_none_or(|f| self.small_file(&at(key), Path::new(f)).is_some())
+                    let file = file.as_ref().filter(|f| !is_published(f));
+                    file.is_none_or(|f| self.small_file(&at(key), Path::new(f)).is_some())
                 };
                 let all = files.map(there).into_iter().all(|yes| yes);
                 if all && let Some(Err((key, why))) = self.checks.deep.map(|d| d.good_bot(bot)) {

@@ -2,7 +2,7 @@
 
 use tidegate_filters::rule::{
     fact::Then,
-    good_bots::{BotSettings, GoodBotsSettings},
+    good_bots::{BotSettings, GoodBotsSettings, is_published},
     honeypot::HoneypotSettings,
 };
 
@@ -17,8 +17,13 @@ pub(super) fn good_bots(s: &GoodBotsSettings) -> String {
         Some(server) if s.bots.iter().any(|b| !b.domains.is_empty()) => format!(" (asked at {server})"),
         _ => String::new(),
     };
+    let published = |b: &BotSettings| b.networks_file.iter().chain(&b.keys).any(|f| is_published(f));
+    let refresh = match s.bots.iter().any(published) {
+        true => format!(" Published lists are fetched every {}; what was fetched last stays in use when that fails.", s.refresh),
+        false => String::new(),
+    };
     format!(
-        "Programs that are welcome are neither scored nor challenged and never take a place: {}. Who only says to be one{server}: {}.",
+        "Programs that are welcome are neither scored nor challenged and never take a place: {}.{refresh} Who only says to be one{server}: {}.",
         s.bots.iter().map(bot).collect::<Vec<_>>().join("; "),
         then(s.impostors)
     )

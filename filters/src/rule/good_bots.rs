@@ -1,12 +1,15 @@
 //! `good_bots`: programs that are welcome, known by what nobody can say falsely; and who says so falsely.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{address::Networks, fact::Then};
-use crate::visit::{Bot, Visit};
+use crate::{
+    units::Span,
+    visit::{Bot, Visit},
+};
 
 /// `good_bots: { bots: [ { name: googlebot, user_agent: Googlebot, domains: [googlebot.com] } ], impostors: to_the_back }`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,9 +24,24 @@ pub struct GoodBotsSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub resolver: Option<SocketAddr>,
+    /// Certificate authorities (PEM) that https is believed by for what is published; the system's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<PathBuf>,
+    /// How often what is published at an `https://` address is asked for.
+    #[serde(default = "six_hours")]
+    pub refresh: Span,
     /// Find out and record, but do not act on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
+}
+
+fn six_hours() -> Span {
+    Span::secs(6 * 3_600)
+}
+
+/// Whether what names a file is the address of one that somebody publishes.
+pub fn is_published(file: &str) -> bool {
+    file.starts_with("https://")
 }
 
 /// A program that is welcome, and how it is known.
@@ -39,13 +57,13 @@ pub struct BotSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub networks: Vec<Networks>,
-    /// A file of them: one a line, or the JSON that search engines publish (`prefixes`).
+    /// A file of them, or the `https://` address of one: one a line, or the JSON that search engines publish (`prefixes`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks_file: Option<String>,
     /// Its address has a name in one of these domains, and the name has that address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<String>,
-    /// A file of Ed25519 keys (JWKS): it signs its requests (Web Bot Auth), whatever its `User-Agent` and address.
+    /// A file of Ed25519 keys (JWKS), or the `https://` address of its directory: it signs its requests (Web Bot Auth), whatever its `User-Agent` and address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<String>,
 }

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tidegate_filters::rule::address::Networks;
 
 /// Largest file.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most networks of a file.
 const NETWORKS_MAX: usize = 20_000;
 /// Most keys of a file.

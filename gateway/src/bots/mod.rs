@@ -1,8 +1,10 @@
 //! Programs that are welcome: by the networks they publish, by names that lead back to their address, or by signatures. Nobody
 //! waits for a name server: until its answer is there, a claim is neither true nor false.
 
+mod fetch;
 mod lists;
 mod names;
+pub mod published;
 mod signature;
 
 use std::{
@@ -19,11 +21,11 @@ use siphasher::sip::SipHasher13;
 use tidegate_config::Policy;
 use tidegate_filters::{
     FilterSettings, Now,
-    rule::good_bots::{BotSettings, GoodBotsSettings},
+    rule::good_bots::{BotSettings, GoodBotsSettings, is_published},
 };
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use self::{lists::Ranges, names::Names};
+use self::{lists::Ranges, names::Names, published::Published};
 pub use self::{
     names::Found,
     signature::{Fault, Signed},
@@ -64,6 +66,8 @@ pub struct BotFacts {
     /// Signatures by what was wrong with them, good ones last.
     signatures: [Count; Fault::ALL.len() + 1],
     checked_this_second: ASecond,
+    /// Lists that others publish.
+    pub published: Published,
 }
 
 impl Default for BotFacts {
@@ -76,6 +80,7 @@ impl Default for BotFacts {
             busy: Count::default(),
             signatures: Default::default(),
             checked_this_second: ASecond::default(),
+            published: Published::default(),
         }
     }
 }
@@ -109,6 +114,8 @@ struct Bot {
     name: &'static str,
     ranges: Ranges,
     domains: Arc<[String]>,
+    /// Its published list was never there: who is not known may be it.
+    unlisted: bool,
 }
 
 /// What an address makes of a claim.
@@ -123,20 +130,23 @@ pub enum Claim {
 }
 
 impl GoodBots {
-    /// Reads the files of a policy's `good_bots`; `None` when it has none.
-    pub fn build(policy: &Policy) -> Result<Option<Arc<GoodBots>>, String> {
+    /// Reads the files of a policy's `good_bots`, and takes what was fetched; `None` when it has none.
+    pub fn build(policy: &Policy, facts: &BotFacts) -> Result<Option<Arc<GoodBots>>, String> {
         let settings = policy.filters.iter().find_map(|f| match f {
             FilterSettings::GoodBots(s) => Some(s),
             _ => None,
         });
-        settings.map(GoodBots::new).transpose().map(|bots| bots.map(Arc::new))
+        let kept_in = published::directory(policy);
+        let text = |url: &str| facts.published.text(url, kept_in.as_deref());
+        settings.map(|s| GoodBots::new(s, &text)).transpose().map(|bots| bots.map(Arc::new))
     }
 
-    fn new(settings: &GoodBotsSettings) -> Result<GoodBots, String> {
+    fn new(settings: &GoodBotsSettings, published: &Fetched<'_>) -> Result<GoodBots, String> {
         let (mut bots, mut keys, mut patterns, mut claimed) = (Vec::new(), HashMap::new(), Vec::new(), Vec::new());
         for (i, s) in settings.bots.iter().enumerate() {
-            let ranges = ranges(s).map_err(|why| format!("{}: {why}", s.name))?;
-            for (id, key) in own_keys(s).map_err(|why| format!("{}: {why}", s.name))? {
+            let of_bot = |why| format!("{}: {why}", s.name);
+            let (ranges, unlisted) = ranges(s, published).map_err(of_bot)?;
+            for (id, key) in own_keys(s, published).map_err(of_bot)? {
                 keys.insert(id, (key, i));
             }
             if let Some(agent) = s.user_agent.as_ref().filter(|_| s.has_addresses()) {
@@ -144,7 +154,7 @@ impl GoodBots {
                 claimed.push(i);
             }
             let domains = s.domains.iter().map(|d| d.to_ascii_lowercase()).collect();
-            bots.push(Bot { name: kept(&s.name), ranges, domains });
+            bots.push(Bot { name: kept(&s.name), ranges, domains, unlisted });
         }
         let claims = AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostFirst).build(&patterns);
         let claims = claims.map_err(|e| format!("user_agent: {e}"))?;
@@ -168,13 +178,14 @@ impl GoodBots {
         if bot.ranges.contains(ip) {
             return Some((bot.name, Claim::Good));
         }
+        let no = if bot.unlisted { Claim::Open } else { Claim::False };
         let Some(names) = self.names.as_ref().filter(|_| !bot.domains.is_empty()) else {
-            return Some((bot.name, Claim::False));
+            return Some((bot.name, no));
         };
         let key = bot.key(hash_key, ip);
         Some(match facts.addresses.get(key, now.mono_ms()) {
             Some(Found::Good) => (bot.name, Claim::Good),
-            Some(Found::Impostor) => (bot.name, Claim::False),
+            Some(Found::Impostor) => (bot.name, no),
             Some(Found::Silent) => (bot.name, Claim::Open),
             None => {
                 look_up(names, facts, bot.domains.clone(), key, ip, now);
@@ -196,21 +207,37 @@ impl GoodBots {
 
 /// Whether the files of a bot can be used; the key of the policy at fault, and why.
 pub fn check(settings: &BotSettings) -> Result<(), (&'static str, String)> {
-    ranges(settings).map_err(|why| ("networks_file", why))?;
-    own_keys(settings).map(drop).map_err(|why| ("keys", why))
+    ranges(settings, &|_| None).map_err(|why| ("networks_file", why))?;
+    own_keys(settings, &|_| None).map(drop).map_err(|why| ("keys", why))
 }
 
-fn ranges(s: &BotSettings) -> Result<Ranges, String> {
-    let mut networks: Vec<_> = s.networks.iter().map(|n| n.0).collect();
-    if let Some(file) = &s.networks_file {
-        networks.extend(lists::networks(&lists::read(file)?).map_err(|why| format!("{file}: {why}"))?);
+/// What was fetched from an address; `None`: nothing yet.
+type Fetched<'a> = dyn Fn(&str) -> Option<Arc<str>> + 'a;
+
+/// Where it comes from, and whether its published list is missing.
+fn ranges(s: &BotSettings, published: &Fetched<'_>) -> Result<(Ranges, bool), String> {
+    let listed = listed(s.networks_file.as_deref(), published, lists::networks)?;
+    let unlisted = listed.is_none();
+    let networks: Vec<_> = s.networks.iter().map(|n| n.0).chain(listed.unwrap_or_default()).collect();
+    Ok((Ranges::new(&networks), unlisted))
+}
+
+fn own_keys(s: &BotSettings, published: &Fetched<'_>) -> Result<Vec<(String, VerifyingKey)>, String> {
+    listed(s.keys.as_deref(), published, lists::keys).map(Option::unwrap_or_default)
+}
+
+/// What a file holds; or what was fetched in its place, `None` while that is not there.
+fn listed<T>(
+    file: Option<&str>,
+    published: &Fetched<'_>,
+    read: fn(&str) -> Result<Vec<T>, String>,
+) -> Result<Option<Vec<T>>, String> {
+    match file {
+        None => Ok(Some(Vec::new())),
+        // It was good when it was fetched; a copy that the disk has spoilt is none.
+        Some(url) if is_published(url) => Ok(published(url).and_then(|text| read(&text).ok())),
+        Some(file) => read(&lists::read(file)?).map(Some).map_err(|why| format!("{file}: {why}")),
     }
-    Ok(Ranges::new(&networks))
-}
-
-fn own_keys(s: &BotSettings) -> Result<Vec<(String, VerifyingKey)>, String> {
-    let Some(file) = &s.keys else { return Ok(Vec::new()) };
-    lists::keys(&lists::read(file)?).map_err(|why| format!("{file}: {why}"))
 }
 
 impl Bot {

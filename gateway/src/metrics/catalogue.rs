@@ -58,6 +58,8 @@ pub(super) const SHOP_SECONDS: &str = "tidegate_shop_seconds";
 pub(super) const QUEUE_SECONDS: &str = "tidegate_queue_seconds";
 pub(super) const SOLD: &str = "tidegate_units_sold_total";
 pub(super) const BOT_LOOKUPS: &str = "tidegate_bot_lookups_total";
+pub(super) const BOT_FETCHES: &str = "tidegate_bot_list_fetches_total";
+pub(super) const BOT_LISTS: &str = "tidegate_bot_lists";
 pub(super) const BOT_SIGNATURES: &str = "tidegate_bot_signatures_total";
 pub(super) const STORE_BATCHES: &str = "tidegate_store_batches_total";
 pub(super) const STORE_GROUPS: &str = "tidegate_store_groups_total";
@@ -172,6 +174,12 @@ pub const CATALOGUE: &[Described] = &[
     histogram(QUEUE_SECONDS, &[], "Time in the short queue in front of the shop, of forwarded visits that queued."),
     counter(SOLD, &[], "Units the shop reported sold."),
     counter(BOT_LOOKUPS, &["outcome"], "Addresses of programs that say to be welcome, looked up by name."),
+    counter(
+        BOT_FETCHES,
+        &["outcome"],
+        "Times a published list or key directory was asked for: good, or failed and asked for again.",
+    ),
+    gauge(BOT_LISTS, &["state"], "Published lists: fresh, old (the last fetch failed) or missing (never had)."),
     counter(BOT_SIGNATURES, &["outcome"], "Signed requests (Web Bot Auth), by what was wrong with them."),
     counter(STORE_BATCHES, &[], "Batches of state that became durable."),
     counter(STORE_GROUPS, &[], "Groups of batches that became durable together."),
