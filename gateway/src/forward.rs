@@ -46,6 +46,29 @@ const CLAIMED: [&str; 31] = [
     // CGI programs take it for the address of a proxy of their own.
     "proxy",
 ];
+/// Headers by which a proxy in front tells a shop who has logged in. Nobody has at a gate that visitors reach directly.
+const LOGIN: [&str; 20] = [
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-forwarded-access-token",
+    "x-forwarded-client-cert",
+    "x-auth-request-user",
+    "x-auth-request-email",
+    "x-auth-request-groups",
+    "x-auth-request-preferred-username",
+    "x-auth-request-access-token",
+    "x-authenticated-user",
+    "x-remote-user",
+    "x-webauth-user",
+    "x-client-cert",
+    "x-ssl-client-cert",
+    "x-ssl-client-verify",
+    "x-ssl-client-s-dn",
+    "remote-user",
+    "ssl-client-cert",
+];
 /// The body is with us already, or follows at once: the shop need not ask for it.
 const EXPECT: &str = "expect";
 /// Headers by which some frameworks take another path than the request line's: rules would have matched the wrong one.
@@ -63,7 +86,8 @@ pub fn request(
     server: Option<SocketAddr>,
 ) -> pingora::Result<()> {
     let safe = matches!(to_shop.method, Method::GET | Method::HEAD);
-    let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| goes(n.as_str(), safe)).cloned().collect();
+    let goes = |name: &str| goes(name, safe) || !intake.behind_proxy && tells_a_login(name);
+    let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| goes(n.as_str())).cloned().collect();
     for name in gone {
         to_shop.remove_header(&name);
     }
@@ -114,6 +138,10 @@ fn goes(name: &str, safe: bool) -> bool {
     is_ours(name)
         || matches!(name.as_bytes().first(), Some(b'c' | b'e' | b'f' | b'p' | b't' | b'w' | b'x'))
             && (name == EXPECT || CLAIMED.contains(&name) || OTHER_PATH.contains(&name) || (safe && OTHER_METHOD.contains(&name)))
+}
+
+fn tells_a_login(name: &str) -> bool {
+    (name.starts_with("x-") || name.starts_with("remote-") || name.starts_with("ssl-")) && LOGIN.contains(&name)
 }
 
 /// Cleans the shop's answer.
@@ -213,10 +241,15 @@ mod tests {
         for name in CLAIMED.iter().chain(&OTHER_PATH).chain(&OTHER_METHOD).chain([&EXPECT, &"tidegate-place"]) {
             assert!(goes(name, true), "{name}");
         }
+        assert!(LOGIN.iter().all(|name| tells_a_login(name)) && !tells_a_login("x-request-id"));
         assert!(!goes(OTHER_METHOD[0], false) && !goes("x-request-id", true) && !goes("cookie", true));
     }
 
     fn forwarded(method: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
+        forwarded_by(false, method, headers)
+    }
+
+    fn forwarded_by(behind_proxy: bool, method: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
         let mut r = RequestHeader::build(method, b"/x/../raw", None).unwrap();
         for (k, v) in headers {
             r.append_header(*k, *v).unwrap();
@@ -226,6 +259,7 @@ mod tests {
             query: Some("a={1}|%22".into()),
             authority: "shop.example:8080".into(),
             client: Some("192.0.2.7".parse().unwrap()),
+            behind_proxy,
             ..Intake::default()
         };
         request(&mut r, &intake, &HostHeader::Keep, None).unwrap();
@@ -258,6 +292,13 @@ mod tests {
         }
         assert!(forwarded("POST", &[("x-http-method-override", "PUT")]).headers.contains_key("x-http-method-override"));
         assert_eq!(r.raw_path(), b"/raw?a={1}|%22");
+    }
+
+    #[test]
+    fn who_has_logged_in_only_a_proxy_of_ours_says() {
+        let said = [("x-forwarded-user", "root"), ("x-forwarded-client-cert", "By=me"), ("remote-user", "root"), ("x-kept", "1")];
+        let left = |r: RequestHeader| said.iter().filter(|(name, _)| r.headers.contains_key(*name)).count();
+        assert_eq!((left(forwarded("GET", &said)), left(forwarded_by(true, "GET", &said))), (1, 4));
     }
 
     #[test]

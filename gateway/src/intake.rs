@@ -43,6 +43,8 @@ pub struct Intake {
     pub path: String,
     /// Without `?`.
     pub query: Option<String>,
+    /// It comes through a trusted proxy.
+    pub behind_proxy: bool,
     /// Who the socket, the PROXY header or a trusted proxy says is there.
     pub client: Option<IpAddr>,
     /// The visitor's end of the way is https.
@@ -108,6 +110,7 @@ pub fn read(head: &Head<'_>, cx: &Context<'_>) -> Intake {
         authority: head.authority.into(),
         path: head.path.as_ref().into(),
         query: head.query.map(Into::into),
+        behind_proxy,
         client: if behind_proxy { peer.map(|p| forwarded_for(fields, p, trusted)) } else { peer },
         https: cx.tls || (behind_proxy && is_https_in_front(fields)),
         fingerprint: fingerprint(fields, head.version, cx.manner),
