@@ -114,6 +114,15 @@ impl Checker<'_> {
             };
             self.warning(format!("rooms[{i}].{at}"), what, instead);
         }
+        let quotas = v.entries_per_network.is_some() || v.entries_per_fingerprint.is_some();
+        if !quotas && self.places.get(&format!("rooms[{i}].visitor.crowd_times")).is_some() {
+            let (what, instead) = ("it is a multiple of a quota, and there is none", "add `entries_per_network: 8`, or remove it");
+            self.warning(format!("rooms[{i}].visitor.crowd_times"), what, instead);
+        }
+        if quotas && room.weights.human > 0 && room.weights.crowded >= room.weights.human {
+            let what = "an entry above a quota weighs as much as one below it: the quotas only ask for work";
+            self.warning(format!("rooms[{i}].weights.crowded"), what, "write less than `human`; 2 of 16 is usual");
+        }
         if let (Some(alike), Some(all)) = (v.entries_per_fingerprint, v.entries_per_network)
             && alike >= all
         {

@@ -86,6 +86,18 @@ pub fn read(sources: &[String], options: &Options) -> Result<Visits, DataError> 
             return Err(DataError::Whole { path: source.into(), why });
         }
     }
+    let column = options.label_column.as_ref().or(options.group_column.as_ref());
+    if let (Some(name), Some(first)) = (column, sources.first())
+        && all.told.iter().all(|t| t.kind != "table")
+    {
+        let kind = match all.told.first().map(|t| t.kind) {
+            Some("journal") => "a journal",
+            Some("log") => "an access log",
+            _ => "made-up sales",
+        };
+        let why = format!("is read as {kind}, which has no column `{name}`: columns are named of tables (CSV, Parquet) only");
+        return Err(DataError::Whole { path: first.into(), why });
+    }
     Ok(all)
 }
 

@@ -100,6 +100,9 @@ impl Builder {
         if columns.len() > COLUMNS_MAX {
             return fail(format!("{} columns; at most {COLUMNS_MAX} are read", columns.len()));
         }
+        if columns.iter().all(|c| c.trim().is_empty()) {
+            return fail("is empty: its first line has to name the columns, `label` and features among them".into());
+        }
         let find = |name: &str| columns.iter().position(|c| c.trim().eq_ignore_ascii_case(name));
         let label_name = options.label_column.clone().unwrap_or_else(|| "label".into());
         let Some(label) = find(&label_name) else {

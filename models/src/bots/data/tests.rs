@@ -55,6 +55,7 @@ fn wrong_tables_say_where_and_what_to_do() {
     for (text, part) in [
         ("gap_last,kind\n1,bot\n", "has no column `label`; its columns are: gap_last, kind; name it with --label-column"),
         ("label,colour\nbot,1\n", "has no column with the name of a feature"),
+        ("", "is empty: its first line has to name the columns"),
         ("label,gap_last\nbot,1\nhuman?,2\n", "t.csv:3: label: `human?` is no label; write `person` or `program`"),
         ("label,gap_last\nbot,x1\n", "t.csv:2: gap_last: `x1` is no number"),
         ("label,gap_last\nbot,inf\n", "t.csv:2: gap_last: inf lies outside what features can be, -50 to 50"),
@@ -72,6 +73,7 @@ fn wrong_tables_say_where_and_what_to_do() {
     let named = Options { label_column: Some("kind".into()), group_column: Some("net".into()), ..Options::default() };
     let said = why(&put(&dir, "t.csv", "gap_last,kind\n1,bot\n"), &named);
     assert!(said.contains("has no column `net`"), "{said}");
+    assert!(why("worlds:1", &named).contains("is read as made-up sales, which has no column `kind`"));
     let said = why(&put(&dir, "t.csv", b"label,gap_last\nbot,\xff\n"), &options);
     assert!(said.contains("UTF-8"), "{said}");
     assert!(why(&dir.path().join("none.csv").display().to_string(), &options).contains("cannot read it"));
