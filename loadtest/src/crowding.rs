@@ -175,8 +175,6 @@ fn scenario(people: u32, times: u32, defence: Defence) -> Scenario {
     let mut scenario = Scenario::builtin("drop-day").unwrap_or_else(|| unreachable!("it is part of the program"));
     "crowding".clone_into(&mut scenario.name);
     scenario.spread = true;
-    // Some seconds more for pages that are still loading when the list closes.
-    scenario.opens_at = Span::secs(30);
     scenario.people.count = people;
     if defence == Defence::None {
         scenario.freezes_at = None;

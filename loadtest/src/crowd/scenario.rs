@@ -8,8 +8,8 @@ pub const VISITORS_MAX: u32 = 50_000;
 /// Longest scenario.
 pub const ENDS_AT_MAX: Span = Span::secs(3_600);
 
-/// Between freeze and opening a round of public randomness has to come.
-pub const FREEZE_BEFORE_MIN: Span = Span::secs(15);
+/// Between freeze and opening pages finish loading and a round of public randomness has to come.
+pub const FREEZE_BEFORE_MIN: Span = Span::secs(18);
 
 const BUILTIN: [(&str, &str); 3] = [
     ("drop-day", include_str!("../../scenarios/drop-day.yaml")),

@@ -10,7 +10,7 @@ use super::stage::{quoted, utc};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Defence {
-    /// Scores that challenge and send to the back, as in the demo.
+    /// Scores that challenge and send to the back, and entries that no browser showed weigh less, as in the demo.
     #[default]
     Full,
     /// No scores.
@@ -45,9 +45,9 @@ impl Defence {
         let rendered = "    weights: { unrendered: 1 }\n";
         let (quotas, rendered) = match self {
             Defence::Quotas => (quotas, ""),
-            Defence::Rendered => ("", rendered),
+            Defence::Full | Defence::Rendered => ("", rendered),
             Defence::All => (quotas, rendered),
-            Defence::None | Defence::Full | Defence::Weights => ("", ""),
+            Defence::None | Defence::Weights => ("", ""),
         };
         format!("{quotas}{rendered}")
     }
@@ -196,7 +196,7 @@ mod tests {
             assert_eq!(room.weights.unrendered.is_some(), rendered);
         }
         let beacon = tidegate_filters::seats::draw::beacon::LocalBeacon::new(&[1; 32]).source();
-        let draw = DrawFacts { freeze_before_s: 15, source: &beacon, relay: "127.0.0.1:8081".parse().unwrap() };
+        let draw = DrawFacts { freeze_before_s: 18, source: &beacon, relay: "127.0.0.1:8081".parse().unwrap() };
         let drawn = tidegate_config::parse(&policy(&PolicyFacts { draw: Some(draw), ..facts.clone() }), "drop-day.yaml").unwrap();
         assert!(drawn.policy.rooms[0].order.is_drawn() && drawn.policy.state.is_some());
         let loaded = tidegate_config::parse(&policy(&facts), "drop-day.yaml").unwrap();
