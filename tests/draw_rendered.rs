@@ -17,6 +17,13 @@ fn rules() -> String {
     )
 }
 
+/// The same with a page of the operator's own that has no scripts.
+fn plain_page(dir: &std::path::Path) -> String {
+    let form = "<form method=\"post\" action=\"{{ urls.claim }}\">{{ fields }}<button>in</button></form>";
+    std::fs::write(dir.join("page.html"), format!("<!doctype html><h1>{{{{ title }}}}</h1>{form}")).unwrap();
+    rules().replace("    weights:", "    page: { template: '{dir}/page.html' }\n    weights:")
+}
+
 /// Enters, and is shown the page of the entry.
 fn enter(gate: &Gate) -> (Client, String) {
     let mut client = Client::browser(address(gate));
@@ -67,6 +74,16 @@ fn who_does_not_load_what_the_page_names_has_fewer_balls() {
     // The first one entered before the restart: whether its page was shown is not on the disk, and in doubt it was.
     assert_eq!(classes(&frozen), (2, 1), "{frozen}");
     second.stop().unwrap();
+}
+
+#[test]
+fn a_page_of_the_operators_own_names_it_too() {
+    let (shop, dir) = (Shop::start(), TempDir::new().unwrap());
+    let gate = gate(&plain_page(dir.path()), shop.address, dir.path());
+    until(&gate, "open", "");
+    let (_, page) = enter(&gate);
+    assert!(page.starts_with("<!doctype html><h1>") && style(&page).is_some() && !page.contains("<script"), "{page}");
+    gate.stop().unwrap();
 }
 
 #[test]

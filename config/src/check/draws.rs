@@ -116,7 +116,8 @@ impl Checker<'_> {
         }
         let quotas = v.entries_per_network.is_some() || v.entries_per_fingerprint.is_some();
         if !quotas && self.places.get(&format!("rooms[{i}].visitor.crowd_times")).is_some() {
-            let (what, instead) = ("it is a multiple of a quota, and there is none", "add `entries_per_network: 8`, or remove it");
+            let (what, instead) =
+                ("it is a multiple of a quota, and there is none", "add `entries_per_network: 8`, or remove it");
             self.warning(format!("rooms[{i}].visitor.crowd_times"), what, instead);
         }
         if quotas && room.weights.human > 0 && room.weights.crowded >= room.weights.human {

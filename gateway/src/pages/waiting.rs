@@ -25,17 +25,26 @@ pub fn waiting(state: &State<'_>) -> Option<Page> {
     let page = state.trace.active.pages.room(w.room)?;
     let (language, t) = page.language(state.trace.intake.accept_language.as_str())?;
     let shown = Shown::of(state, w);
-    let rendered = page.render(language, values(language, t, &shown)).or_else(|error| {
-        tracing::error!(room = state.room.name(), %error, "the template failed; the shipped one is shown");
-        let page = super::SHIPPED.as_ref().ok_or(())?;
-        let (language, t) = page.language(state.trace.intake.accept_language.as_str()).ok_or(())?;
-        page.render(language, values(language, t, &shown)).map_err(drop)
-    });
-    let mut page = rendered.ok()?;
+    match render(page, language, t, &shown) {
+        Ok(page) => Some(page),
+        Err(error) => {
+            tracing::error!(room = state.room.name(), %error, "the template failed; the shipped one is shown");
+            let page = super::SHIPPED.as_ref()?;
+            let (language, t) = page.language(state.trace.intake.accept_language.as_str())?;
+            render(page, language, t, &shown).ok()
+        }
+    }
+}
+
+/// The page, and what is in it whatever the template.
+fn render(page: &RoomPage, language: &Language, t: &Value, shown: &Shown) -> Result<Page, TemplateError> {
+    let mut page = page.render(language, values(language, t, shown))?;
     if shown.unrendered {
         page.policy = page.policy.replace("style-src", "style-src 'self'");
+        let end = page.html.rfind("</body>").unwrap_or(page.html.len());
+        page.html.insert_str(end, &named_style(language, shown));
     }
-    Some(page)
+    Ok(page)
 }
 
 /// What a page shows, before it has words.
@@ -210,7 +219,7 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
         style => styled(),
         script => Value::from_safe_string(match s.work {
             Some(_) => format!("<script>{}</script><script>{}</script>", *SCRIPT, *WORK),
-            None => format!("<script>{}</script>{}", *SCRIPT, named_style(language, s)),
+            None => format!("<script>{}</script>", *SCRIPT),
         }),
         // As on its receipt and in the list, from 0: it is a name. A place is a rank, from 1.
         entry => s.entry.map(|index| format!("#{}", language.number(u64::from(index)))),
@@ -236,9 +245,6 @@ fn values(language: &Language, t: &Value, s: &Shown) -> Value {
 /// The style that tells a browser from a program that only reads pages, last so that nothing waits for it. Who sees what it
 /// hides has a browser without styles, and asks for it by hand.
 fn named_style(language: &Language, s: &Shown) -> String {
-    if !s.unrendered {
-        return String::new();
-    }
     let url = format!("{}{STYLE}?room={}", s.prefix, s.room);
     let mut html = format!("<link rel=\"stylesheet\" href=\"{url}\"><p hidden><a href=\"{url}\">");
     let _ = escape(&mut html, &language.words.draw.unrendered);
@@ -303,7 +309,7 @@ fn rules(language: &Language, rules: &Rules) -> Vec<String> {
 pub(super) fn try_all(page: &RoomPage) -> Result<(), TemplateError> {
     for (language, t) in page.languages.iter().zip(&page.words) {
         for shown in samples() {
-            page.render(language, values(language, t, &shown))?;
+            render(page, language, t, &shown)?;
         }
     }
     Ok(())
@@ -386,7 +392,7 @@ pub(super) fn sample_pages(page: &RoomPage) -> Vec<(&'static str, Page)> {
     let mut out = Vec::new();
     for (language, t) in page.languages.iter().zip(&page.words) {
         for shown in samples() {
-            if let Ok(rendered) = page.render(language, values(language, t, &shown)) {
+            if let Ok(rendered) = render(page, language, t, &shown) {
                 out.push((shown.state, rendered));
             }
         }
