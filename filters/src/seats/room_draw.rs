@@ -278,12 +278,14 @@ impl Room {
             BeaconSettings::None => 0,
             BeaconSettings::Rounds(rounds) => seconds(rounds.delay.ms()) + ROUND_S,
         };
+        // From the end of entries to the places: pages that are still loading, then the round.
+        let drawn_after_s = seconds(self.settings.weights.wait_ms()) + beacon_s;
         let room_s = match self.settings.order.window_ms() {
             Some(window_ms) if draw.is_chained() => seconds(window_ms),
-            _ => seconds(self.settings.freeze_before.ms()).saturating_sub(beacon_s + 1),
+            _ => seconds(self.settings.freeze_before.ms()).saturating_sub(drawn_after_s + 1),
         };
         let spread_s = index % room_s.clamp(1, OPENING_SPREAD_S);
-        let drawn_ms = ends_ms + self.settings.weights.wait_ms() + u64::from(beacon_s) * 1_000;
+        let drawn_ms = ends_ms + u64::from(drawn_after_s) * 1_000;
         match (seconds(ends_ms.saturating_sub(now.wall_ms)), seconds(drawn_ms.saturating_sub(now.wall_ms))) {
             (left_s, _) if left_s > FREEZE_POLL_S => (left_s / 2).min(POLL_S_MAX),
             (_, 0) => {

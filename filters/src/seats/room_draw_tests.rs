@@ -359,18 +359,21 @@ fn a_place_taken_before_the_pre_queue_is_none_in_the_sale() {
 
 #[test]
 fn polls_for_the_draw_come_when_the_places_are_there_and_before_the_opening() {
-    let mut settings = settings(Order::DrawThenFifo);
-    settings.beacon = serde_json::from_str(r#"{"source":"drand-quicknet","delay":"10s"}"#).unwrap();
-    let room = room_of(settings);
     let (freeze_ms, opens_ms) = (40_000, 60_000);
-    let mut after = std::collections::BTreeSet::new();
-    for p in 0..18 {
-        let w = knock(&room, p, at(freeze_ms - 30_000));
-        let asks_ms = freeze_ms - 30_000 + u64::from(w.poll_after_s) * 1_000;
-        assert!((freeze_ms + 13_000..=opens_ms).contains(&asks_ms), "person {p} asks at {asks_ms}");
-        after.insert(asks_ms);
+    for (unrendered, drawn_after_ms, apart) in [(None, 13_000, 5), (Some(1), 16_000, 3)] {
+        let mut settings = settings(Order::DrawThenFifo);
+        settings.beacon = serde_json::from_str(r#"{"source":"drand-quicknet","delay":"10s"}"#).unwrap();
+        settings.weights.unrendered = unrendered;
+        let room = room_of(settings);
+        let mut after = std::collections::BTreeSet::new();
+        for p in 0..18 {
+            let w = knock(&room, p, at(freeze_ms - 30_000));
+            let asks_ms = freeze_ms - 30_000 + u64::from(w.poll_after_s) * 1_000;
+            assert!((freeze_ms + drawn_after_ms..=opens_ms).contains(&asks_ms), "person {p} asks at {asks_ms}");
+            after.insert(asks_ms);
+        }
+        assert!(after.len() >= apart, "not all at once: {after:?}");
     }
-    assert!(after.len() >= 5, "not all at once: {after:?}");
 }
 
 #[test]
