@@ -50,7 +50,8 @@ fn who_does_not_load_what_the_page_names_has_fewer_balls() {
     let promised = until(&first, "open", "");
     assert!(promised["promise"]["rules_json"].as_str().unwrap().contains("\"unrendered\":1"), "{promised}");
     let (_, before) = enter(&first);
-    assert!(style(&before).is_some());
+    let (mut early, page) = enter(&first);
+    assert!(style(&before).is_some() && early.get(style(&page).unwrap()).body.contains("counts in full"));
     first.stop().unwrap();
 
     let text = std::fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
@@ -65,14 +66,16 @@ fn who_does_not_load_what_the_page_names_has_fewer_balls() {
     assert!(again.header("content-security-policy").unwrap().contains("style-src 'sha256-"), "{again:?}");
     let (mut program, page) = enter(&second);
     let mut stranger = Client::browser(address(&second));
-    assert_eq!(stranger.get(style(&page).unwrap()).status, 200, "and it stands for nobody else");
+    let asked = stranger.get(style(&page).unwrap());
+    assert!(asked.status == 200 && asked.body.contains("Nothing of yours counts"), "it stands for nobody else: {asked:?}");
+    assert_eq!(program.send("HEAD", style(&page).unwrap(), "").status, 200);
     assert_eq!(stranger.send("POST", "/.tidegate/style.css", "").status, 405);
     assert!(style(&program.get("/").body).is_some());
 
     ahead(&second, 541);
     let frozen = until(&second, "drawn", "");
-    // The first one entered before the restart: whether its page was shown is not on the disk, and in doubt it was.
-    assert_eq!(classes(&frozen), (2, 1), "{frozen}");
+    assert_eq!(classes(&frozen), (2, 2), "one of each before the restart and after it: {frozen}");
+    assert!(person.get("/.tidegate/style.css?room=drop").body.contains("Nothing of yours counts"), "too late");
     second.stop().unwrap();
 }
 

@@ -136,18 +136,23 @@ fn lists_are_fetched_kept_and_never_lost() {
 
     publisher.publishes("/listed.json", r#"{"prefixes":[{"ipv4Prefix":"203.0.113.0/24"}]}"#);
     publisher.publishes("/directory", &jwks());
-    first.control().shared.clock.advance(61_000);
+    // Whoever has mended the way there loads the policy again.
+    first.control().reload().unwrap();
     until_lists(&first, dir.path(), [2, 0, 0]);
     until("the list is in use", || ask(&first, "203.0.113.9") == "forwarded");
     assert_eq!((ask(&first, "203.0.113.9"), ask(&first, "198.51.100.9")), ("forwarded".into(), "FALSE_CRAWLER".into()));
     assert_eq!(signs(&first, "b"), "forwarded");
 
-    // What is published now is no list, too large, elsewhere or away: the last one stays.
+    // What is published now is no list, everybody, too large, elsewhere, packed or away: the last one stays.
     let large = format!("HTTP/1.1 200 OK\r\n\r\n{}", "1".repeat(2 << 20));
+    let everybody = r#"{"prefixes":[{"ipv4Prefix":"0.0.0.0/0"}]}"#;
+    let everybody = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{everybody}", everybody.len());
     for answer in [
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        &everybody,
         &large,
         "HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 13\r\n\r\n203.0.113.0/24",
         "SSH-2.0",
     ] {
         publisher.says("/listed.json", answer);
@@ -157,6 +162,13 @@ fn lists_are_fetched_kept_and_never_lost() {
         until_lists(&first, dir.path(), [1, 1, 0]);
         assert_eq!((ask(&first, "203.0.113.9"), ask(&first, "198.51.100.9")), ("forwarded".into(), "FALSE_CRAWLER".into()));
     }
+    // Keys that are left out are taken back.
+    publisher.publishes("/directory", r#"{"keys":[]}"#);
+    first.control().shared.clock.advance(3_700_000);
+    until("the key is taken back", || signs(&first, &first.control().shared.clock.now().mono_ms().to_string()) != "forwarded");
+    publisher.publishes("/directory", &jwks());
+    first.control().shared.clock.advance(3_700_000);
+    until("and given again", || signs(&first, &first.control().shared.clock.now().mono_ms().to_string()) == "forwarded");
     first.stop().unwrap();
 
     // A start while nobody publishes: what was fetched before.
@@ -192,6 +204,8 @@ fn only_https_of_a_known_authority_is_believed() {
     for (from, to, said) in [
         ("https://localhost", "http://localhost", "anybody on the way can change"),
         ("https://localhost", "https://me@localhost", "no address of a list"),
+        ("https://localhost", "https://localhost:99999/", "no address of a list"),
+        ("https://localhost", "HTTPS://localhost", "in lower case"),
         ("refresh: 1h", "refresh: 1s", "write 1m to 7d"),
         ("authority.pem", "none.pem", "good_bots.authorities"),
     ] {

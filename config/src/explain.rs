@@ -99,6 +99,9 @@ fn shop(policy: &Policy) -> String {
     if let HostHeader::Set(host) = &shop.host_header {
         let _ = write!(s, "The shop sees the host {host}. ");
     }
+    if !shop.trusted_headers.is_empty() {
+        let _ = write!(s, "Only a trusted proxy may send it {}. ", list(&shop.trusted_headers));
+    }
     match &shop.reports_sales_by {
         Some(r) => {
             let _ = match (&r.header, &r.route, r.status) {
@@ -164,7 +167,8 @@ fn routes(policy: &Policy) -> String {
 fn hold(n: &Needs) -> String {
     let units = if n.units == 1 { "one unit".to_owned() } else { format!("{} units", n.units) };
     format!(
-        "; {} takes {units} of sale {}, kept {} for who does not finish: without one nothing that may sell reaches the shop",
+        "; {} takes {units} of sale {}, kept {} for who does not finish: without one nothing that may sell reaches the shop by these paths, and what the shop takes \
+         for the same page under another name is asked for none",
         n.take_on.join(" or "),
         n.hold,
         n.expires

@@ -309,6 +309,7 @@ impl Control {
         let mut in_force = self.in_force.write();
         self.shared.scorer.store(Arc::new(ScorerSlot(scoring.source(&policy))));
         self.shared.bots.store(bots);
+        self.shared.facts.bots.published.ask_again();
         let scorer = scoring.describe();
         if scorer != in_force.scorer {
             tracing::info!("{scorer}");

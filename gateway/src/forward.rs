@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use tidegate_config::HostHeader;
+use tidegate_config::{HostHeader, Shop};
 
 use crate::{
     credentials::{COOKIE_PREFIX, HOST_PREFIX, tidegate_scheme},
@@ -46,29 +46,41 @@ const CLAIMED: [&str; 31] = [
     // CGI programs take it for the address of a proxy of their own.
     "proxy",
 ];
-/// Headers by which a proxy in front tells a shop who has logged in. Nobody has at a gate that visitors reach directly.
-const LOGIN: [&str; 20] = [
+/// Families of headers by which proxies in front tell a shop who has logged in: nobody has at a gate that visitors reach
+/// directly. Of OAuth2 Proxy, Authelia, authentik, Vouch, Pomerium, Kong, Grafana, Tailscale, the large clouds, and of whoever
+/// ends TLS with client certificates (RFC 9440, Apache, nginx, Traefik, Envoy).
+const LOGIN: [&str; 28] = [
     "x-forwarded-user",
     "x-forwarded-email",
     "x-forwarded-groups",
     "x-forwarded-preferred-username",
     "x-forwarded-access-token",
     "x-forwarded-client-cert",
-    "x-auth-request-user",
-    "x-auth-request-email",
-    "x-auth-request-groups",
-    "x-auth-request-preferred-username",
-    "x-auth-request-access-token",
-    "x-authenticated-user",
-    "x-remote-user",
-    "x-webauth-user",
+    "x-forwarded-tls-client-cert",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-authentik-",
+    "x-remote-",
+    "remote-",
+    "x-webauth-",
+    "x-vouch-",
+    "x-pomerium-",
+    "x-consumer-",
+    "x-credential-",
+    "x-token-subject",
+    "x-amzn-oidc-",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-arr-clientcert",
+    "cf-access-",
+    "tailscale-user-",
+    "client-cert",
     "x-client-cert",
-    "x-ssl-client-cert",
-    "x-ssl-client-verify",
-    "x-ssl-client-s-dn",
-    "remote-user",
-    "ssl-client-cert",
+    "x-ssl-client-",
 ];
+/// The same as CGI programs and some servers spell it.
+const SSL_CLIENT: &str = "ssl-client-";
 /// The body is with us already, or follows at once: the shop need not ask for it.
 const EXPECT: &str = "expect";
 /// Headers by which some frameworks take another path than the request line's: rules would have matched the wrong one.
@@ -79,14 +91,10 @@ const OTHER_METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-m
 const OUR_HEADERS: &str = "tidegate-";
 
 /// Turns the visitor's request into the one the shop gets. Hop-by-hop headers are gone already.
-pub fn request(
-    to_shop: &mut RequestHeader,
-    intake: &Intake,
-    host: &HostHeader,
-    server: Option<SocketAddr>,
-) -> pingora::Result<()> {
+pub fn request(to_shop: &mut RequestHeader, intake: &Intake, shop: &Shop, server: Option<SocketAddr>) -> pingora::Result<()> {
     let safe = matches!(to_shop.method, Method::GET | Method::HEAD);
-    let goes = |name: &str| goes(name, safe) || !intake.behind_proxy && tells_a_login(name);
+    let trusted = |name: &str| tells_a_login(name) || shop.trusted_headers.iter().any(|t| t.eq_ignore_ascii_case(name));
+    let goes = |name: &str| goes(name, safe) || !intake.behind_proxy && trusted(name);
     let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| goes(n.as_str())).cloned().collect();
     for name in gone {
         to_shop.remove_header(&name);
@@ -109,7 +117,7 @@ pub fn request(
     if !intake.authority.is_empty() {
         to_shop.insert_header("x-forwarded-host", intake.authority.as_str())?;
     }
-    match host {
+    match &shop.host_header {
         HostHeader::Set(name) => to_shop.insert_header(header::HOST, name.as_str())?,
         // HTTP/2 has it in `:authority`, which goes with the old target.
         HostHeader::Keep if !intake.authority.is_empty() => {
@@ -141,7 +149,11 @@ fn goes(name: &str, safe: bool) -> bool {
 }
 
 fn tells_a_login(name: &str) -> bool {
-    (name.starts_with("x-") || name.starts_with("remote-") || name.starts_with("ssl-")) && LOGIN.contains(&name)
+    // What most headers begin with begins none of these.
+    matches!(
+        name.as_bytes(),
+        [b'x', b'-', ..] | [b'r', b'e', b'm', ..] | [b's', b's', ..] | [b'c', b'f' | b'l', ..] | [b't', b'a', ..]
+    ) && (name.starts_with(SSL_CLIENT) || LOGIN.iter().any(|family| name.starts_with(family)))
 }
 
 /// Cleans the shop's answer.
@@ -241,7 +253,7 @@ mod tests {
         for name in CLAIMED.iter().chain(&OTHER_PATH).chain(&OTHER_METHOD).chain([&EXPECT, &"tidegate-place"]) {
             assert!(goes(name, true), "{name}");
         }
-        assert!(LOGIN.iter().all(|name| tells_a_login(name)) && !tells_a_login("x-request-id"));
+        assert!(LOGIN.iter().chain([&SSL_CLIENT]).all(|name| tells_a_login(name)) && !tells_a_login("x-request-id"));
         assert!(!goes(OTHER_METHOD[0], false) && !goes("x-request-id", true) && !goes("cookie", true));
     }
 
@@ -262,7 +274,8 @@ mod tests {
             behind_proxy,
             ..Intake::default()
         };
-        request(&mut r, &intake, &HostHeader::Keep, None).unwrap();
+        let shop = Shop { trusted_headers: vec!["X-User".into()], ..Shop::at(Vec::new()) };
+        request(&mut r, &intake, &shop, None).unwrap();
         r
     }
 
@@ -296,9 +309,10 @@ mod tests {
 
     #[test]
     fn who_has_logged_in_only_a_proxy_of_ours_says() {
-        let said = [("x-forwarded-user", "root"), ("x-forwarded-client-cert", "By=me"), ("remote-user", "root"), ("x-kept", "1")];
+        let said = ["x-forwarded-user", "x-forwarded-client-cert", "remote-groups", "client-cert", "ssl-client-verify", "x-user"];
+        let said: Vec<_> = said.into_iter().chain(["x-kept", "referer", "cookie"]).map(|name| (name, "root")).collect();
         let left = |r: RequestHeader| said.iter().filter(|(name, _)| r.headers.contains_key(*name)).count();
-        assert_eq!((left(forwarded("GET", &said)), left(forwarded_by(true, "GET", &said))), (1, 4));
+        assert_eq!((left(forwarded("GET", &said)), left(forwarded_by(true, "GET", &said))), (3, 9));
     }
 
     #[test]

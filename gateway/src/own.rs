@@ -36,8 +36,6 @@ const VISITOR_MS: u64 = 30 * 86_400_000;
 const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
 /// The page of who entered a draw names it where that counts: a browser asks for it, a program that only reads pages does not.
 pub const STYLE: &str = "style.css";
-/// What is in it.
-const STYLE_TEXT: &str = "/* A browser has asked for this, so the entry in the draw counts in full. */\n";
 /// To somebody who has nothing here.
 const NONE_MEANS: &str =
     "no place, pass or entry came along: GET the page itself, with the cookies that this gate set, to get one";
@@ -54,7 +52,7 @@ pub fn at_once(shared: &Shared, trace: &mut Trace, path: &str) -> Option<Answer>
     let answer = match (path, &*trace.intake.method) {
         ("status", "GET" | "HEAD") => status(shared, trace),
         ("health", "GET" | "HEAD") => health(shared),
-        (STYLE, "GET") => style(shared, trace),
+        (STYLE, "GET" | "HEAD") => draw::style(shared, trace),
         ("bypass", "GET") => take_bypass(shared, trace),
         ("appeal", "GET") => appeal::outcome(shared, trace),
         ("draw/protocol.md", "GET" | "HEAD") => {
@@ -204,18 +202,6 @@ fn status(shared: &Shared, trace: &mut Trace) -> Answer {
         return Answer::problem(429, "throttle", Reason::PolledEarly.code(), why).with("retry-after", seconds);
     }
     state_answer(shared, trace, index, 200)
-}
-
-/// The style of a waiting page; whoever asks for it has a browser.
-fn style(shared: &Shared, trace: &mut Trace) -> Answer {
-    let active = trace.active.clone();
-    if let Some(index) = room_of_query(trace)
-        && let Some(room) = active.pipeline.rooms().get(index)
-    {
-        trace.room(index);
-        room.rendered(&trace.intake.visit(None), shared.clock.now());
-    }
-    Answer { content_type: "text/css; charset=utf-8", ..Answer::text(200, "own", Reason::Own.code(), STYLE_TEXT) }
 }
 
 /// The room that `?room=` names, or the only one.

@@ -282,7 +282,7 @@ impl ProxyHttp for Gate {
         cx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let trace = decided(cx)?;
-        forward::request(to_shop, &trace.intake, &trace.active.policy.shop.host_header, trace.avoid)?;
+        forward::request(to_shop, &trace.intake, &trace.active.policy.shop, trace.avoid)?;
         if let Some(hold) = trace.sends_hold() {
             to_shop.insert_header(HOLD_HEADER, hold)?;
             // Its body is here already.

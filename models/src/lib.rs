@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod journal;
 pub mod onnx_write;
 mod opened;
+mod packed;
 pub mod place;
 pub mod plot;
 pub mod scorer;

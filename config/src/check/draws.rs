@@ -69,6 +69,11 @@ impl Checker<'_> {
         }
         self.within(at("visitor.work_bits"), room.visitor.work_bits.into(), 0, WORK_BITS_MAX.into(), " bits");
         if !room.order.is_drawn() {
+            let written = self.places.get(&at("order")).is_some() && self.places.get(&at("weights")).is_some();
+            if written {
+                let what = "nothing is drawn in this room, so weights do nothing";
+                self.warning(at("weights"), what, "remove them, or write `order: draw_then_fifo`");
+            }
             return;
         }
         self.quotas(i, room);

@@ -5,7 +5,7 @@ use tidegate_filters::{
     route::{MatchSettings, RouteFilters},
     rule::{
         fact::Then,
-        good_bots::{BotSettings, GoodBotsSettings},
+        good_bots::{BotSettings, GoodBotsSettings, is_too_large},
         honeypot::HoneypotSettings,
     },
 };
@@ -19,8 +19,6 @@ const ASKED_BY_ALL: [&str; 5] = ["/favicon.ico", "/robots.txt", "/sitemap.xml", 
 /// Most welcome programs of a policy, and domains of one.
 const BOTS_MAX: usize = 64;
 const DOMAINS_MAX: usize = 16;
-/// Larger networks than these belong to no crawler: bits of the prefix, IPv4 and IPv6.
-const PREFIX_MIN: (u8, u8) = (8, 16);
 /// Below a country's domain, what everybody registers under: `co.uk` is nobody's.
 const REGISTRIES: [&str; 10] = ["ac", "co", "com", "edu", "go", "gov", "ne", "net", "or", "org"];
 /// Shortest name in a `User-Agent`.
@@ -134,11 +132,14 @@ impl Checker<'_> {
     fn published(&mut self, at: String, file: &str) {
         let rest = file.strip_prefix("https://");
         let host = rest.and_then(|r| r.split(['/', '?', '#']).next()).unwrap_or_default();
-        if file.starts_with("http://") {
-            let what = "what comes over http anybody on the way can change: they would choose who is welcome";
-            self.error(at, what, "write the https:// address, or the path of a file");
-        } else if rest.is_some() && (host.is_empty() || !file.bytes().all(|b| b.is_ascii_graphic()) || file.contains(['@', '#']))
-        {
+        // `[::1]:443`: what follows the last colon that is in no brackets.
+        let port = host.rsplit_once(']').map_or(host, |(_, after)| after).rsplit_once(':').map(|(_, port)| port);
+        let no_port = port.is_some_and(|p| p.parse::<u16>().is_err());
+        let strange = || !file.bytes().all(|b| b.is_ascii_graphic()) || file.contains(['@', '#']);
+        if rest.is_none() && file.contains("://") {
+            let what = "what comes by anything but https anybody on the way can change: they would choose who is welcome";
+            self.error(at, what, "write the https:// address, in lower case, or the path of a file");
+        } else if rest.is_some() && (host.is_empty() || no_port || strange()) {
             let what = format!("`{file}` is no address of a list");
             self.error(at, what, "write https://HOST/PATH, without a name, a password or a fragment");
         }
@@ -170,8 +171,7 @@ impl Checker<'_> {
             _ => {}
         }
         for (n, network) in bot.networks.iter().enumerate() {
-            let least = if network.0.addr().is_ipv4() { PREFIX_MIN.0 } else { PREFIX_MIN.1 };
-            if network.0.prefix_len() < least {
+            if is_too_large(network.0) {
                 let what = format!("{} is a large part of the internet: whoever says the name there is welcome", network.0);
                 self.error(format!("{at}.networks[{n}]"), what, "write the networks that the crawler's owner publishes");
             }

@@ -7,10 +7,7 @@ use std::{
 };
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use tidegate_filters::{
-    FilterSettings,
-    rule::{bot_gate::BotGateSettings, good_bots::is_published},
-};
+use tidegate_filters::{FilterSettings, rule::bot_gate::BotGateSettings};
 
 use super::Checker;
 use crate::error::Problem;
@@ -95,7 +92,7 @@ impl Checker<'_> {
                 let at = |key: &str| format!("filters[{i}].good_bots.bots[{k}].{key}");
                 let files = [("networks_file", &bot.networks_file), ("keys", &bot.keys)];
                 let there = |(key, file): (&str, &Option<String>)| {
-                    let file = file.as_ref().filter(|f| !is_published(f));
+                    let file = file.as_ref().filter(|f| !f.contains("://"));
                     file.is_none_or(|f| self.small_file(&at(key), Path::new(f)).is_some())
                 };
                 let all = files.map(there).into_iter().all(|yes| yes);

@@ -7,6 +7,8 @@ use crate::policy::shop::HostHeader;
 
 /// Most requests at the shop or in front of it.
 const IN_FLIGHT_MAX: u64 = 100_000;
+/// Most headers that only a trusted proxy may set: each header of a request is compared with them.
+const TRUSTED_HEADERS_MAX: usize = 32;
 /// Shortest time between two health checks.
 const EVERY_MIN: Span = Span(100);
 
@@ -43,6 +45,7 @@ impl Checker<'_> {
                 );
             }
         }
+        self.trusted_headers();
         if let HostHeader::Set(host) = &shop.host_header {
             let name =
                 host.rsplit_once(':').map_or(host.as_str(), |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
@@ -102,6 +105,24 @@ impl Checker<'_> {
         if in_flight.wait_max.ms() > 30_000 {
             let what = format!("requests may wait {} in front of the shop: people reload long before", in_flight.wait_max);
             self.warning("shop.in_flight.wait_max", what, "write a few seconds; longer waits belong in a room");
+        }
+    }
+
+    fn trusted_headers(&mut self) {
+        let headers = &self.policy.shop.trusted_headers;
+        if headers.len() > TRUSTED_HEADERS_MAX {
+            let what = format!("{} headers", headers.len());
+            self.error("shop.trusted_headers", what, format!("at most {TRUSTED_HEADERS_MAX}"));
+        }
+        for (i, name) in headers.iter().enumerate() {
+            let token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+            let needed = ["host", "cookie", "content-length", "content-type", "transfer-encoding"];
+            let what = match name.as_str() {
+                n if n.is_empty() || !n.bytes().all(token) => format!("`{n}` is not the name of a header"),
+                n if needed.iter().any(|h| h.eq_ignore_ascii_case(n)) => format!("every visitor has to be able to send `{n}`"),
+                _ => continue,
+            };
+            self.error(format!("shop.trusted_headers[{i}]"), what, "write a header that a proxy of yours sets, such as X-User");
         }
     }
 

@@ -38,6 +38,10 @@ pub struct Shop {
     /// The `Host` the shop sees: `keep` (what the visitor sent), or `{ set: shop.internal }`.
     #[serde(default)]
     pub host_header: HostHeader,
+    /// Headers that only a trusted proxy may set, besides those that are known for saying who has logged in: they do not reach
+    /// the shop from anybody else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_headers: Vec<String>,
     /// Idle connections kept open to the shop.
     #[serde(default = "kept_connections")]
     pub kept_connections: u32,
@@ -65,6 +69,7 @@ impl Shop {
             reports_sales_by: None,
             in_flight: InFlightSettings::default(),
             host_header: HostHeader::default(),
+            trusted_headers: Vec::new(),
             kept_connections: kept_connections(),
             retries_max: retries_max(),
         }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,14 @@ pub struct GoodBotsSettings {
 
 fn six_hours() -> Span {
     Span::secs(6 * 3_600)
+}
+
+/// Larger networks than these belong to no crawler: bits of the prefix, IPv4 and IPv6.
+const PREFIX_MIN: (u8, u8) = (8, 16);
+
+/// Whether a network is a part of the internet rather than somebody's.
+pub fn is_too_large(network: IpNet) -> bool {
+    network.prefix_len() < if network.addr().is_ipv4() { PREFIX_MIN.0 } else { PREFIX_MIN.1 }
 }
 
 /// Whether what names a file is the address of one that somebody publishes.

@@ -184,14 +184,12 @@ impl Room {
         self.settings.weights.unrendered.is_some() && window().is_some_and(|w| w.frozen().is_none() && !rendered(w))
     }
 
-    /// A browser that shows the page of an entry has asked for its style. `false`: the visit has no entry that is not drawn.
-    pub fn rendered(&self, visit: &Visit<'_>, now: Now) -> bool {
-        let entry = self.entry_of(visit, now);
-        let window = entry.and_then(|e| self.current_draw(now)?.window(u64::from(e.window)));
-        if let (Some(entry), Some(window)) = (entry, window) {
-            window.register.rendered(entry.index);
-        }
-        window.is_some()
+    /// A browser that shows the page of an entry has asked for its style: which entry, of the draw of which sale, and whether
+    /// that is news. `None`: the visit has no entry in a list that is not weighed yet.
+    pub fn rendered(&self, visit: &Visit<'_>, now: Now) -> Option<(&str, EntryRef, bool)> {
+        let (draw, entry) = (self.current_draw(now)?, self.entry_of(visit, now)?);
+        let window = draw.window(u64::from(entry.window)).filter(|w| w.frozen().is_none())?;
+        Some((draw.sale_id(), entry, window.register.rendered(entry.index)))
     }
 
     /// The entry of the visit's ticket, drawn or not, with its draw and list: what a receipt is about.

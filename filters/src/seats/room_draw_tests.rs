@@ -154,16 +154,17 @@ fn an_entry_whose_page_no_browser_showed_weighs_less() {
         let asks = |p: usize, now| room.wants_rendering(people[p].0.entry, now);
         assert_eq!(asks(0, at(200)), unrendered.is_some(), "the page names its style where that counts");
         let shows = |p: usize, ms| room.rendered(&visit(p as u64, std::slice::from_ref(&people[p].1)), at(ms));
-        assert!(shows(0, 300) && !asks(0, at(300)), "once");
-        assert!(!room.rendered(&visit(1, &[]), at(300)), "nobody's entry");
+        assert_eq!(shows(0, 300), Some(("s", people[0].0.entry, true)));
+        assert!(!asks(0, at(300)) && shows(0, 300).is_some_and(|(_, _, news)| !news), "once");
+        assert_eq!(room.rendered(&visit(1, &[]), at(300)), None, "nobody's entry");
         let list = room.draws().next().unwrap().window(0).unwrap();
-        assert!(list.register.close() && shows(3, 41_000), "who came last has some seconds more");
+        assert!(list.register.close() && shows(3, 41_000).is_some(), "who came last has some seconds more");
         freeze(&room, 0, at(43_000));
         let frozen = list.frozen().unwrap();
         assert_eq!(frozen.weights, weights.map(Some));
-        assert_eq!(frozen.census.unrendered, if unrendered.is_some() { 2 } else { 0 });
-        shows(2, 44_000);
-        assert_eq!(list.frozen().unwrap().weights, weights.map(Some), "too late");
+        assert_eq!(frozen.census.unrendered, unrendered.map(|_| 2));
+        assert_eq!(shows(2, 44_000), None, "too late");
+        assert_eq!(list.frozen().unwrap().weights, weights.map(Some));
     }
 }
 

@@ -38,7 +38,7 @@ impl Https {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|e| e.to_string())?;
         let port = uri.port_u16().unwrap_or(443);
         let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|e| format!("{host}:{port}: {e}"))?;
-        let tls = self.0.connect(name, tcp).await.map_err(|e| format!("{host}:{port}: {e}"))?;
+        let tls = self.0.connect(name, tcp).await.map_err(|e| format!("{host}:{port}: {e}{}", hint(&e)))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| e.to_string())?;
         let target = uri.path_and_query().map_or("/", |p| p.as_str());
@@ -55,9 +55,20 @@ impl Https {
         if answer.status() != StatusCode::OK {
             return Err(refused(&answer));
         }
+        if let Some(packed) = answer.headers().get(header::CONTENT_ENCODING).filter(|e| e.as_bytes() != b"identity") {
+            return Err(format!("it is packed as {packed:?}, which was not asked for"));
+        }
         let body = Limited::new(answer.into_body(), FILE_BYTES_MAX as usize).collect().await;
         let bytes = body.map_err(|e| format!("{e}; at most 1 MiB is read"))?.to_bytes();
         String::from_utf8(bytes.into()).map_err(|_| "it is no UTF-8 text".into())
+    }
+}
+
+/// The most usual mistake with a certificate of one's own.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.to_string().contains("CaUsedAsEndEntity") {
+        true => ": the server shows the certificate of an authority; let that authority sign one for the server",
+        false => "",
     }
 }
 

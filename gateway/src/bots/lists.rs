@@ -11,12 +11,16 @@ use ed25519_dalek::VerifyingKey;
 use ipnet::IpNet;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tidegate_filters::rule::address::Networks;
+use tidegate_filters::rule::{address::Networks, good_bots::is_too_large};
 
 /// Largest file.
 pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
+/// What some editors write before a text.
+const BOM: char = '\u{feff}';
 /// Most networks of a file.
 const NETWORKS_MAX: usize = 20_000;
+/// Longest network in words: more than an IPv6 address and its prefix can have.
+const NETWORK_CHARS_MAX: usize = 64;
 /// Most keys of a file.
 const KEYS_MAX: usize = 64;
 
@@ -69,6 +73,7 @@ pub(super) fn read(file: &str) -> Result<String, String> {
 
 /// Networks: one a line, `#` before a remark; or JSON with `prefixes`.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let text = text.trim_start_matches(BOM);
     let found: Vec<IpNet> = match text.trim_start().starts_with('{') {
         true => published(text)?,
         false => {
@@ -96,12 +101,27 @@ fn published(text: &str) -> Result<Vec<IpNet>, String> {
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<Networks>().map(|n| n.0)
+    let network = match text.chars().count() {
+        0..=NETWORK_CHARS_MAX => text.parse::<Networks>()?.0,
+        n => return Err(format!("{n} characters are no network")),
+    };
+    match is_too_large(network) {
+        true => Err(format!("{network} is a large part of the internet: whoever says the name there would be welcome")),
+        false => Ok(network),
+    }
 }
 
-/// Keys by their thumbprint (RFC 7638); those that are not Ed25519 are passed over.
+/// Keys by their thumbprint (RFC 7638), one at least; those that are not Ed25519 are passed over.
 pub(super) fn keys(text: &str) -> Result<Vec<(String, VerifyingKey)>, String> {
-    let json: Value = serde_json::from_str(text).map_err(|e| format!("it is no JSON: {e}"))?;
+    match directory(text)? {
+        none if none.is_empty() => Err("it holds no Ed25519 key (`kty` OKP, `crv` Ed25519)".into()),
+        found => Ok(found),
+    }
+}
+
+/// The keys of a directory. Whoever publishes it takes its keys back by leaving them out: there may be none.
+pub(super) fn directory(text: &str) -> Result<Vec<(String, VerifyingKey)>, String> {
+    let json: Value = serde_json::from_str(text.trim_start_matches(BOM)).map_err(|e| format!("it is no JSON: {e}"))?;
     let list = json["keys"].as_array().ok_or("it has no `keys`: it is a JSON Web Key Set")?;
     let mut found = Vec::new();
     for (i, key) in list.iter().enumerate().filter(|(_, k)| k["kty"] == "OKP" && k["crv"] == "Ed25519") {
@@ -115,7 +135,6 @@ pub(super) fn keys(text: &str) -> Result<Vec<(String, VerifyingKey)>, String> {
         found.push((thumbprint(x), public));
     }
     match found.len() {
-        0 => Err("it holds no Ed25519 key (`kty` OKP, `crv` Ed25519)".into()),
         n if n > KEYS_MAX => Err(format!("{n} keys; at most {KEYS_MAX}")),
         _ => Ok(found),
     }
@@ -166,6 +185,8 @@ mod tests {
             ("192.0.2.1/24", "bits set"),
             ("# none\n", "no network"),
             ("{\"prefixes\":[{}]}", "neither"),
+            ("{\"prefixes\":[{\"ipv4Prefix\":\"0.0.0.0/0\"}]}", "large part of the internet"),
+            (&"x".repeat(100_000), "line 1: 100000 characters are no network"),
             ("{}", "no `prefixes`"),
             ("{", "no JSON"),
         ] {

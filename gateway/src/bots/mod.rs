@@ -223,7 +223,8 @@ fn ranges(s: &BotSettings, published: &Fetched<'_>) -> Result<(Ranges, bool), St
 }
 
 fn own_keys(s: &BotSettings, published: &Fetched<'_>) -> Result<Vec<(String, VerifyingKey)>, String> {
-    listed(s.keys.as_deref(), published, lists::keys).map(Option::unwrap_or_default)
+    let read = if s.keys.as_deref().is_some_and(is_published) { lists::directory } else { lists::keys };
+    listed(s.keys.as_deref(), published, read).map(Option::unwrap_or_default)
 }
 
 /// What a file holds; or what was fetched in its place, `None` while that is not there.

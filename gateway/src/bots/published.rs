@@ -22,6 +22,8 @@ use crate::{control::Control, counts::Count, draw::publish};
 
 /// One that failed is tried again after this long, milliseconds, then after twice as long, at most after `refresh`.
 const RETRY_MS: u64 = 60_000;
+/// Longest reason that is written to the log.
+const WHY_CHARS_MAX: usize = 300;
 /// How often it is looked at what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -52,7 +54,7 @@ impl Use {
     fn check(self, text: &str) -> Result<(), String> {
         match self {
             Use::Networks => lists::networks(text).map(drop),
-            Use::Keys => lists::keys(text).map(drop),
+            Use::Keys => lists::directory(text).map(drop),
         }
     }
 }
@@ -84,6 +86,11 @@ impl Published {
         list.text.clone()
     }
 
+    /// Asks again at once for what could not be fetched: whoever loads a policy again may have mended the way there.
+    pub fn ask_again(&self) {
+        self.lists.lock().values_mut().filter(|l| l.failures > 0).for_each(|l| l.due_ms = 0);
+    }
+
     fn is_due(&self, url: &str, now_ms: u64) -> bool {
         self.lists.lock().get(url).is_none_or(|l| now_ms >= l.due_ms)
     }
@@ -109,6 +116,7 @@ impl Published {
             Some(_) => "the last list stays in use",
             None => "until it is there nobody is an impostor of this bot, and nobody is it",
         };
+        let why: String = why.chars().take(WHY_CHARS_MAX).collect();
         tracing::warn!(url, why, again_in_s = wait_ms / 1_000, "a published list cannot be fetched; {meanwhile}");
     }
 

@@ -1,6 +1,9 @@
 //! What a draw keeps on the disk: the promise with its secret, entries, frozen lists, beacon rounds.
 
-use std::{collections::BTreeMap, num::NonZeroU64};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    num::NonZeroU64,
+};
 
 use serde::{Deserialize, Serialize};
 use tidegate_filters::{
@@ -8,8 +11,8 @@ use tidegate_filters::{
     seats::draw::{
         beacon::BeaconRound,
         digest::{Hash, as_hex},
-        live::SaleDraw,
-        register::{Census, Person},
+        live::{EntryRef, SaleDraw},
+        register::{Census, Person, Written},
         transcript::{Amendment, FrozenList},
     },
 };
@@ -133,9 +136,18 @@ pub(super) fn take_back_entry(batch: &mut Batch, sale: &str, window: u32, index:
     batch.delete(table("draw_entry", sale), &[be(window), be(index)].concat());
 }
 
+/// A browser showed the page of an entry.
+pub(super) fn put_rendered(batch: &mut Batch, sale: &str, entry: EntryRef) {
+    batch.put(table("draw_rendered", sale), &[be(entry.window), be(entry.index)].concat(), []);
+}
+
 /// Puts all entries of a sale back into its lists, in index order.
 pub(super) fn restore_entries(store: &dyn Store, draw: &SaleDraw) -> Result<u64, StoreError> {
-    let (mut n, mut windows) = (0, std::collections::BTreeSet::new());
+    let (mut n, mut windows) = (0, BTreeSet::new());
+    let mut rendered = HashSet::new();
+    store.scan(table("draw_rendered", draw.sale_id()), &mut |key, _| {
+        rendered.insert((number(key), key.get(4..).and_then(number)));
+    })?;
     store.scan(table("draw_entry", draw.sale_id()), &mut |key, value| {
         let (Some(window), Some(index)) = (number(key), key.get(4..).and_then(number)) else { return };
         let Some(list) = draw.window_or_new(u64::from(window)) else { return };
@@ -151,7 +163,8 @@ pub(super) fn restore_entries(store: &dyn Store, draw: &SaleDraw) -> Result<u64,
             _ => Class::Suspect,
         };
         let who = Person { key, network: NonZeroU64::new(network), fingerprint };
-        list.register.restore(index, who, class, *crowded == 1);
+        let rendered = rendered.contains(&(Some(window), Some(index)));
+        list.register.restore(index, who, Written { class, crowded: *crowded == 1, rendered, present_until_s: 0 });
         windows.insert(window);
         n += 1;
     })?;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{register::Register, slots::Standing, weights::Weights};
 use crate::rule::bot_gate::Class;
 
-/// Entries by class. Each is counted once: a suspect above a quota is a suspect.
+/// Entries by class. Each is counted once, as the first it is of suspect, unrendered, crowded, human and unsure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Census {
     /// Scored below every threshold.
@@ -16,9 +16,9 @@ pub struct Census {
     pub crowded: u32,
     /// Scored suspect.
     pub suspect: u32,
-    /// Whose page no browser showed, where that counts.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unrendered: u32,
+    /// Whose page no browser showed; `None` where that is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrendered: Option<u32>,
     /// Reserved and never used.
     pub void: u32,
 }
@@ -26,7 +26,7 @@ pub struct Census {
 impl Census {
     /// As a list stands now.
     pub fn of(register: &Register, weights: &Weights) -> Census {
-        let mut census = Census::default();
+        let mut census = Census { unrendered: weights.unrendered.map(|_| 0), ..Census::default() };
         for index in 0..register.taken() {
             let Standing::Written(e) = register.standing(index) else {
                 census.void += 1;
@@ -34,8 +34,8 @@ impl Census {
             };
             let of_class = match e.class {
                 Class::Suspect => &mut census.suspect,
+                _ if !e.rendered && weights.unrendered.is_some() => census.unrendered.get_or_insert(0),
                 _ if e.crowded => &mut census.crowded,
-                _ if !e.rendered && weights.unrendered.is_some() => &mut census.unrendered,
                 Class::Human => &mut census.human,
                 Class::Unsure => &mut census.unsure,
             };
@@ -43,8 +43,4 @@ impl Census {
         }
         census
     }
-}
-
-fn is_zero(n: &u32) -> bool {
-    *n == 0
 }

@@ -129,13 +129,12 @@ impl Register {
 
     /// Puts an entry back that the disk knew, in index order. For the start, before anybody enters; indices below it that are
     /// not put back were reserved and never used.
-    pub fn restore(&self, index: u32, who: Person, class: Class, crowded: bool) {
+    pub fn restore(&self, index: u32, who: Person, as_entry: Written) {
         if index >= REGISTER_MAX {
             return;
         }
         self.count(who, u32::saturating_add);
-        // Whether its page was shown is not on the disk: in doubt for the visitor.
-        self.slots.restore(index, Standing::Written(Written { class, crowded, rendered: true, present_until_s: 0 }));
+        self.slots.restore(index, Standing::Written(as_entry));
         // A write that came too late to be answered may be on the disk beside the one that was: the later one has the receipt.
         if let Some(unanswered) = self.people.lock(who.key).insert(who.key, Listed::new(index, who)) {
             self.slots.restore(unanswered.index, Standing::Void);
@@ -152,9 +151,9 @@ impl Register {
         self.slots.seen(index, class, until_s);
     }
 
-    /// A browser showed the page of this entry.
-    pub fn rendered(&self, index: u32) {
-        self.slots.rendered(index);
+    /// A browser showed the page of this entry. `false`: it is no entry, or that was known.
+    pub fn rendered(&self, index: u32) -> bool {
+        self.slots.rendered(index)
     }
 
     /// Whoever holds this entry went away: it is drawn like any other, and its place is passed over until they return.
@@ -315,7 +314,7 @@ mod tests {
         for (who, i) in all.iter().zip(0..) {
             let Entering::New { crowded, .. } = live.enter(*who, limits, false) else { panic!("{who:?}") };
             live.settle(i, *who, written(Class::Human, crowded));
-            back.restore(i, *who, Class::Human, crowded);
+            back.restore(i, *who, Written { crowded, ..Written::default() });
         }
         back.restored();
         for list in [&live, &back] {
@@ -375,9 +374,9 @@ mod tests {
     #[test]
     fn what_the_disk_knew_comes_back_and_gaps_are_void() {
         let r = Register::default();
-        r.restore(0, person(44, 1), Class::Human, false);
-        r.restore(1, person(11, 1), Class::Human, true);
-        r.restore(4, person(44, 1), Class::Unsure, false);
+        r.restore(0, person(44, 1), Written::default());
+        r.restore(1, person(11, 1), Written { crowded: true, ..Written::default() });
+        r.restore(4, person(44, 1), Written { class: Class::Unsure, ..Written::default() });
         r.restored();
         assert_eq!(r.enter(person(44, 1), limits(100, None), false), Entering::Known { index: 4 });
         assert_eq!(r.weights(&Weights::default()), [None, Some(2), None, None, Some(8)]);

@@ -132,19 +132,19 @@ impl Slots {
         self.change(index, |e| Written { crowded: true, ..e });
     }
 
-    /// A browser showed the entry's page.
-    pub fn rendered(&self, index: u32) {
-        self.change(index, |e| Written { rendered: true, ..e });
+    /// A browser showed the entry's page. `false`: it is no entry, or that was known.
+    pub fn rendered(&self, index: u32) -> bool {
+        self.change(index, |e| Written { rendered: true, ..e })
     }
 
-    /// What is written becomes something else that is.
-    fn change(&self, index: u32, to: impl Fn(Written) -> Written) {
-        let Some(word) = self.slot(index) else { return };
+    /// What is written becomes something else that is. `false`: nothing has changed.
+    fn change(&self, index: u32, to: impl Fn(Written) -> Written) -> bool {
+        let Some(word) = self.slot(index) else { return false };
         let changed = |w: u64| match unpack(w) {
             Standing::Written(was) => Some(pack(Standing::Written(to(was)))).filter(|is| *is != w),
             _ => None,
         };
-        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
+        word.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed).is_ok()
     }
 
     /// What stands at an index.

@@ -41,7 +41,7 @@ pub(super) fn explained(e: &Explained) -> String {
         }
         (Some(p), false) => format!("again    {p}: NOT the same, and by more than runtimes and devices differ\n"),
         (None, _) if e.score.is_none() => String::new(),
-        (None, _) => "again    not possible: give the model of then with --model\n".to_owned(),
+        (None, _) => "again    not possible: this is not the model of then; give that one with --model\n".to_owned(),
     };
     for r in &e.reasons {
         text += &format!("\n{:<22} {:+.2} nats  {}\n", r.code, r.nats, r.sentence);

@@ -14,6 +14,7 @@ use super::{Sample, logs, programs::Family, traces};
 use crate::{
     features::{FEATURES, N},
     forecast::data::DataError,
+    packed::packed,
     tune::{LabelError, Labels},
 };
 
@@ -130,6 +131,9 @@ fn one(source: &str, site: &str, options: &Options, labels: Option<&Labels>) -> 
     }
     let mut head = vec![];
     fs::File::open(path).map_err(io)?.take(64 << 10).read_to_end(&mut head).map_err(io)?;
+    if let Some(why) = packed(&head) {
+        return Err(DataError::Whole { path: path.to_owned(), why });
+    }
     if looks_like_a_log(&head) {
         let whole = |why: String| DataError::Whole { path: path.to_owned(), why };
         let (lines, bad) = logs::read(path).map_err(|e| whole(e.to_string()))?;

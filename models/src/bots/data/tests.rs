@@ -55,6 +55,7 @@ fn wrong_tables_say_where_and_what_to_do() {
     for (text, part) in [
         ("gap_last,kind\n1,bot\n", "has no column `label`; its columns are: gap_last, kind; name it with --label-column"),
         ("label,colour\nbot,1\n", "has no column with the name of a feature"),
+        ("PK\x03\x04and more", "is packed with zip; unpack it first: `unzip -p FILE > UNPACKED`"),
         ("", "is empty: its first line has to name the columns"),
         ("label,gap_last\nbot,1\nhuman?,2\n", "t.csv:3: label: `human?` is no label; write `person` or `program`"),
         ("label,gap_last\nbot,x1\n", "t.csv:2: gap_last: `x1` is no number"),

@@ -8,6 +8,7 @@ mod series;
 mod sessions;
 mod time;
 
+use crate::packed::packed;
 use std::{
     fs,
     io::Read as _,
@@ -172,6 +173,9 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, DataError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(whole("is empty; a series needs at least two lines with a time and a count".into()));
+    }
+    if let Some(why) = packed(bytes) {
+        return Err(whole(why));
     }
     let format = options.format.unwrap_or_else(|| lines::guess(bytes));
     match format {
