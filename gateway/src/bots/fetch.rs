@@ -16,52 +16,41 @@ use crate::tls::client_config;
 /// All of it, from the name of the host to the last byte.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Asks by https.
-#[derive(Clone)]
-pub(super) struct Https(TlsConnector);
+/// The text at an https address. Believed are the authorities of a file, or those of the system.
+pub(super) async fn get(url: &str, authorities: Option<&Path>) -> Result<String, String> {
+    let tls = TlsConnector::from(client_config(authorities)?);
+    let late = |_| format!("no whole answer within {} s", WAIT_MAX.as_secs());
+    tokio::time::timeout(WAIT_MAX, ask(url, &tls)).await.map_err(late)?
+}
 
-impl Https {
-    /// Believes the authorities of a file, or those of the system.
-    pub(super) fn new(authorities: Option<&Path>) -> Result<Https, String> {
-        Ok(Https(TlsConnector::from(client_config(authorities)?)))
+async fn ask(url: &str, tls: &TlsConnector) -> Result<String, String> {
+    let uri: Uri = url.parse().map_err(|e| format!("{e}"))?;
+    let host = uri.host().ok_or("it names no host")?;
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|e| e.to_string())?;
+    let port = uri.port_u16().unwrap_or(443);
+    let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|e| format!("{host}:{port}: {e}"))?;
+    let tls = tls.connect(name, tcp).await.map_err(|e| format!("{host}:{port}: {e}{}", hint(&e)))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| e.to_string())?;
+    let target = uri.path_and_query().map_or("/", |p| p.as_str());
+    let request = Request::get(target)
+        .header(header::HOST, uri.authority().map_or(host, |a| a.as_str()))
+        .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, "application/json, text/plain;q=0.9, */*;q=0.1")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| e.to_string())?;
+    // Ends with this, whatever comes of it.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(refused(&answer));
     }
-
-    /// The text at an address.
-    pub(super) async fn get(&self, url: &str) -> Result<String, String> {
-        let late = |_| format!("no whole answer within {} s", WAIT_MAX.as_secs());
-        tokio::time::timeout(WAIT_MAX, self.ask(url)).await.map_err(late)?
+    if let Some(packed) = answer.headers().get(header::CONTENT_ENCODING).filter(|e| e.as_bytes() != b"identity") {
+        return Err(format!("it is packed as {packed:?}, which was not asked for"));
     }
-
-    async fn ask(&self, url: &str) -> Result<String, String> {
-        let uri: Uri = url.parse().map_err(|e| format!("{e}"))?;
-        let host = uri.host().ok_or("it names no host")?;
-        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|e| e.to_string())?;
-        let port = uri.port_u16().unwrap_or(443);
-        let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|e| format!("{host}:{port}: {e}"))?;
-        let tls = self.0.connect(name, tcp).await.map_err(|e| format!("{host}:{port}: {e}{}", hint(&e)))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| e.to_string())?;
-        let target = uri.path_and_query().map_or("/", |p| p.as_str());
-        let request = Request::get(target)
-            .header(header::HOST, uri.authority().map_or(host, |a| a.as_str()))
-            .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, "application/json, text/plain;q=0.9, */*;q=0.1")
-            .body(Empty::<Bytes>::new())
-            .map_err(|e| e.to_string())?;
-        // Ends with this, whatever comes of it.
-        let mut driver = JoinSet::new();
-        driver.spawn(connection);
-        let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
-        if answer.status() != StatusCode::OK {
-            return Err(refused(&answer));
-        }
-        if let Some(packed) = answer.headers().get(header::CONTENT_ENCODING).filter(|e| e.as_bytes() != b"identity") {
-            return Err(format!("it is packed as {packed:?}, which was not asked for"));
-        }
-        let body = Limited::new(answer.into_body(), FILE_BYTES_MAX as usize).collect().await;
-        let bytes = body.map_err(|e| format!("{e}; at most 1 MiB is read"))?.to_bytes();
-        String::from_utf8(bytes.into()).map_err(|_| "it is no UTF-8 text".into())
-    }
+    let body = Limited::new(answer.into_body(), FILE_BYTES_MAX as usize).collect().await;
+    let bytes = body.map_err(|e| format!("{e}; at most 1 MiB is read"))?.to_bytes();
+    String::from_utf8(bytes.into()).map_err(|_| "it is no UTF-8 text".into())
 }
 
 /// The most usual mistake with a certificate of one's own.

@@ -17,7 +17,7 @@ use tidegate_filters::{
 };
 use tokio::sync::watch;
 
-use super::{fetch::Https, lists};
+use super::{fetch, lists};
 use crate::{control::Control, counts::Count, draw::publish};
 
 /// One that failed is tried again after this long, milliseconds, then after twice as long, at most after `refresh`.
@@ -168,7 +168,8 @@ async fn fetch_due(control: &Control) {
         if !published.is_due(url, shared.clock.now().mono_ms()) {
             continue;
         }
-        let asked = ask(settings, url).await.and_then(|text| used.check(&text).map(|()| text));
+        // The authorities are read each time: a file may have been renewed.
+        let asked = fetch::get(url, settings.authorities.as_deref()).await.and_then(|text| used.check(&text).map(|()| text));
         let now_ms = shared.clock.now().mono_ms();
         match asked {
             Ok(text) if published.came(url, &text, now_ms + refresh_ms) => {
@@ -182,11 +183,6 @@ async fn fetch_due(control: &Control) {
     if news {
         control.read_bots_again();
     }
-}
-
-/// The authorities are read each time: a file may have been renewed.
-async fn ask(settings: &GoodBotsSettings, url: &str) -> Result<String, String> {
-    Https::new(settings.authorities.as_deref())?.get(url).await
 }
 
 fn keep(directory: Option<&Path>, url: &str, text: &str) {
