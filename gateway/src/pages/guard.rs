@@ -16,7 +16,10 @@ pub(super) fn inspect(source: &str) -> Result<Vec<&str>, TemplateError> {
         if let Some(end) = template_part(rest) {
             reader.at += end;
         } else if rest.starts_with("<!--") {
-            reader.at += rest.find("-->").map_or(rest.len(), |i| i + 3);
+            match rest.find("-->") {
+                Some(end) => reader.at += end + 3,
+                None => return Err(reader.wrong("a comment is never closed: what follows would not be shown", "write -->")),
+            }
         } else if rest.starts_with('<') && rest[1..].starts_with(|c: char| c.is_ascii_alphabetic()) {
             if let Some(text) = reader.element()? {
                 inline.push(text);
@@ -185,6 +188,7 @@ mod tests {
     #[test]
     fn what_escaping_cannot_make_safe_is_refused_with_its_line() {
         for (bad, said) in [
+            ("<p>a</p><!-- b", "a comment is never closed"),
             ("<script>var x = \"{{ x }}\"</script>", "inside <script>"),
             ("<SCRIPT>\n{% if x %}a(){% endif %}</SCRIPT>", "inside <script>"),
             ("<style>p { color: {{ x }} }</style>", "inside <style>"),
