@@ -1,6 +1,6 @@
 //! What the shop sees of a request, and the visitor of an answer: nothing of ours leaks, nothing of ours can be spoofed.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -49,7 +49,7 @@ const CLAIMED: [&str; 31] = [
 /// Families of headers by which proxies in front tell a shop who has logged in: nobody has at a gate that visitors reach
 /// directly. Of OAuth2 Proxy, Authelia, authentik, Vouch, Pomerium, Kong, Grafana, Tailscale, the large clouds, and of whoever
 /// ends TLS with client certificates (RFC 9440, Apache, nginx, Traefik, Envoy).
-const LOGIN: [&str; 28] = [
+const LOGIN: [&str; 43] = [
     "x-forwarded-user",
     "x-forwarded-email",
     "x-forwarded-groups",
@@ -78,6 +78,21 @@ const LOGIN: [&str; 28] = [
     "client-cert",
     "x-client-cert",
     "x-ssl-client-",
+    "x-ssl-cert",
+    "x-client-dn",
+    "x-client-verify",
+    "x-amzn-mtls-",
+    "x-auth-user",
+    "x-authelia-",
+    "x-proxy-user",
+    "proxy-user",
+    "proxy-remote-user",
+    "http-remote-user",
+    "x-jwt-assertion",
+    "x-token-user",
+    "x-userinfo",
+    "x-apigateway-api-userinfo",
+    "x-endpoint-api-userinfo",
 ];
 /// The same as CGI programs and some servers spell it.
 const SSL_CLIENT: &str = "ssl-client-";
@@ -94,7 +109,10 @@ const OUR_HEADERS: &str = "tidegate-";
 pub fn request(to_shop: &mut RequestHeader, intake: &Intake, shop: &Shop, server: Option<SocketAddr>) -> pingora::Result<()> {
     let safe = matches!(to_shop.method, Method::GET | Method::HEAD);
     let trusted = |name: &str| tells_a_login(name) || shop.trusted_headers.iter().any(|t| t.eq_ignore_ascii_case(name));
-    let goes = |name: &str| goes(name, safe) || !intake.behind_proxy && trusted(name);
+    let goes = |name: &str| {
+        let name = &*as_read(name);
+        goes(name, safe) || !intake.behind_proxy && trusted(name)
+    };
     let gone: Vec<HeaderName> = to_shop.headers.keys().filter(|n| goes(n.as_str())).cloned().collect();
     for name in gone {
         to_shop.remove_header(&name);
@@ -148,11 +166,25 @@ fn goes(name: &str, safe: bool) -> bool {
             && (name == EXPECT || CLAIMED.contains(&name) || OTHER_PATH.contains(&name) || (safe && OTHER_METHOD.contains(&name)))
 }
 
+/// As shops may read a name, where a policy lets `_` and `.` stand in names.
+fn as_read(name: &str) -> Cow<'_, str> {
+    match name.bytes().any(|b| matches!(b, b'_' | b'.')) {
+        true => name.replace(['_', '.'], "-").into(),
+        false => name.into(),
+    }
+}
+
 fn tells_a_login(name: &str) -> bool {
     // What most headers begin with begins none of these.
     matches!(
         name.as_bytes(),
-        [b'x', b'-', ..] | [b'r', b'e', b'm', ..] | [b's', b's', ..] | [b'c', b'f' | b'l', ..] | [b't', b'a', ..]
+        [b'x', b'-', ..]
+            | [b'r', b'e', b'm', ..]
+            | [b's', b's', ..]
+            | [b'c', b'f' | b'l', ..]
+            | [b't', b'a', ..]
+            | [b'p', b'r', ..]
+            | [b'h', b't', ..]
     ) && (name.starts_with(SSL_CLIENT) || LOGIN.iter().any(|family| name.starts_with(family)))
 }
 
@@ -291,6 +323,8 @@ mod tests {
                 ("tidegate-inside", "yes"),
                 ("x-original-url", "/admin"),
                 ("x-http-method-override", "POST"),
+                ("x_forwarded_for", "6.6.6.6"),
+                ("tidegate.inside", "yes"),
                 ("x-kept", "1"),
             ],
         );
@@ -300,7 +334,9 @@ mod tests {
         assert_eq!(r.headers["x-forwarded-host"], "shop.example:8080");
         assert_eq!(r.headers["x-forwarded-proto"], "http");
         assert_eq!(r.headers["x-kept"], "1");
-        for gone in ["forwarded", "tidegate-inside", "x-original-url", "x-http-method-override"] {
+        for gone in
+            ["forwarded", "tidegate-inside", "x-original-url", "x-http-method-override", "x_forwarded_for", "tidegate.inside"]
+        {
             assert!(!r.headers.contains_key(gone), "{gone}");
         }
         assert!(forwarded("POST", &[("x-http-method-override", "PUT")]).headers.contains_key("x-http-method-override"));

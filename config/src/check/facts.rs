@@ -134,14 +134,14 @@ impl Checker<'_> {
         let host = rest.and_then(|r| r.split(['/', '?', '#']).next()).unwrap_or_default();
         // `[::1]:443`: what follows the last colon that is in no brackets.
         let port = host.rsplit_once(']').map_or(host, |(_, after)| after).rsplit_once(':').map(|(_, port)| port);
-        let no_port = port.is_some_and(|p| p.parse::<u16>().is_err());
+        let no_port = port.is_some_and(|p| p.parse::<u16>().ok().is_none_or(|n| n == 0));
         let strange = || !file.bytes().all(|b| b.is_ascii_graphic()) || file.contains(['@', '#']);
         if rest.is_none() && file.contains("://") {
             let what = "what comes by anything but https anybody on the way can change: they would choose who is welcome";
             self.error(at, what, "write the https:// address, in lower case, or the path of a file");
         } else if rest.is_some() && (host.is_empty() || no_port || strange()) {
             let what = format!("`{file}` is no address of a list");
-            self.error(at, what, "write https://HOST/PATH, without a name, a password or a fragment");
+            self.error(at, what, "write https://HOST/PATH or https://HOST:PORT/PATH, without a name, a password or a fragment");
         }
     }
 

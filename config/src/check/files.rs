@@ -7,7 +7,10 @@ use std::{
 };
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use tidegate_filters::{FilterSettings, rule::bot_gate::BotGateSettings};
+use tidegate_filters::{
+    FilterSettings,
+    rule::{bot_gate::BotGateSettings, good_bots::is_published},
+};
 
 use super::Checker;
 use crate::error::Problem;
@@ -95,7 +98,9 @@ impl Checker<'_> {
                     let file = file.as_ref().filter(|f| !f.contains("://"));
                     file.is_none_or(|f| self.small_file(&at(key), Path::new(f)).is_some())
                 };
-                let all = files.map(there).into_iter().all(|yes| yes);
+                // Addresses are looked at elsewhere, and wrong ones are no files.
+                let wrong = |f: &Option<String>| f.as_ref().is_some_and(|f| f.contains("://") && !is_published(f));
+                let all = files.map(there).into_iter().all(|yes| yes) && !files.iter().any(|(_, f)| wrong(f));
                 if all && let Some(Err((key, why))) = self.checks.deep.map(|d| d.good_bot(bot)) {
                     self.error(at(key), why, "mend the file, or name another");
                 }

@@ -115,14 +115,18 @@ impl Checker<'_> {
             self.error("shop.trusted_headers", what, format!("at most {TRUSTED_HEADERS_MAX}"));
         }
         for (i, name) in headers.iter().enumerate() {
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+            let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
             let needed = ["host", "cookie", "content-length", "content-type", "transfer-encoding"];
             let what = match name.as_str() {
-                n if n.is_empty() || !n.bytes().all(token) => format!("`{n}` is not the name of a header"),
+                n if n.is_empty() || !n.bytes().all(token) => format!("`{n}` is not the name of a header that reaches the shop"),
                 n if needed.iter().any(|h| h.eq_ignore_ascii_case(n)) => format!("every visitor has to be able to send `{n}`"),
                 _ => continue,
             };
-            self.error(format!("shop.trusted_headers[{i}]"), what, "write a header that a proxy of yours sets, such as X-User");
+            self.error(
+                format!("shop.trusted_headers[{i}]"),
+                what,
+                "write one of letters, digits and `-` that a proxy of yours sets, such as X-User",
+            );
         }
     }
 

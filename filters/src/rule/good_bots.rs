@@ -42,10 +42,31 @@ fn six_hours() -> Span {
 
 /// Larger networks than these belong to no crawler: bits of the prefix, IPv4 and IPv6.
 const PREFIX_MIN: (u8, u8) = (8, 16);
+/// IPv4 as mapped IPv6 begins with so many bits.
+const MAPPED_BITS: u8 = 96;
+/// So many IPv4 addresses together belong to no crawler: a sixteenth of all.
+const IPV4_MAX: u64 = 1 << 28;
+
+/// The bits of its prefix as IPv4, of a network that is that; mapped into IPv6 as well.
+fn ipv4_bits(network: IpNet) -> Option<u8> {
+    match network {
+        IpNet::V4(n) => Some(n.prefix_len()),
+        IpNet::V6(n) => n.addr().to_ipv4_mapped().and_then(|_| n.prefix_len().checked_sub(MAPPED_BITS)),
+    }
+}
 
 /// Whether a network is a part of the internet rather than somebody's.
 pub fn is_too_large(network: IpNet) -> bool {
-    network.prefix_len() < if network.addr().is_ipv4() { PREFIX_MIN.0 } else { PREFIX_MIN.1 }
+    match ipv4_bits(network) {
+        Some(bits) => bits < PREFIX_MIN.0,
+        None => network.prefix_len() < PREFIX_MIN.1,
+    }
+}
+
+/// The same of many together, as far as they are IPv4.
+pub fn are_too_many(networks: &[IpNet]) -> bool {
+    let addresses = networks.iter().filter_map(|n| ipv4_bits(*n)).map(|bits| 1u64 << (32 - u32::from(bits.min(32))));
+    addresses.fold(0, u64::saturating_add) > IPV4_MAX
 }
 
 /// Whether what names a file is the address of one that somebody publishes.

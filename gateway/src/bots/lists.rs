@@ -11,7 +11,10 @@ use ed25519_dalek::VerifyingKey;
 use ipnet::IpNet;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tidegate_filters::rule::{address::Networks, good_bots::is_too_large};
+use tidegate_filters::rule::{
+    address::Networks,
+    good_bots::{are_too_many, is_too_large},
+};
 
 /// Largest file.
 pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -85,6 +88,7 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     match found.len() {
         0 => Err("it holds no network: it is a list of networks, one a line, or JSON with `prefixes`".into()),
         n if n > NETWORKS_MAX => Err(format!("{n} networks; at most {NETWORKS_MAX}")),
+        _ if are_too_many(&found) => Err("together they are a large part of the internet".into()),
         _ => Ok(found),
     }
 }
@@ -187,6 +191,9 @@ mod tests {
             ("{\"prefixes\":[{}]}", "neither"),
             ("{\"prefixes\":[{\"ipv4Prefix\":\"0.0.0.0/0\"}]}", "large part of the internet"),
             (&"x".repeat(100_000), "line 1: 100000 characters are no network"),
+            ("::ffff:0:0/96", "large part of the internet"),
+            ("::ffff:128.0.0.0/97", "large part of the internet"),
+            (&(1..=17).map(|n| format!("{n}.0.0.0/8\n")).collect::<String>(), "together they are"),
             ("{}", "no `prefixes`"),
             ("{", "no JSON"),
         ] {

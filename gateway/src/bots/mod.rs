@@ -105,6 +105,8 @@ pub struct GoodBots {
     claims: AhoCorasick,
     claimed: Vec<usize>,
     keys: HashMap<String, (VerifyingKey, usize)>,
+    /// Some of them sign, though their keys may have been taken back.
+    signing: bool,
     names: Option<Arc<Names>>,
     /// Nothing is done about what is found out.
     pub shadow: bool,
@@ -160,7 +162,8 @@ impl GoodBots {
         let claims = claims.map_err(|e| format!("user_agent: {e}"))?;
         let asks = bots.iter().any(|b| !b.domains.is_empty());
         let names = asks.then(|| Names::new(settings.resolver)).transpose()?.map(Arc::new);
-        Ok(GoodBots { bots, claims, claimed, keys, names, shadow: settings.shadow })
+        let signing = settings.bots.iter().any(|b| b.keys.is_some());
+        Ok(GoodBots { bots, claims, claimed, keys, signing, names, shadow: settings.shadow })
     }
 
     /// What a visit says to be, by its `User-Agent`, and whether its address may.
@@ -196,7 +199,7 @@ impl GoodBots {
 
     /// Whose signature a visit carries; `None` when it has none that is about this.
     pub fn by_signature(&self, facts: &BotFacts, request: &Signed<'_>, now: Now) -> Option<Result<&'static str, Fault>> {
-        if self.keys.is_empty() {
+        if !self.signing {
             return None;
         }
         let said = signature::verify(&self.keys, &facts.nonces, &facts.checked_this_second, request, now)?;

@@ -86,9 +86,12 @@ impl Published {
         list.text.clone()
     }
 
-    /// Asks again at once for what could not be fetched: whoever loads a policy again may have mended the way there.
+    /// Asks again at once: whoever loads a policy again may have mended the way there, or heard of another list.
     pub fn ask_again(&self) {
-        self.lists.lock().values_mut().filter(|l| l.failures > 0).for_each(|l| l.due_ms = 0);
+        for list in self.lists.lock().values_mut() {
+            list.due_ms = 0;
+            list.failures = list.failures.min(1);
+        }
     }
 
     fn is_due(&self, url: &str, now_ms: u64) -> bool {

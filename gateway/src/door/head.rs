@@ -116,10 +116,12 @@ pub fn method(method: &str) -> Result<(), HeadFault> {
     }
 }
 
-/// Header names with `_` or `.`: many shops read `X_Forwarded_For` as `X-Forwarded-For`.
+/// Header names of anything but letters, digits and `-`: many shops read `X_Forwarded_For` as `X-Forwarded-For`, and some
+/// whatever else stands there. No client of people sends one.
 pub fn name(name: &str, limits: &RequestLimits) -> Result<(), HeadFault> {
-    let doubtful = limits.underscores_in_names == Underscores::Refuse && name.bytes().any(|b| matches!(b, b'_' | b'.'));
-    if doubtful { Err(HeadFault::DoubtfulName) } else { Ok(()) }
+    let allowed = limits.underscores_in_names == Underscores::Allow;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || allowed && matches!(b, b'_' | b'.');
+    if name.bytes().all(plain) { Ok(()) } else { Err(HeadFault::DoubtfulName) }
 }
 
 /// What framing and routing depend on.
@@ -265,6 +267,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n", ControlByte),
             ("GET / HTTP/1.1\r\nhost: a\r\nx_y: 1\r\n\r\n", DoubtfulName),
             ("GET / HTTP/1.1\r\nhost: a\r\nx.y: 1\r\n\r\n", DoubtfulName),
+            ("GET / HTTP/1.1\r\nhost: a\r\nremote~user: 1\r\n\r\n", DoubtfulName),
             ("GET / HTTP/1.1\r\nhost: a\r\nbad name: 1\r\n\r\n", BadHeader),
             ("GET / HTTP/1.1\r\nhost : a\r\n\r\n", BadHeader),
             ("GET / HTTP/1.1\r\nhost: a\r\n: 1\r\n\r\n", BadHeader),

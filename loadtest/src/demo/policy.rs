@@ -39,7 +39,7 @@ impl Defence {
         }
     }
 
-    /// The room's keys about entries, with their lines.
+    /// The keys of a drawn room about entries, with their lines.
     fn entries(self) -> String {
         let quotas = "    visitor: { entries_per_network: 8, entries_per_fingerprint: 2, work_bits: 0 }\n";
         let rendered = "    weights: { unrendered: 1 }\n";
@@ -116,7 +116,7 @@ rooms:
     seats: {{ max: 300, pass_idle: 15s, pass_age_max: 2m }}
     admission: forecast
     claim_window: 20s
-{entries}{order}
+{order}
 sales:
   - name: sneaker-42
     room: drop
@@ -147,8 +147,7 @@ state: {{ directory: {state} }}
         keys = quoted(&f.directory.join("keys")),
         state = quoted(&f.directory.join("state")),
         bot_gate = f.defence.bot_gate(),
-        entries = f.defence.entries(),
-        order = f.draw.map_or_else(|| "    order: fifo\n".to_owned(), order),
+        order = f.draw.map_or_else(|| "    order: fifo\n".to_owned(), |d| f.defence.entries() + &order(d)),
     )
 }
 
@@ -185,8 +184,11 @@ mod tests {
             defence: Defence::Full,
             draw: None,
         };
+        let beacon = tidegate_filters::seats::draw::beacon::LocalBeacon::new(&[1; 32]).source();
+        let draw = DrawFacts { freeze_before_s: 18, source: &beacon, relay: "127.0.0.1:8081".parse().unwrap() };
         for defence in [Defence::None, Defence::Weights, Defence::Quotas, Defence::Rendered, Defence::All] {
-            let other = tidegate_config::parse(&policy(&PolicyFacts { defence, ..facts.clone() }), "drop-day.yaml").unwrap();
+            let other = PolicyFacts { defence, draw: Some(draw), ..facts.clone() };
+            let other = tidegate_config::parse(&policy(&other), "drop-day.yaml").unwrap();
             let (quotas, rendered) = match defence {
                 Defence::All => (true, true),
                 other => (other == Defence::Quotas, other == Defence::Rendered),
@@ -195,8 +197,6 @@ mod tests {
             assert_eq!(room.visitor.entries_per_network.is_some(), quotas);
             assert_eq!(room.weights.unrendered.is_some(), rendered);
         }
-        let beacon = tidegate_filters::seats::draw::beacon::LocalBeacon::new(&[1; 32]).source();
-        let draw = DrawFacts { freeze_before_s: 18, source: &beacon, relay: "127.0.0.1:8081".parse().unwrap() };
         let drawn = tidegate_config::parse(&policy(&PolicyFacts { draw: Some(draw), ..facts.clone() }), "drop-day.yaml").unwrap();
         assert!(drawn.policy.rooms[0].order.is_drawn() && drawn.policy.state.is_some());
         let loaded = tidegate_config::parse(&policy(&facts), "drop-day.yaml").unwrap();

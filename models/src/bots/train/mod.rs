@@ -229,7 +229,7 @@ fn check(learn: &[&Sample]) -> Result<(), TrainError> {
         let networks = of().map(|s| s.network).collect::<BTreeSet<_>>().len();
         if of().count() < VISITS_MIN || networks < NETWORKS_MIN {
             let why = format!(
-                "{} visits of {name} from {networks} networks; at least {VISITS_MIN} from {NETWORKS_MIN} are needed: label more of them",
+                "{} visits of {name} from {networks} networks; at least {VISITS_MIN} from {NETWORKS_MIN} are needed: label more of them, or make up more (worlds:12)",
                 of().count()
             );
             return Err(TrainError::Data(why));
