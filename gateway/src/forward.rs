@@ -49,7 +49,7 @@ const CLAIMED: [&str; 31] = [
 /// Families of headers by which proxies in front tell a shop who has logged in: nobody has at a gate that visitors reach
 /// directly. Of OAuth2 Proxy, Authelia, authentik, Vouch, Pomerium, Kong, Grafana, Tailscale, the large clouds, and of whoever
 /// ends TLS with client certificates (RFC 9440, Apache, nginx, Traefik, Envoy).
-const LOGIN: [&str; 43] = [
+const LOGIN: [&str; 44] = [
     "x-forwarded-user",
     "x-forwarded-email",
     "x-forwarded-groups",
@@ -79,6 +79,7 @@ const LOGIN: [&str; 43] = [
     "x-client-cert",
     "x-ssl-client-",
     "x-ssl-cert",
+    "ssl-client-",
     "x-client-dn",
     "x-client-verify",
     "x-amzn-mtls-",
@@ -94,8 +95,6 @@ const LOGIN: [&str; 43] = [
     "x-apigateway-api-userinfo",
     "x-endpoint-api-userinfo",
 ];
-/// The same as CGI programs and some servers spell it.
-const SSL_CLIENT: &str = "ssl-client-";
 /// The body is with us already, or follows at once: the shop need not ask for it.
 const EXPECT: &str = "expect";
 /// Headers by which some frameworks take another path than the request line's: rules would have matched the wrong one.
@@ -185,7 +184,7 @@ fn tells_a_login(name: &str) -> bool {
             | [b't', b'a', ..]
             | [b'p', b'r', ..]
             | [b'h', b't', ..]
-    ) && (name.starts_with(SSL_CLIENT) || LOGIN.iter().any(|family| name.starts_with(family)))
+    ) && LOGIN.iter().any(|family| name.starts_with(family))
 }
 
 /// Cleans the shop's answer.
@@ -285,7 +284,7 @@ mod tests {
         for name in CLAIMED.iter().chain(&OTHER_PATH).chain(&OTHER_METHOD).chain([&EXPECT, &"tidegate-place"]) {
             assert!(goes(name, true), "{name}");
         }
-        assert!(LOGIN.iter().chain([&SSL_CLIENT]).all(|name| tells_a_login(name)) && !tells_a_login("x-request-id"));
+        assert!(LOGIN.iter().all(|name| tells_a_login(name)) && !tells_a_login("x-request-id"));
         assert!(!goes(OTHER_METHOD[0], false) && !goes("x-request-id", true) && !goes("cookie", true));
     }
 

@@ -104,7 +104,7 @@ impl Checker<'_> {
     /// Quotas that do not do what somebody would expect of them.
     fn quotas(&mut self, i: usize, room: &RoomSettings) {
         let v = &room.visitor;
-        if v.entries_per_network.is_none() && v.entries_per_fingerprint.is_none() {
+        if !v.has_quota() {
             let (at, what, instead) = match v.key {
                 None => (
                     "order",
@@ -119,13 +119,12 @@ impl Checker<'_> {
             };
             self.warning(format!("rooms[{i}].{at}"), what, instead);
         }
-        let quotas = v.entries_per_network.is_some() || v.entries_per_fingerprint.is_some();
-        if !quotas && self.places.get(&format!("rooms[{i}].visitor.crowd_times")).is_some() {
+        if !v.has_quota() && self.places.get(&format!("rooms[{i}].visitor.crowd_times")).is_some() {
             let (what, instead) =
                 ("it is a multiple of a quota, and there is none", "add `entries_per_network: 8`, or remove it");
             self.warning(format!("rooms[{i}].visitor.crowd_times"), what, instead);
         }
-        if quotas && room.weights.human > 0 && room.weights.crowded >= room.weights.human {
+        if v.has_quota() && room.weights.human > 0 && room.weights.crowded >= room.weights.human {
             let what = "an entry above a quota weighs as much as one below it: the quotas only ask for work";
             self.warning(format!("rooms[{i}].weights.crowded"), what, "write less than `human`; 2 of 16 is usual");
         }

@@ -3,10 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    draw::{
-        live::EntryRef,
-        register::{Census, Person},
-    },
+    draw::{census::Census, live::EntryRef, register::Person},
     ledger::Units,
     pace::wait_interval,
     queue::{Lane, Place},

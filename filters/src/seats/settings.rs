@@ -172,9 +172,14 @@ pub struct VisitorSettings {
 }
 
 impl VisitorSettings {
+    /// Whether anything bounds how many entries count in full.
+    pub fn has_quota(&self) -> bool {
+        self.entries_per_network.is_some() || self.entries_per_fingerprint.is_some()
+    }
+
     /// [`VisitorSettings::crowd_times`] where there is a quota for it to be a multiple of.
     pub fn crowd_times_in_force(&self) -> u32 {
-        if self.entries_per_network.is_none() && self.entries_per_fingerprint.is_none() { 0 } else { self.crowd_times }
+        if self.has_quota() { self.crowd_times } else { 0 }
     }
 }
 

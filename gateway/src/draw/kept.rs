@@ -10,9 +10,10 @@ use tidegate_filters::{
     rule::bot_gate::Class,
     seats::draw::{
         beacon::BeaconRound,
+        census::Census,
         digest::{Hash, as_hex},
         live::{EntryRef, SaleDraw},
-        register::{Census, Person, Written},
+        register::{Person, Written},
         transcript::{Amendment, FrozenList},
     },
 };

@@ -1,9 +1,9 @@
 //! Whoever asks for the style of a waiting page has a browser that shows it.
 
-use crate::{own::room_of_query, reply::Answer, state::Shared, store::Batch, trace::Trace};
 use tidegate_filters::Reason;
 
 use super::kept;
+use crate::{own::room_of_query, reply::Answer, state::Shared, store::Batch, trace::Trace};
 
 /// What is in the style of an entry that counts in full by it, and of anything else.
 const COUNTS: &str = "/* A browser has asked for this: this entry counts in full in the draw. */\n";

@@ -257,11 +257,12 @@ impl Step<'_> {
             return Ok(None);
         }
         // Whoever came last has yet to load what the page names.
-        if now.wall_ms < self.draw.window_ends_ms(number).saturating_add(rules_of(promise)?.weights.wait_ms()) {
+        let rules = rules_of(promise)?;
+        if now.wall_ms < self.draw.window_ends_ms(number).saturating_add(rules.weights.wait_ms()) {
             return Err(Waits::Quietly);
         }
         if sale.freezing.as_ref().is_none_or(|f| f.window != number) {
-            sale.freezing = Some(self.freeze(window, promise, number, now)?);
+            sale.freezing = Some(self.freeze(window, promise, rules, number, now)?);
         }
         let Some(freezing) = sale.freezing.as_ref() else { return Err(Waits::Quietly) };
         self.shared.store.commit(freezing.batch.clone()).durable().await?;
@@ -277,8 +278,7 @@ impl Step<'_> {
         Ok(Some(window))
     }
 
-    fn freeze(&self, window: &Window, promise: &Promise, number: u64, now: Now) -> Result<Freezing, Waits> {
-        let rules = rules_of(promise)?;
+    fn freeze(&self, window: &Window, promise: &Promise, rules: Rules, number: u64, now: Now) -> Result<Freezing, Waits> {
         window.register.crowd(&rules.quotas);
         let (weights, census) = (window.register.weights(&rules.weights), Census::of(&window.register, &rules.weights));
         let count = weights.iter().flatten().count() as u32;

@@ -8,11 +8,12 @@ use std::sync::{
 };
 
 use super::{
+    census::Census,
     commit::window_id,
     digest::Hash,
     entry::{Entry, EntryNames, Leaves},
     people::People,
-    register::{Census, Register, entries},
+    register::{Register, entries},
     transcript::{FrozenList, Promise},
     tree::Tree,
     work::Work,

@@ -5,10 +5,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU64};
 
-pub use super::{
-    census::Census,
-    slots::{REGISTER_MAX, Standing, Written},
-};
+pub use super::slots::{REGISTER_MAX, Standing, Written};
 use super::{
     entry::{Entry, EntryNames},
     live::EntryRef,
